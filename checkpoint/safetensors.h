@@ -1,0 +1,53 @@
+// One safetensors file, memory-mapped and validated.
+//
+//   u64 little-endian N | N bytes of JSON header | data (offsets relative to here)
+//
+// Opening checks the whole header: its length against the file, every dtype, that each tensor's bytes equal
+// shape times size, lie inside the file, and do not overlap. Format: huggingface/safetensors README.
+#ifndef ORRERY_CHECKPOINT_SAFETENSORS_H_
+#define ORRERY_CHECKPOINT_SAFETENSORS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "base/dtypes.h"
+#include "base/status.h"
+
+namespace orrery {
+
+// A tensor inside a mapped file: row major, little-endian, any alignment. Valid while its file is open.
+struct TensorView {
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  const std::byte* data = nullptr;
+  size_t num_bytes = 0;
+};
+
+class SafetensorsFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
+  ~SafetensorsFile();
+  SafetensorsFile(const SafetensorsFile&) = delete;
+  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+  // The whole file, header included.
+  absl::Span<const std::byte> bytes() const { return {map_, num_bytes_}; }
+
+ private:
+  SafetensorsFile() = default;
+  std::string path_;
+  const std::byte* map_ = nullptr;
+  size_t num_bytes_ = 0;
+  std::map<std::string, TensorView> tensors_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_CHECKPOINT_SAFETENSORS_H_

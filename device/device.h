@@ -1,0 +1,99 @@
+// Memory, streams and events of one processor: the contract that kernels and engine stand on.
+//
+//   std::unique_ptr<Device> device = MakeHostDevice();
+//   ASSIGN_OR_RETURN(Buffer hidden, device->Allocate(num_rows * row_bytes, MemoryKind::kDevice));
+//   std::unique_ptr<Stream> stream = device->MakeStream();
+//   stream->CopyToDevice(hidden.data(), source, bytes);
+//   RETURN_IF_ERROR(stream->Synchronize());
+//
+// Everything on a stream happens in the order of the calls. A copy to the host, or work of a kernel, may be
+// read only after Synchronize(). On the host device every call has finished when it returns.
+//
+// It is not a math library (kernels/) and not a transport (exchange/).
+//
+// Threads: a Device may be shared; a Stream and its events belong to one thread at a time.
+// Errors: Allocate answers RESOURCE_EXHAUSTED with the bytes asked for. Errors of queued work surface in Synchronize().
+#ifndef ORRERY_DEVICE_DEVICE_H_
+#define ORRERY_DEVICE_DEVICE_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/status.h"
+
+namespace orrery {
+
+enum class MemoryKind {
+  kDevice,      // where kernels work
+  kPinnedHost,  // host memory that copies to and from the device can use directly
+};
+
+// Bytes that a device gave out; freed with the object. Aligned to 64 bytes. Contents start as zero.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(void* data, size_t num_bytes, std::function<void(void*)> free)
+      : data_(data), num_bytes_(num_bytes), free_(std::move(free)) {}
+  ~Buffer() { Release(); }
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    if (this != &other) {
+      Release();
+      data_ = std::exchange(other.data_, nullptr);
+      num_bytes_ = std::exchange(other.num_bytes_, 0);
+      free_ = std::move(other.free_);
+    }
+    return *this;
+  }
+
+  void* data() const { return data_; }
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  size_t num_bytes() const { return num_bytes_; }
+
+ private:
+  void Release() {
+    if (data_ != nullptr) free_(data_);
+    data_ = nullptr;
+  }
+
+  void* data_ = nullptr;
+  size_t num_bytes_ = 0;
+  std::function<void(void*)> free_;
+};
+
+// A point on a stream that another stream can wait for.
+class Event {
+ public:
+  virtual ~Event() = default;
+};
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual void CopyToDevice(void* to, const void* from, size_t num_bytes) = 0;
+  virtual void CopyToHost(void* to, const void* from, size_t num_bytes) = 0;
+  virtual std::unique_ptr<Event> Record() = 0;
+  // Later work on this stream starts after the event.
+  virtual void Wait(const Event& event) = 0;
+  // Blocks until everything queued has finished; the first error since the last call.
+  virtual absl::Status Synchronize() = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  // For messages and status pages: "host", "cuda:0 NVIDIA H200".
+  virtual std::string name() const = 0;
+  virtual absl::StatusOr<Buffer> Allocate(size_t num_bytes, MemoryKind kind) = 0;
+  virtual std::unique_ptr<Stream> MakeStream() = 0;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_DEVICE_DEVICE_H_
