@@ -6,13 +6,15 @@
 //   stream->CopyToDevice(hidden.data(), source, bytes);
 //   RETURN_IF_ERROR(stream->Synchronize());
 //
-// Everything on a stream happens in the order of the calls. A copy to the host, or work of a kernel, may be
-// read only after Synchronize(). On the host device every call has finished when it returns.
+// Everything on a stream happens in the order of the calls. A copy to the host, or work of a
+// kernel, may be read only after Synchronize(). On the host device every call has
+// finished when it returns.
 //
 // It is not a math library (kernels/) and not a transport (exchange/).
 //
 // Threads: a Device may be shared; a Stream and its events belong to one thread at a time.
-// Errors: Allocate answers RESOURCE_EXHAUSTED with the bytes asked for. Errors of queued work surface in Synchronize().
+// Errors: Allocate answers RESOURCE_EXHAUSTED with the bytes asked for. Errors of queued work
+// surface in Synchronize().
 #ifndef ORRERY_DEVICE_DEVICE_H_
 #define ORRERY_DEVICE_DEVICE_H_
 
