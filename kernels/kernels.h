@@ -179,6 +179,8 @@ class Kernels {
 
   // x += y.
   virtual void Add(ConstMatrix y, Matrix x) = 0;
+  // to = from, views of one shape.
+  virtual void Copy(ConstMatrix from, Matrix to) = 0;
 
   // Chooses topk experts for each row of logits [num_rows, num_experts]: expert_ids and weights
   // [num_rows, topk], by ascending expert id. forced_ids (same shape, ascending; may be null) replaces the

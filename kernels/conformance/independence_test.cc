@@ -1,0 +1,82 @@
+// A result row depends on its own input row only: alone or in any batch, every implementation gives
+// the same bits. (Attention by chunks is in attention_test.cc.)
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/conformance/kernels_testing.h"
+
+namespace orrery {
+namespace {
+
+constexpr int kNumRows = 71;
+
+class Independence : public KernelsConformance {
+ protected:
+  // Runs an operation on all rows, then on each row alone and on rows 1..6, and compares.
+  template <typename Operation>
+  void Check(int width_in, int width_out, Operation operation) {
+    TestMatrix x(kNumRows, width_in, RandomValues(3).Make(kNumRows * width_in));
+    auto run = [&](int begin, int num) {
+      TestMatrix out(num, width_out);
+      operation(x.view().Rows(begin, num), out.view());
+      return out.Values();
+    };
+    const std::vector<float> all = run(0, kNumRows);
+    auto part = [&](int begin, int num) {
+      return std::vector<float>(all.begin() + begin * width_out,
+                                all.begin() + (begin + num) * width_out);
+    };
+    for (int r = 0; r < kNumRows; ++r) ASSERT_TRUE(SameBits(run(r, 1), part(r, 1))) << "row " << r;
+    for (int num = 2; num <= 6; ++num) ASSERT_TRUE(SameBits(run(1, num), part(1, num))) << num;
+  }
+
+  std::unique_ptr<Weight> Make(DType dtype, int num_outputs, int num_inputs, ProductFormat format) {
+    return *kernels_->MakeWeight(TestWeight(dtype, {num_outputs, num_inputs}, 5).source(), format);
+  }
+};
+ORRERY_INSTANTIATE_FOR_ALL_KERNELS(Independence);
+
+TEST_P(Independence, OfMatmul) {
+  for (DType dtype : {DType::kF32, DType::kBf16, DType::kFp8E4m3}) {
+    for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+      const std::unique_ptr<Weight> weight = Make(dtype, 90, 77, format);
+      Check(77, 90, [&](Matrix x, Matrix out) { kernels_->Matmul(x, *weight, nullptr, out); });
+    }
+  }
+}
+
+TEST_P(Independence, OfFeedForward) {
+  const std::unique_ptr<Weight> gate = Make(DType::kBf16, 50, 33, ProductFormat::kBf16);
+  const std::unique_ptr<Weight> up = Make(DType::kBf16, 50, 33, ProductFormat::kBf16);
+  const std::unique_ptr<Weight> down = Make(DType::kBf16, 33, 50, ProductFormat::kBf16);
+  Check(33, 33, [&](Matrix x, Matrix out) { kernels_->FeedForward(x, *gate, *up, *down, out); });
+}
+
+TEST_P(Independence, OfNormAndSoftmax) {
+  const std::vector<float> weight(65, 1.5f);
+  Check(65, 65, [&](Matrix x, Matrix out) { kernels_->RmsNorm(x, weight.data(), 1e-6f, out); });
+  Check(65, 65, [&](Matrix x, Matrix out) { kernels_->LogSoftmax(x, out); });
+}
+
+TEST_P(Independence, OfGate) {
+  GateParams params;
+  params.num_experts = 24;
+  params.num_groups = 3;
+  params.num_kept_groups = 2;
+  params.topk = 4;
+  params.normalize = true;
+  Check(24, 4, [&](Matrix x, Matrix out) {
+    std::vector<int32_t> ids(x.num_rows * 4);
+    std::vector<float> weights(x.num_rows * 4);
+    kernels_->Gate(x, params, nullptr, ids.data(), weights.data());
+    for (int64_t r = 0; r < x.num_rows; ++r) {
+      std::copy_n(weights.data() + r * 4, 4, out.row(r));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,263 @@
+// The x86 family: scalar, AVX2 and AVX-512 give the same bits for every operation, on values that
+// include denormals, zeros of both signs and large ones; and Matmul is the sum of TDPBF16PS, spelt
+// out here.
+
+#include <gtest/gtest.h>
+#include <xmmintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "kernels/conformance/kernels_testing.h"
+
+namespace orrery {
+namespace {
+
+// Every seventh value is an odd one.
+std::vector<float> DifficultValues(uint32_t seed, size_t num) {
+  std::vector<float> values = RandomValues(seed).Make(num);
+  constexpr float kOdd[] = {0.0f,      -0.0f,     0x1p-149f, -0x1.fffffcp-127f, 0x1p-126f,
+                            0x1p-133f, -0x1p-70f, 1e15f,     0x1.ffp-127f,      -1e-20f};
+  for (size_t i = 0; i < num; i += 7) values[i] = kOdd[(i / 7 + seed) % std::size(kOdd)];
+  return values;
+}
+
+using Operation = std::function<std::vector<float>(Kernels&)>;
+
+void ExpectSameBitsInAllVariants(const Operation& operation) {
+  std::vector<float> first;
+  for (const Implementation& variant : X86Variants()) {
+    const std::vector<float> bits = operation(*variant.Make());
+    if (first.empty()) first = bits;
+    EXPECT_FALSE(bits.empty());
+    EXPECT_TRUE(SameBits(bits, first)) << variant.name;
+  }
+}
+
+TEST(X86Bits, AreEqualInMatmul) {
+  for (DType dtype : {DType::kF32, DType::kBf16, DType::kF16, DType::kFp8E4m3}) {
+    for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+      for (int num_rows : {1, 2, 3, 9}) {
+        const TestWeight weight(dtype, {83, 101}, 1);
+        TestMatrix x(num_rows, 101, DifficultValues(num_rows, num_rows * 101));
+        const std::vector<float> bias = DifficultValues(3, 83);
+        ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+          TestMatrix out(num_rows, 83);
+          const auto made = *kernels.MakeWeight(weight.source(), format);
+          kernels.Matmul(x.view(), *made, bias.data(), out.view());
+          return out.Values();
+        });
+      }
+    }
+  }
+}
+
+TEST(X86Bits, AreEqualForDifficultWeights) {
+  const std::vector<float> values = DifficultValues(4, 33 * 65);
+  const WeightSource source = {
+      .dtype = DType::kF32, .data = values.data(), .num_outputs = 33, .num_inputs = 65};
+  TestMatrix x(5, 65, DifficultValues(5, 5 * 65));
+  for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix out(5, 33);
+      kernels.Matmul(x.view(), **kernels.MakeWeight(source, format), nullptr, out.view());
+      return out.Values();
+    });
+  }
+}
+
+TEST(X86Bits, AreEqualInFeedForward) {
+  const TestWeight gate(DType::kBf16, {45, 70}, 1, 0.3f);
+  const TestWeight up(DType::kBf16, {45, 70}, 2, 0.3f);
+  const TestWeight down(DType::kBf16, {70, 45}, 3, 0.3f);
+  TestMatrix x(6, 70, RandomValues(4).Make(6 * 70));
+  for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix out(6, 70);
+      kernels.FeedForward(x.view(), **kernels.MakeWeight(gate.source(), format),
+                          **kernels.MakeWeight(up.source(), format),
+                          **kernels.MakeWeight(down.source(), format), out.view());
+      return out.Values();
+    });
+  }
+}
+
+TEST(X86Bits, AreEqualAlongRows) {
+  for (int width : {1, 15, 16, 17, 100, 300}) {
+    const std::vector<float> values = DifficultValues(width, 3 * width);
+    const std::vector<float> weight = DifficultValues(9, width + 2);  // [width], or 3 in the sum
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix x(3, width, values);
+      TestMatrix out(3, width);
+      kernels.RmsNorm(x.view(), weight.data(), 1e-6f, out.view());
+      std::vector<float> all = out.Values();
+      auto append = [&] {
+        for (const float value : out.Values()) all.push_back(value);
+      };
+      kernels.LogSoftmax(x.view(), out.view());
+      append();
+      kernels.Add(x.view(), out.view());
+      append();
+      TestMatrix sum(1, width);
+      kernels.WeightedSum(x.view(), weight.data(), 3, sum.view());
+      for (const float value : sum.Values()) all.push_back(value);
+      for (RowFormat format : {RowFormat::kBf16, RowFormat::kFp8}) {
+        std::vector<std::byte> encoded(3 * EncodedRowBytes(format, width));
+        kernels.EncodeRows(x.view(), format, encoded.data());
+        kernels.DecodeRows(encoded.data(), format, out.view());
+        append();
+      }
+      return all;
+    });
+  }
+}
+
+TEST(X86Bits, AreEqualInRope) {
+  std::vector<float> cos(5 * 17);
+  std::vector<float> sin(5 * 17);
+  MakeRopeTable(std::vector<double>(17, 0.7), 5, cos.data(), sin.data());
+  for (RopePairing pairing : {RopePairing::kInterleaved, RopePairing::kHalfSplit}) {
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix x(5, 70, DifficultValues(1, 5 * 70));
+      kernels.Rope(x.view(), 2, 35, 0, pairing, {cos.data(), sin.data(), 5, 34});
+      return x.Values();
+    });
+  }
+}
+
+TEST(X86Bits, AreEqualInAttention) {
+  constexpr int kNumPositions = 131;
+  constexpr int kNumHeads = 19;
+  constexpr int kKeyDim = 40;
+  constexpr int kValueDim = 27;
+  const std::vector<int32_t> block_ids = {2, 0, 1};
+  TestMatrix rows(kNumPositions, kKeyDim, DifficultValues(1, kNumPositions * kKeyDim));
+  TestMatrix q(kNumPositions, kNumHeads * kKeyDim,
+               RandomValues(2).Make(kNumPositions * kNumHeads * kKeyDim));
+  for (DType format : {DType::kF32, DType::kBf16}) {
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      std::vector<std::byte> memory(3 * kKvBlockTokens * kKeyDim * 4);
+      const KvCacheView cache = {format, memory.data(), 3, kKeyDim};
+      TestMatrix out(kNumPositions, kNumHeads * kValueDim);
+      kernels.AppendKv(rows.view(), cache, block_ids, 0);
+      kernels.Attend({.q = q.view(),
+                      .num_heads = kNumHeads,
+                      .key_dim = kKeyDim,
+                      .value_dim = kValueDim,
+                      .value_offset = 3,
+                      .scale = 1e-8f,  // the difficult values reach 1e15
+                      .cache = cache,
+                      .block_ids = block_ids,
+                      .out = out.view()});
+      return out.Values();
+    });
+  }
+}
+
+TEST(X86Bits, AreEqualInGate) {
+  const std::vector<float> logits = DifficultValues(1, 20 * 33);
+  for (GateParams::Score score : {GateParams::Score::kSigmoid, GateParams::Score::kSoftmax}) {
+    GateParams params;
+    params.score = score;
+    params.num_experts = 33;
+    params.topk = 6;
+    params.normalize = true;
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix x(20, 33, logits);
+      std::vector<int32_t> ids(20 * 6);
+      std::vector<float> weights(20 * 6);
+      kernels.Gate(x.view(), params, nullptr, ids.data(), weights.data());
+      weights.insert(weights.end(), ids.begin(), ids.end());
+      return weights;
+    });
+  }
+}
+
+// One output of Matmul, written as the instruction does it.
+float TileDotProduct(const std::vector<float>& x, const TestWeight& weight, ProductFormat format,
+                     int output) {
+  const int num_inputs = static_cast<int>(x.size());
+  float accumulator = 0.0f;
+  for (int begin = 0; begin < num_inputs; begin += 32) {
+    float even = 0.0f;
+    float odd = 0.0f;
+    for (int i = begin; i < std::min(begin + 32, num_inputs); ++i) {
+      float& chain = i % 2 == 0 ? even : odd;
+      chain = std::fma(static_cast<float>(Enter(format, x[i])),
+                       static_cast<float>(weight.Value(format, output, i)), chain);
+    }
+    accumulator += even + odd;
+  }
+  return accumulator;
+}
+
+TEST(X86Bits, OfMatmulAreThoseOfTheTileInstruction) {
+  for (DType dtype : {DType::kBf16, DType::kF32}) {
+    for (ProductFormat format : {ProductFormat::kBf16, ProductFormat::kF32}) {
+      for (int num_inputs : {1, 2, 31, 32, 33, 64, 95, 200}) {
+        const TestWeight weight(dtype, {21, num_inputs}, 2);
+        const std::vector<float> x = RandomValues(3).Make(num_inputs);
+        std::vector<float> want;
+        for (int o = 0; o < 21; ++o) want.push_back(TileDotProduct(x, weight, format, o));
+        for (const Implementation& variant : X86Variants()) {
+          const std::unique_ptr<Kernels> kernels = variant.Make();
+          TestMatrix out(1, 21);
+          kernels->Matmul(ConstMatrix(x.data(), 1, num_inputs),
+                          **kernels->MakeWeight(weight.source(), format), nullptr, out.view());
+          EXPECT_TRUE(SameBits(out.Values(), want)) << variant.name << ", " << num_inputs;
+        }
+      }
+    }
+  }
+}
+
+// fp8: per block of inputs the sum of the codes, which meets its scale in one fused step.
+TEST(X86Bits, OfAnFp8MatmulApplyEachScaleOnce) {
+  const TestWeight weight(DType::kFp8E4m3, {16, 100, 16, 32}, 2);
+  const std::vector<float> x = RandomValues(3).Make(100);
+  const auto* codes = static_cast<const uint8_t*>(weight.source().data);
+  std::vector<float> want(16);
+  for (int o = 0; o < 16; ++o) {
+    for (int begin = 0; begin < 100; begin += 32) {
+      float even = 0.0f;
+      float odd = 0.0f;
+      for (int i = begin; i < std::min(begin + 32, 100); ++i) {
+        float& chain = i % 2 == 0 ? even : odd;
+        chain = std::fma(RoundToBf16(x[i]), Fp8E4m3ToF32(codes[o * 100 + i]), chain);
+      }
+      want[o] = std::fma(even + odd, weight.source().scales[begin / 32], want[o]);
+    }
+  }
+  for (const Implementation& variant : X86Variants()) {
+    const std::unique_ptr<Kernels> kernels = variant.Make();
+    TestMatrix out(1, 16);
+    kernels->Matmul(ConstMatrix(x.data(), 1, 100),
+                    **kernels->MakeWeight(weight.source(), ProductFormat::kBf16), nullptr,
+                    out.view());
+    EXPECT_TRUE(SameBits(out.Values(), want)) << variant.name;
+  }
+}
+
+TEST(X86Bits, FlushDenormalsAndLeaveTheThreadAsItWas) {
+  const unsigned before = _mm_getcsr();
+  const float half = 0.5f;
+  const WeightSource source = {
+      .dtype = DType::kF32, .data = &half, .num_outputs = 1, .num_inputs = 1};
+  for (const Implementation& variant : X86Variants()) {
+    const std::unique_ptr<Kernels> kernels = variant.Make();
+    const auto weight = *kernels->MakeWeight(source, ProductFormat::kF32);
+    // A denormal operand, and a denormal result of normal ones.
+    for (float value : {0x1p-127f, 0x1p-126f}) {
+      TestMatrix out(1, 1);
+      kernels->Matmul(ConstMatrix(&value, 1, 1), *weight, nullptr, out.view());
+      EXPECT_TRUE(SameBits(out.Values(), {0.0f})) << variant.name;
+    }
+    EXPECT_EQ(_mm_getcsr() & ~0x3fu, before & ~0x3fu);  // but for the exception flags
+  }
+}
+
+}  // namespace
+}  // namespace orrery

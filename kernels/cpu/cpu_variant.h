@@ -1,0 +1,26 @@
+// How a machine runs the x86 kernels. All variants give the same bits; they differ in speed.
+#ifndef ORRERY_KERNELS_CPU_CPU_VARIANT_H_
+#define ORRERY_KERNELS_CPU_CPU_VARIANT_H_
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "kernels/cpu/lane_kernels.h"
+
+namespace orrery {
+
+enum class CpuVariant { kBest, kScalar, kAvx2, kAvx512 };
+
+// "best", "scalar", "avx2", "avx512"; anything else is INVALID_ARGUMENT.
+absl::StatusOr<CpuVariant> ParseCpuVariant(std::string_view name);
+
+// What this processor (and its operating system) can run, for messages: "scalar, avx2, avx512".
+std::string SupportedCpuVariants();
+
+// FAILED_PRECONDITION if this machine lacks it.
+absl::StatusOr<const LaneKernels*> LaneKernelsFor(CpuVariant variant);
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_CPU_CPU_VARIANT_H_

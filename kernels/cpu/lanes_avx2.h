@@ -1,0 +1,105 @@
+// Sixteen f32 lanes in two AVX2 registers (with FMA). lanes_scalar.h says what each operation
+// means, and which rule this header follows.
+#ifndef ORRERY_KERNELS_CPU_LANES_AVX2_H_
+#define ORRERY_KERNELS_CPU_LANES_AVX2_H_
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace orrery::isa_avx2 {
+
+struct Lanes {
+  // 2 rows * 1 panel * (even, odd) * 2 registers = 8 of 16 for the chains; the weights take 4.
+  static constexpr int kTileRows = 2;
+  static constexpr int kTilePanels = 2;
+  static constexpr const char* kName = "avx2";
+
+  __m256 low;
+  __m256 high;
+
+  static Lanes Set(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+  static Lanes Load(const float* from) {
+    return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
+  }
+  void Store(float* to) const {
+    _mm256_storeu_ps(to, low);
+    _mm256_storeu_ps(to + 8, high);
+  }
+
+  static Lanes LoadBf16(const uint16_t* from) {
+    return {HalfFromBf16(from), HalfFromBf16(from + 8)};
+  }
+  static void LoadBf16Pairs(const uint16_t* from, Lanes& even, Lanes& odd) {
+    const __m256i first = LoadBits(from);
+    const __m256i second = LoadBits(from + 16);
+    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    even = {_mm256_castsi256_ps(_mm256_slli_epi32(first, 16)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(second, 16))};
+    odd = {_mm256_castsi256_ps(_mm256_and_si256(first, upper)),
+           _mm256_castsi256_ps(_mm256_and_si256(second, upper))};
+  }
+  void StoreBf16(uint16_t* to) const {
+    // The pack works within 128-bit halves; the permutation puts its quarters in order.
+    const __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(low), 16),
+                                               _mm256_srli_epi32(_mm256_castps_si256(high), 16));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
+
+  friend Lanes operator+(Lanes a, Lanes b) {
+    return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+  }
+  friend Lanes operator-(Lanes a, Lanes b) {
+    return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+  }
+  friend Lanes operator*(Lanes a, Lanes b) {
+    return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+  }
+  friend Lanes operator/(Lanes a, Lanes b) {
+    return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+  }
+  static Lanes Fma(Lanes a, Lanes b, Lanes c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
+  static Lanes Max(Lanes a, Lanes b) {
+    return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+  }
+  static Lanes SelectLess(Lanes a, Lanes b, Lanes x, Lanes y) {
+    return {_mm256_blendv_ps(y.low, x.low, _mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ)),
+            _mm256_blendv_ps(y.high, x.high, _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ))};
+  }
+  static Lanes TwoTo(Lanes n) {
+    const Lanes shifted = n + Set(0x1.8p23f + 127.0f);
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted.low), 23)),
+            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted.high), 23))};
+  }
+  static Lanes RoundToBf16(Lanes a) { return {RoundHalf(a.low), RoundHalf(a.high)}; }
+
+ private:
+  static __m256i LoadBits(const uint16_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  static __m256 HalfFromBf16(const uint16_t* from) {
+    const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  static __m256 RoundHalf(__m256 a) {
+    const __m256i bits = _mm256_castps_si256(a);
+    const __m256i exponent = _mm256_set1_epi32(0x7f800000);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    // A zero exponent: keep the sign only.
+    const __m256i is_tiny =
+        _mm256_cmpeq_epi32(_mm256_and_si256(bits, exponent), _mm256_setzero_si256());
+    const __m256i sign = _mm256_and_si256(bits, _mm256_set1_epi32(static_cast<int>(0x80000000u)));
+    rounded = _mm256_blendv_epi8(rounded, sign, is_tiny);
+    const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    rounded = _mm256_blendv_epi8(rounded, quiet, is_nan);
+    return _mm256_castsi256_ps(
+        _mm256_and_si256(rounded, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  }
+};
+
+}  // namespace orrery::isa_avx2
+
+#endif  // ORRERY_KERNELS_CPU_LANES_AVX2_H_

@@ -1,0 +1,104 @@
+// Sixteen f32 lanes in plain C++: what every operation means. lanes_avx2.h and lanes_avx512.h do
+// the same in registers, bit for bit, and the kernels (*-inl.h) are templates over the three types.
+//
+// Operations run with denormals flushed (ScopedFlushDenormals). Loads and stores take any
+// alignment.
+//
+// The rule of these headers and of everything that lane_kernels_*.cc includes: no inline function
+// that is not a template over Lanes or a member of one of these types, so nothing of the standard
+// library or of base/. The linker keeps one copy of an inline function, and the copy compiled for
+// AVX-512 would then serve every machine.
+#ifndef ORRERY_KERNELS_CPU_LANES_SCALAR_H_
+#define ORRERY_KERNELS_CPU_LANES_SCALAR_H_
+
+#include <stdint.h>
+
+namespace orrery::isa_scalar {
+
+struct Lanes {
+  // Rows times panels that a tile of Matmul keeps in registers.
+  static constexpr int kTileRows = 2;
+  static constexpr int kTilePanels = 2;
+  static constexpr const char* kName = "scalar";
+
+  float lane[16];
+
+  static Lanes Set(float value) {
+    return Make([&](int) { return value; });
+  }
+  static Lanes Load(const float* from) {
+    return Make([&](int i) { return from[i]; });
+  }
+  void Store(float* to) const {
+    for (int i = 0; i < 16; ++i) to[i] = lane[i];
+  }
+
+  // 16 bf16 values, exactly.
+  static Lanes LoadBf16(const uint16_t* from) {
+    return Make([&](int i) { return FromBits(static_cast<uint32_t>(from[i]) << 16); });
+  }
+  // 16 pairs of bf16 values: the first of each pair, and the second.
+  static void LoadBf16Pairs(const uint16_t* from, Lanes& even, Lanes& odd) {
+    for (int i = 0; i < 16; ++i) {
+      even.lane[i] = FromBits(static_cast<uint32_t>(from[2 * i]) << 16);
+      odd.lane[i] = FromBits(static_cast<uint32_t>(from[2 * i + 1]) << 16);
+    }
+  }
+  // Upper halves; the value comes from RoundToBf16.
+  void StoreBf16(uint16_t* to) const {
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<uint16_t>(Bits(lane[i]) >> 16);
+  }
+
+  friend Lanes operator+(Lanes a, Lanes b) {
+    return Make([&](int i) { return a.lane[i] + b.lane[i]; });
+  }
+  friend Lanes operator-(Lanes a, Lanes b) {
+    return Make([&](int i) { return a.lane[i] - b.lane[i]; });
+  }
+  friend Lanes operator*(Lanes a, Lanes b) {
+    return Make([&](int i) { return a.lane[i] * b.lane[i]; });
+  }
+  friend Lanes operator/(Lanes a, Lanes b) {
+    return Make([&](int i) { return a.lane[i] / b.lane[i]; });
+  }
+  // a * b + c, rounded once.
+  static Lanes Fma(Lanes a, Lanes b, Lanes c) {
+    return Make([&](int i) { return __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]); });
+  }
+  // b where either is a NaN.
+  static Lanes Max(Lanes a, Lanes b) {
+    return Make([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+  }
+  // a < b ? x : y, and y where either is a NaN.
+  static Lanes SelectLess(Lanes a, Lanes b, Lanes x, Lanes y) {
+    return Make([&](int i) { return a.lane[i] < b.lane[i] ? x.lane[i] : y.lane[i]; });
+  }
+  // 2^n for whole n in -126..127; anything for other n. Adding 1.5 * 2^23 + 127 leaves n + 127 in
+  // the low bits.
+  static Lanes TwoTo(Lanes n) {
+    return Make([&](int i) { return FromBits(Bits(n.lane[i] + (0x1.8p23f + 127.0f)) << 23); });
+  }
+  // Nearest even, denormals flushed, NaN stays a (quiet) NaN.
+  static Lanes RoundToBf16(Lanes a) {
+    return Make([&](int i) {
+      const uint32_t bits = Bits(a.lane[i]);
+      if ((bits & 0x7fffffffu) > 0x7f800000u) return FromBits((bits | 0x400000u) & 0xffff0000u);
+      if ((bits & 0x7f800000u) == 0) return FromBits(bits & 0x80000000u);
+      return FromBits((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+    });
+  }
+
+ private:
+  template <typename F>
+  static Lanes Make(F value_of) {
+    Lanes result;
+    for (int i = 0; i < 16; ++i) result.lane[i] = value_of(i);
+    return result;
+  }
+  static uint32_t Bits(float value) { return __builtin_bit_cast(uint32_t, value); }
+  static float FromBits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+};
+
+}  // namespace orrery::isa_scalar
+
+#endif  // ORRERY_KERNELS_CPU_LANES_SCALAR_H_

@@ -1,0 +1,95 @@
+// A weight in the layout that Matmul streams: panels of 16 outputs, whose inputs lie one after
+// another.
+//
+//   bf16, and fp8 codes as bf16 (exact):     [panel][input / 2][16 outputs][2 inputs]
+//
+//     panel 0, input pair 0:  w(0,0) w(0,1) | w(1,0) w(1,1) | ... | w(15,0) w(15,1)     64 bytes
+//     panel 0, input pair 1:  w(0,2) w(0,3) | w(1,2) w(1,3) | ... | w(15,2) w(15,3)
+//
+//     (w(output, input).) 16 such lines are one AMX tile for TDPBF16PS; one line is one AVX-512
+//     register.
+//
+//   f32:                                     [panel][input][16 outputs]
+//
+// Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales: one 1.0 unless it
+// came as fp8.
+#ifndef ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
+#define ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels/cpu/lane_kernels.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/kernels.h"
+
+namespace orrery {
+
+// Indices into the panels, in elements.
+class PanelLayout {
+ public:
+  constexpr PanelLayout(int num_outputs, int num_inputs)
+      : num_panels_((num_outputs + kVectorLanes - 1) / kVectorLanes),
+        padded_inputs_((num_inputs + kSumBlock - 1) / kSumBlock * kSumBlock) {}
+
+  constexpr int padded_inputs() const { return padded_inputs_; }
+  constexpr size_t panel_stride() const {
+    return static_cast<size_t>(padded_inputs_) * kVectorLanes;
+  }
+  constexpr size_t num_elements() const { return num_panels_ * panel_stride(); }
+  constexpr size_t Bf16Index(int output, int input) const {
+    return PanelOffset(output) + static_cast<size_t>(input / 2) * (2 * kVectorLanes) +
+           output % kVectorLanes * 2 + input % 2;
+  }
+  constexpr size_t F32Index(int output, int input) const {
+    return PanelOffset(output) + static_cast<size_t>(input) * kVectorLanes + output % kVectorLanes;
+  }
+
+ private:
+  constexpr size_t PanelOffset(int output) const { return output / kVectorLanes * panel_stride(); }
+
+  int num_panels_;
+  int padded_inputs_;
+};
+
+static_assert(PanelLayout(17, 33).num_elements() == 2 * 64 * 16);
+static_assert(PanelLayout(16, 32).num_elements() * sizeof(uint16_t) == 1024);  // an AMX tile
+static_assert(PanelLayout(32, 32).Bf16Index(1, 1) == 3);
+static_assert(PanelLayout(32, 32).Bf16Index(0, 2) == 32);
+static_assert(PanelLayout(32, 32).Bf16Index(17, 0) == 512 + 2);
+static_assert(PanelLayout(32, 32).F32Index(1, 2) == 33);
+
+class PackedWeight : public Weight {
+ public:
+  // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32]; RESOURCE_EXHAUSTED without
+  // memory.
+  static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(const WeightSource& source,
+                                                            ProductFormat format);
+
+  size_t num_bytes() const override;
+  // Whether activations are rounded to bf16 before they meet this weight.
+  bool rounds_activations() const { return format_ == ProductFormat::kBf16; }
+  int padded_inputs() const { return layout_.padded_inputs(); }
+  // Fills in what the weight decides.
+  void Describe(MatmulJob& job) const;
+
+ private:
+  PackedWeight(int num_outputs, int num_inputs, ProductFormat format);
+  absl::Status Pack(const WeightSource& source);
+  void CopyScales(const WeightSource& source);
+
+  PanelLayout layout_;
+  ProductFormat format_;
+  AlignedArray<uint16_t> bf16_;  // one of the two
+  AlignedArray<float> f32_;
+  std::vector<float> scales_;
+  int scales_per_row_ = 1;
+  int scale_block_inputs_;
+  int scale_block_outputs_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_

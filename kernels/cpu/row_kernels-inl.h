@@ -1,0 +1,139 @@
+// The kernels that walk along one row.
+//
+// Everything is a template over Lanes: see the rule in lanes_scalar.h.
+#ifndef ORRERY_KERNELS_CPU_ROW_KERNELS_INL_H_
+#define ORRERY_KERNELS_CPU_ROW_KERNELS_INL_H_
+
+#include <stdint.h>
+#include <xmmintrin.h>
+
+#include "kernels/cpu/math-inl.h"
+
+namespace orrery {
+
+template <typename Lanes>
+void ZeroRow(int begin, int end, float* to) {
+  for (int i = begin; i < end; i += kVectorLanes) Lanes::Set(0.0f).Store(to + i);
+}
+
+template <typename Lanes>
+int RoundUpToLanes(int num) {
+  return (num + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
+}
+
+template <typename Lanes>
+void PrepareRow(const float* from, int num, int padded, bool round_to_bf16, float* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes x = LoadStep<Lanes>(from + i, n);
+    (round_to_bf16 ? Lanes::RoundToBf16(x) : x).Store(to + i);
+  });
+  ZeroRow<Lanes>(RoundUpToLanes<Lanes>(num), padded, to);
+}
+
+template <typename Lanes>
+void WidenRow(const uint16_t* from, int num, int padded, float* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    if (n == kVectorLanes) {
+      Lanes::LoadBf16(from + i).Store(to + i);
+      return;
+    }
+    uint16_t bits[kVectorLanes] = {};
+    __builtin_memcpy(bits, from + i, n * sizeof(uint16_t));
+    Lanes::LoadBf16(bits).Store(to + i);
+  });
+  ZeroRow<Lanes>(RoundUpToLanes<Lanes>(num), padded, to);
+}
+
+template <typename Lanes>
+void RoundRow(const float* from, int num, uint16_t* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    uint16_t bits[kVectorLanes];
+    Lanes::RoundToBf16(LoadStep<Lanes>(from + i, n)).StoreBf16(bits);
+    __builtin_memcpy(to + i, bits, n * sizeof(uint16_t));
+  });
+}
+
+template <typename Lanes>
+void SiluTimes(float* gate, const float* up, int num) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes product = Silu(LoadStep<Lanes>(gate + i, n)) * LoadStep<Lanes>(up + i, n);
+    StoreStep(product, n, gate + i);
+  });
+}
+
+// Squares are summed in 16 fused chains (element i in chain i % 16), the chains by SumLanes.
+template <typename Lanes>
+void RmsNorm(const float* x, const float* weight, float eps, int num, float* out) {
+  Lanes sum = Lanes::Set(0.0f);
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes value = LoadStep<Lanes>(x + i, n);
+    sum = Lanes::Fma(value, value, sum);
+  });
+  const float mean = SumLanes(sum) / static_cast<float>(num);
+  const Lanes root = Lanes::Set(_mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + eps))));
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes normed = LoadStep<Lanes>(x + i, n) / root;
+    StoreStep(LoadStep<Lanes>(weight + i, n) * normed, n, out + i);
+  });
+}
+
+template <typename Lanes>
+void Divide(const float* from, float divisor, int num, float* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    StoreStep(LoadStep<Lanes>(from + i, n) / Lanes::Set(divisor), n, to + i);
+  });
+}
+
+template <typename Lanes>
+void Add(const float* y, int num, float* x) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    StoreStep(LoadStep<Lanes>(x + i, n) + LoadStep<Lanes>(y + i, n), n, x + i);
+  });
+}
+
+template <typename Lanes>
+void AddTimes(const float* y, float factor, int num, float* x) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes sum =
+        Lanes::Fma(Lanes::Set(factor), LoadStep<Lanes>(y + i, n), LoadStep<Lanes>(x + i, n));
+    StoreStep(sum, n, x + i);
+  });
+}
+
+template <typename Lanes>
+void SigmoidRow(const float* x, int num, float* out) {
+  ForEachStep<Lanes>(
+      num, [&](int i, int n) { StoreStep(Sigmoid(LoadStep<Lanes>(x + i, n)), n, out + i); });
+}
+
+template <typename Lanes>
+float MaxValue(const float* x, int num) {
+  const float lowest = -__builtin_inff();
+  Lanes max = Lanes::Set(lowest);
+  ForEachStep<Lanes>(
+      num, [&](int i, int n) { max = Lanes::Max(max, LoadStep<Lanes>(x + i, n, lowest)); });
+  return MaxLane(max);
+}
+
+// The lanes past the end hold exp(-infinity) = 0.
+template <typename Lanes>
+float SumExp(const float* x, float max, int num, float* out) {
+  Lanes sum = Lanes::Set(0.0f);
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes term = Exp(LoadStep<Lanes>(x + i, n, -__builtin_inff()) - Lanes::Set(max));
+    sum = sum + term;
+    if (out != nullptr) StoreStep(term, n, out + i);
+  });
+  return SumLanes(sum);
+}
+
+template <typename Lanes>
+void Subtract(const float* x, float a, float b, int num, float* out) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    StoreStep(LoadStep<Lanes>(x + i, n) - Lanes::Set(a) - Lanes::Set(b), n, out + i);
+  });
+}
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_CPU_ROW_KERNELS_INL_H_

@@ -1,0 +1,34 @@
+// The one place that knows every implementation of Kernels. Code that only computes includes
+// kernels/kernels.h.
+//
+//   ASSIGN_OR_RETURN(Backend backend, ParseBackend(flag));
+//   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
+//                    MakeKernels(backend, CpuVariant::kBest, stream));
+//
+// Errors: FAILED_PRECONDITION when this machine cannot run what was asked for, with what it can.
+#ifndef ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
+#define ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
+
+#include <memory>
+#include <string_view>
+
+#include "base/status.h"
+#include "device/device.h"
+#include "kernels/cpu/cpu_variant.h"  // CpuVariant, ParseCpuVariant
+#include "kernels/kernels.h"
+
+namespace orrery {
+
+enum class Backend { kCpu, kReference };
+
+// "cpu", "reference"; anything else is INVALID_ARGUMENT.
+absl::StatusOr<Backend> ParseBackend(std::string_view name);
+
+// The variant concerns the cpu backend only. Work goes to the stream, which must outlive the
+// kernels; the host backends compute at once and do not use it (it may be null).
+absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,
+                                                     Stream* stream);
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_

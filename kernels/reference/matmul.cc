@@ -1,0 +1,102 @@
+#include <cmath>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/load_value.h"
+#include "kernels/reference/reference_kernels.h"
+#include "kernels/shape_checks.h"
+
+namespace orrery {
+namespace {
+
+class ReferenceWeight : public Weight {
+ public:
+  ReferenceWeight(int num_outputs, int num_inputs, ProductFormat format)
+      : Weight(num_outputs, num_inputs),
+        format_(format),
+        values_(static_cast<size_t>(num_outputs) * num_inputs) {}
+
+  size_t num_bytes() const override { return values_.size() * sizeof(float); }
+  ProductFormat format() const { return format_; }
+  float* row(int output) { return values_.data() + static_cast<size_t>(output) * num_inputs(); }
+  const float* row(int output) const {
+    return values_.data() + static_cast<size_t>(output) * num_inputs();
+  }
+
+ private:
+  ProductFormat format_;
+  std::vector<float> values_;  // [num_outputs, num_inputs], dequantised
+};
+
+const ReferenceWeight& Own(const Weight& weight) {
+  const auto* own = dynamic_cast<const ReferenceWeight*>(&weight);
+  ORRERY_CHECK(own != nullptr) << "a weight of another implementation";
+  return *own;
+}
+
+// What the product sees of an activation.
+float Enter(float value, ProductFormat format) {
+  return format == ProductFormat::kBf16 ? RoundToBf16(value) : value;
+}
+
+double Silu(double z) { return z / (1.0 + std::exp(-z)); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const WeightSource& source,
+                                                                     ProductFormat format) {
+  RETURN_IF_ERROR(CheckWeightSource(source));
+  auto weight = std::make_unique<ReferenceWeight>(source.num_outputs, source.num_inputs, format);
+  const bool is_fp8 = source.dtype == DType::kFp8E4m3;
+  const int scales_per_row =
+      is_fp8 ? (source.num_inputs + source.scale_block_inputs - 1) / source.scale_block_inputs : 0;
+  for (int o = 0; o < source.num_outputs; ++o) {
+    for (int i = 0; i < source.num_inputs; ++i) {
+      float value =
+          LoadValue(source.dtype, source.data, static_cast<int64_t>(o) * source.num_inputs + i);
+      if (is_fp8) {
+        // The code is what enters the product (exact in bf16); its scale applies afterwards.
+        const int64_t scale_row = o / source.scale_block_outputs;
+        value *= source.scales[scale_row * scales_per_row + i / source.scale_block_inputs];
+      } else {
+        value = Enter(value, format);
+      }
+      weight->row(o)[i] = value;
+    }
+  }
+  return weight;
+}
+
+void ReferenceKernels::Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) {
+  CheckMatmul(x, weight, out);
+  const ReferenceWeight& own = Own(weight);
+  std::vector<float> entered(x.num_cols);
+  for (int64_t r = 0; r < x.num_rows; ++r) {
+    for (int64_t i = 0; i < x.num_cols; ++i) entered[i] = Enter(x.row(r)[i], own.format());
+    for (int o = 0; o < own.num_outputs(); ++o) {
+      const float* weight_row = own.row(o);
+      double sum = 0.0;
+      for (int64_t i = 0; i < x.num_cols; ++i) {
+        sum += static_cast<double>(entered[i]) * weight_row[i];
+      }
+      if (bias != nullptr) sum += bias[o];
+      out.row(r)[o] = static_cast<float>(sum);
+    }
+  }
+}
+
+void ReferenceKernels::FeedForward(ConstMatrix x, const Weight& gate, const Weight& up,
+                                   const Weight& down, Matrix out) {
+  CheckFeedForward(x, gate, up, down, out);
+  const int64_t width = gate.num_outputs();
+  std::vector<float> gated(x.num_rows * width);
+  std::vector<float> raised(x.num_rows * width);
+  Matmul(x, gate, nullptr, Matrix(gated.data(), x.num_rows, width));
+  Matmul(x, up, nullptr, Matrix(raised.data(), x.num_rows, width));
+  for (size_t i = 0; i < gated.size(); ++i) {
+    gated[i] = static_cast<float>(Silu(gated[i]) * raised[i]);
+  }
+  Matmul(ConstMatrix(gated.data(), x.num_rows, width), down, nullptr, out);
+}
+
+}  // namespace orrery

@@ -1,0 +1,7 @@
+#include "kernels/reference/reference_kernels.h"
+
+namespace orrery {
+
+std::unique_ptr<Kernels> MakeReferenceKernels() { return std::make_unique<ReferenceKernels>(); }
+
+}  // namespace orrery
