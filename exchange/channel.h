@@ -1,0 +1,56 @@
+// What a transport must provide: one channel per peer and lane that carries whole frames, in order.
+//
+//   rank:  RankEndpoint makes the channels through a ChannelFactory; a channel connects by itself,
+//          again and again.
+//   shard: the transport makes a channel per connection that a rank opened, and announces it to the
+//          ShardEndpoint.
+//
+//   OnOpen  OnFrame*  OnClosed  OnOpen  OnFrame* ...   (a rank's; a shard's has one connection)
+//
+// Requirements on a transport:
+//   * Send never blocks. Frames that were accepted arrive in order, or OnClosed follows.
+//   * OnClosed of a connection is delivered before Send accepts frames for the next one.
+//   * An error from OnFrame is passed on to the peer as the reason, and the connection ends.
+//   * After Close() a channel does not connect again. Its destructor returns when no callback runs
+//     or will run.
+// Requirements on an endpoint: it holds no lock while it calls a channel, so that callbacks may
+// take its locks, also from within Send; and its sinks may be called from several threads at a
+// time.
+#ifndef ORRERY_EXCHANGE_CHANNEL_H_
+#define ORRERY_EXCHANGE_CHANNEL_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "exchange/exchange.h"
+
+namespace orrery {
+
+class Channel {
+ public:
+  virtual ~Channel() = default;
+  // Queues a frame. False if there is no connection, or if the queue of
+  // ExchangeOptions::max_queued_bytes is full.
+  virtual bool Send(std::string frame) = 0;
+  // Ends the connection, with this reason for the peer. Idempotent, from any thread, does not wait.
+  virtual void Close(const absl::Status& why) = 0;
+};
+
+// Where a channel reports to.
+class ChannelSink {
+ public:
+  virtual ~ChannelSink() = default;
+  virtual void OnOpen() = 0;
+  virtual absl::Status OnFrame(std::string frame) = 0;
+  virtual void OnClosed(const absl::Status& why) = 0;
+};
+
+// Makes a rank's channel; the sink outlives it.
+using ChannelFactory =
+    std::function<std::unique_ptr<Channel>(int peer, Lane lane, ChannelSink* sink)>;
+
+}  // namespace orrery
+
+#endif  // ORRERY_EXCHANGE_CHANNEL_H_

@@ -1,0 +1,225 @@
+// What only the gRPC transport can get wrong: peers that stall, refuse, overflow or speak nonsense,
+// and TLS. What it shares with other transports is exchange_conformance_test.
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "exchange/frame.h"
+#include "exchange/grpc/grpc_rank.h"
+#include "exchange/grpc/grpc_shard.h"
+#include "exchange/grpc/metadata.h"
+#include "exchange/plan.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/expert.grpc.pb.h"
+#include "rpc/channel.h"
+#include "rpc/server.h"
+#include "rpc/status.h"
+#include "rpc/test_certificates.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kRowBytes = 100'000;
+constexpr size_t kResultBytes = 16;
+// A deadline that only a broken exchange reaches.
+absl::Time Far() { return absl::Now() + absl::Minutes(2); }
+
+ExchangeOptions Options() {
+  return {.numerics_id = "test",
+          .row_bytes = kRowBytes,
+          .result_bytes = kResultBytes,
+          .max_tickets = 64};
+}
+
+// A plan of one row for one expert of peer 0.
+const DispatchPlan kOneRow = {{.peer = 0, .entries = {DispatchEntry()}}};
+const std::vector<std::byte> kRow(kRowBytes);
+
+struct Shard {
+  explicit Shard(const ExchangeOptions& options, const TlsFiles& tls = {})
+      : exchange(MakeGrpcShardExchange({.exchange = options}).value()),
+        server(
+            Server::Start({.address = "127.0.0.1:0", .tls = tls}, {exchange->service()}).value()) {}
+
+  std::unique_ptr<GrpcShardExchange> exchange;
+  std::unique_ptr<Server> server;
+};
+
+std::unique_ptr<RankExchange> RankFor(const std::string& address, GrpcRankOptions options = {}) {
+  options.exchange = Options();
+  options.rank_name = "attention-0";
+  options.peers = {{.name = "expert-0", .address = address}};
+  options.max_backoff = absl::Milliseconds(50);
+  return MakeGrpcRankExchange(options).value();
+}
+
+TEST(GrpcExchange, ConnectsOnceTheShardAccepts) {
+  Shard shard(Options());
+  const auto rank = RankFor(shard.server->address());
+  EXPECT_FALSE(rank->AwaitConnected(0, absl::Now() + absl::Milliseconds(100)));
+  shard.exchange->SetAccepting(true);
+  EXPECT_TRUE(rank->AwaitConnected(0, Far()));
+}
+
+// It accepts the stream and then never reads: the windows fill and a write hangs.
+class StallingExpert : public internal::Expert::CallbackService {
+ public:
+  grpc::ServerBidiReactor<internal::Frame, internal::Frame>* Exchange(
+      grpc::CallbackServerContext* context) override {
+    class Reactor : public grpc::ServerBidiReactor<internal::Frame, internal::Frame> {
+     public:
+      void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+      void OnDone() override { delete this; }
+    };
+    auto* reactor = new Reactor();
+    context->AddInitialMetadata(kAcceptedMetadata, "1");
+    reactor->StartSendInitialMetadata();
+    return reactor;
+  }
+};
+
+TEST(GrpcExchange, LosesAPeerThatTakesNoMoreFrames) {
+  StallingExpert expert;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  GrpcRankOptions options;
+  options.write_timeout = absl::Milliseconds(200);
+  const auto rank = RankFor(server->address(), options);
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  // 6 MB, more than the windows hold.
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 60; ++i) {
+    tickets.push_back(rank->Dispatch(0, Lane::kBulk, kOneRow, kRow).value());
+  }
+  for (Ticket ticket : tickets) {
+    const CombineReport report = rank->Combine(ticket, Far(), {});
+    ASSERT_EQ(report.size(), 1u);
+    EXPECT_EQ(report[0].state, EntryState::kLost);
+  }
+}
+
+TEST(GrpcExchange, LosesAPeerWhoseQueueIsFull) {
+  StallingExpert expert;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  GrpcRankOptions options{.exchange = Options()};
+  options.exchange.max_queued_bytes = kMaxFrameBytes;
+  options.rank_name = "attention-0";
+  options.peers = {{.name = "expert-0", .address = server->address()}};
+  const auto rank = MakeGrpcRankExchange(options).value();
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 60; ++i) {
+    tickets.push_back(rank->Dispatch(0, Lane::kBulk, kOneRow, kRow).value());
+  }
+  // The last one found the queue full: no need to wait for it.
+  const CombineReport report = rank->Combine(tickets.back(), absl::Now(), {});
+  ASSERT_EQ(report.size(), 1u);
+  EXPECT_EQ(report[0].state, EntryState::kLost);
+}
+
+TEST(GrpcExchange, FailsTheStreamOfARankThatOverflowsTheInbox) {
+  ExchangeOptions small = Options();
+  small.max_queued_bytes = kMaxFrameBytes;
+  Shard shard(small);
+  shard.exchange->SetAccepting(true);
+  const auto rank = RankFor(shard.server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 8; ++i) {
+    tickets.push_back(rank->Dispatch(0, Lane::kDecode, kOneRow, kRow).value());
+  }
+  // Five fit; the sixth ends the stream, and with it what waits. (The last ones may already travel
+  // on the next stream.)
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_EQ(rank->Combine(tickets[i], Far(), {}).at(0).state, EntryState::kLost);
+  }
+  EXPECT_TRUE(rank->AwaitConnected(0, Far()));
+}
+
+// A rank by hand, for what a real one never sends.
+absl::Status SendRaw(const std::string& address, const std::string& lane,
+                     const std::vector<std::string>& payloads) {
+  const auto stub = internal::Expert::NewStub(MakeChannel(address, {}).value());
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Far()));
+  if (!lane.empty()) context.AddMetadata(kLaneMetadata, lane);
+  const auto stream = stub->Exchange(&context);
+  for (const std::string& payload : payloads) {
+    internal::Frame frame;
+    frame.set_payload(payload);
+    if (!stream->Write(frame)) break;
+  }
+  internal::Frame reply;
+  while (stream->Read(&reply)) {
+  }
+  return FromGrpcStatus(stream->Finish());
+}
+
+TEST(GrpcExchange, RefusesMetadataAndFramesThatMakeNoSense) {
+  Shard shard(Options());
+  const std::string& address = shard.server->address();
+  EXPECT_EQ(SendRaw(address, "decode", {}).code(), absl::StatusCode::kUnavailable);  // not ready
+  shard.exchange->SetAccepting(true);
+  for (const char* lane : {"", "express"}) {
+    const absl::Status status = SendRaw(address, lane, {});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("orrery-lane"));
+  }
+  EXPECT_THAT(std::string(SendRaw(address, "decode", {"rubbish"}).message()),
+              HasSubstr("malformed frame"));
+  EXPECT_THAT(
+      std::string(SendRaw(address, "bulk", {std::string(kMaxFrameBytes + 1, 'x')}).message()),
+      HasSubstr("the limit is 524288"));
+}
+
+TEST(GrpcExchange, RefusesStreamsBeyondItsLimit) {
+  const auto exchange = MakeGrpcShardExchange({.exchange = Options(), .max_streams = 2}).value();
+  exchange->SetAccepting(true);
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {exchange->service()}).value();
+  const auto rank = RankFor(server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  EXPECT_EQ(SendRaw(server->address(), "decode", {}).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(GrpcExchange, RefusesOptionsThatCannotWork) {
+  GrpcRankOptions options{.exchange = Options()};
+  options.peers = {{.name = "expert-0", .address = "no port"}};
+  EXPECT_EQ(MakeGrpcRankExchange(options).status().code(), absl::StatusCode::kInvalidArgument);
+  options.peers.clear();
+  EXPECT_TRUE(MakeGrpcRankExchange(options).ok());
+  options.min_backoff = absl::ZeroDuration();
+  EXPECT_FALSE(MakeGrpcRankExchange(options).ok());
+  EXPECT_FALSE(MakeGrpcShardExchange({}).ok());
+}
+
+TEST(GrpcExchange, ClosesWhileItCannotReachItsPeer) {
+  // A port where nobody listens: a server had it a moment ago.
+  std::string address;
+  {
+    Shard shard(Options());
+    address = shard.server->address();
+  }
+  const auto rank = RankFor(address);
+  EXPECT_FALSE(rank->AwaitConnected(0, absl::Now() + absl::Milliseconds(50)));
+  const Ticket ticket = rank->Dispatch(0, Lane::kDecode, kOneRow, kRow).value();
+  EXPECT_EQ(rank->Combine(ticket, Far(), {}).at(0).state, EntryState::kLost);
+}
+
+TEST(GrpcExchange, SpeaksTls) {
+  const auto shard_files = MakeTestCertificates("shard"), rank_files = MakeTestCertificates("rank");
+  if (!shard_files || !rank_files) GTEST_SKIP() << "no openssl command: TLS IS NOT TESTED";
+  Shard shard(Options(), *shard_files);
+  shard.exchange->SetAccepting(true);
+  GrpcRankOptions options;
+  options.tls = *rank_files;
+  const auto rank = RankFor(shard.server->address(), options);
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  const Ticket ticket = rank->Dispatch(7, Lane::kDecode, kOneRow, kRow).value();
+  EXPECT_EQ(shard.exchange->Receive(Far())->layer, 7);
+  rank->Close();
+  EXPECT_EQ(rank->Combine(ticket, Far(), {}).at(0).state, EntryState::kLost);
+}
+
+}  // namespace
+}  // namespace orrery

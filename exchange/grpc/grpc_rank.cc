@@ -1,0 +1,44 @@
+#include "exchange/grpc/grpc_rank.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "exchange/frame.h"
+#include "exchange/grpc/caretaker.h"
+#include "exchange/grpc/grpc_rank_channel.h"
+#include "exchange/rank_endpoint.h"
+#include "rpc/channel.h"
+
+namespace orrery {
+
+absl::StatusOr<std::unique_ptr<RankExchange>> MakeGrpcRankExchange(GrpcRankOptions options) {
+  RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
+  const absl::Duration shortest = std::min(
+      {options.write_timeout, options.connect_timeout, options.min_backoff, options.max_backoff});
+  if (shortest <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "timeouts and backoffs must be positive, one is ", absl::FormatDuration(shortest)));
+  }
+  // A lane has its connection to itself: on a shared one, bulk frames would fill the windows before
+  // decode frames.
+  std::vector<GrpcRankChannel::Target> targets;  // [peer * kNumLanes + lane]
+  for (const GrpcPeer& peer : options.peers) {
+    for (int lane = 0; lane < kNumLanes; ++lane) {
+      ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                       MakeChannel(peer.address, options.tls, {.own_connection = true}));
+      targets.push_back(
+          {.peer_name = peer.name, .lane = static_cast<Lane>(lane), .channel = std::move(channel)});
+    }
+  }
+  auto caretaker =
+      std::make_shared<Caretaker>(std::min(options.write_timeout, options.connect_timeout) / 2);
+  return std::make_unique<RankEndpoint>(
+      options.exchange, static_cast<int>(options.peers.size()),
+      [&](int peer, Lane lane, ChannelSink* sink) {
+        return std::make_unique<GrpcRankChannel>(
+            options, targets[peer * kNumLanes + static_cast<int>(lane)], caretaker, sink);
+      });
+}
+
+}  // namespace orrery

@@ -1,0 +1,203 @@
+#include "exchange/grpc/grpc_shard.h"
+
+#include <atomic>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "exchange/frame.h"
+#include "exchange/grpc/metadata.h"
+#include "exchange/grpc/out_queue.h"
+#include "exchange/shard_endpoint.h"
+#include "proto/expert.grpc.pb.h"
+#include "rpc/status.h"
+
+namespace orrery {
+namespace {
+
+using FrameReactor = grpc::ServerBidiReactor<internal::Frame, internal::Frame>;
+
+// The way back to a rank. The endpoint may keep it longer than gRPC keeps the call, so it is an
+// object of its own.
+class ShardChannel : public Channel {
+ public:
+  ShardChannel(FrameReactor* reactor, grpc::CallbackServerContext* context, size_t max_queued_bytes)
+      : reactor_(reactor), context_(context), queue_(max_queued_bytes) {}
+
+  bool Send(std::string frame) override {
+    std::lock_guard lock(mutex_);
+    if (finishing_ || !queue_.Push(std::move(frame))) return false;
+    WriteNext();
+    return true;
+  }
+
+  void Close(const absl::Status& why) override {
+    std::lock_guard lock(mutex_);
+    if (finishing_) return;
+    finishing_ = true;
+    final_status_ = why;
+    queue_.Clear();
+    if (queue_.writing()) {
+      context_->TryCancel();  // it may hang; Finish follows its OnWriteDone
+    } else {
+      reactor_->Finish(ToGrpcStatus(final_status_));
+    }
+  }
+
+  void Read(internal::Frame* frame) {
+    std::lock_guard lock(mutex_);
+    if (!finishing_) reactor_->StartRead(frame);
+  }
+
+  void OnWriteDone(bool ok) {
+    {
+      std::lock_guard lock(mutex_);
+      queue_.WriteDone();
+      if (finishing_) {
+        reactor_->Finish(ToGrpcStatus(final_status_));
+        return;
+      }
+      if (ok) WriteNext();
+    }
+    if (!ok) Close(absl::CancelledError("the rank is gone"));
+  }
+
+ private:
+  void WriteNext() {
+    if (const internal::Frame* frame = queue_.StartNext()) reactor_->StartWrite(frame);
+  }
+
+  std::mutex mutex_;
+  // Not to be touched once Finish was called, which finishing_ sees to: gRPC deletes them soon
+  // after.
+  FrameReactor* const reactor_;
+  grpc::CallbackServerContext* const context_;
+  OutQueue queue_;
+  bool finishing_ = false;
+  absl::Status final_status_;
+};
+
+absl::StatusOr<Lane> LaneOf(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find(kLaneMetadata);
+  if (found != context.client_metadata().end()) {
+    const std::string_view name(found->second.data(), found->second.size());
+    for (Lane lane : {Lane::kDecode, Lane::kBulk}) {
+      if (name == LaneName(lane)) return lane;
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("metadata \"", kLaneMetadata, "\" must be \"decode\" or \"bulk\""));
+}
+
+std::string RankNameOf(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find(kRankMetadata);
+  if (found == context.client_metadata().end()) return "a rank without a name";
+  return std::string(found->second.data(), found->second.size());
+}
+
+// One call of Exchange.
+class ShardStream : public FrameReactor {
+ public:
+  ShardStream(std::shared_ptr<ShardEndpoint> endpoint, grpc::CallbackServerContext* context,
+              size_t max_queued_bytes)
+      : endpoint_(std::move(endpoint)),
+        rank_name_(RankNameOf(*context)),
+        channel_(std::make_shared<ShardChannel>(this, context, max_queued_bytes)) {}
+
+  // Either accepts the call or finishes it with the reason.
+  void Begin(const absl::Status& accepting, grpc::CallbackServerContext* context) {
+    absl::Status status = accepting;
+    const absl::StatusOr<Lane> lane = LaneOf(*context);
+    status.Update(lane.status());
+    if (status.ok()) {
+      absl::StatusOr<std::shared_ptr<ChannelSink>> sink = endpoint_->Connect(*lane, channel_);
+      status = sink.status();
+      if (sink.ok()) sink_ = *std::move(sink);
+    }
+    if (!status.ok()) {
+      channel_->Close(status);
+      return;
+    }
+    context->AddInitialMetadata(kAcceptedMetadata, "1");
+    StartSendInitialMetadata();
+    channel_->Read(&incoming_);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      channel_->Close(absl::CancelledError("the rank ended the stream"));
+      return;
+    }
+    const absl::Status status = sink_->OnFrame(std::move(*incoming_.mutable_payload()));
+    if (status.ok()) {
+      channel_->Read(&incoming_);
+    } else {
+      LogWarning("exchange: ", rank_name_, ": ", status.ToString());
+      channel_->Close(status);
+    }
+  }
+  void OnWriteDone(bool ok) override { channel_->OnWriteDone(ok); }
+  void OnCancel() override { channel_->Close(absl::CancelledError("the rank is gone")); }
+  void OnDone() override {
+    if (sink_ != nullptr) sink_->OnClosed(absl::CancelledError("the stream has ended"));
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<ShardEndpoint> endpoint_;  // before the sink, which must not outlive it
+  const std::string rank_name_;
+  const std::shared_ptr<ShardChannel> channel_;
+  std::shared_ptr<ChannelSink> sink_;  // null if refused
+  internal::Frame incoming_;
+};
+
+class GrpcShardExchangeImpl : public GrpcShardExchange {
+ public:
+  explicit GrpcShardExchangeImpl(const GrpcShardOptions& options)
+      : service_(std::make_shared<ShardEndpoint>(options.exchange, options.max_streams),
+                 options.exchange.max_queued_bytes) {}
+  ~GrpcShardExchangeImpl() override { Close(); }
+
+  grpc::Service* service() override { return &service_; }
+  void SetAccepting(bool accepting) override { service_.accepting = accepting; }
+  std::optional<InboundFrame> Receive(absl::Time deadline) override {
+    return service_.endpoint->Receive(deadline);
+  }
+  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
+             absl::Span<const std::byte> results) override {
+    service_.endpoint->Reply(frame, states, results);
+  }
+  void Close() override { service_.endpoint->Close(); }
+
+ private:
+  struct ExpertService : internal::Expert::CallbackService {
+    ExpertService(std::shared_ptr<ShardEndpoint> endpoint, size_t max_queued_bytes)
+        : endpoint(std::move(endpoint)), max_queued_bytes(max_queued_bytes) {}
+
+    FrameReactor* Exchange(grpc::CallbackServerContext* context) override {
+      auto* stream = new ShardStream(endpoint, context, max_queued_bytes);  // deletes itself
+      stream->Begin(
+          accepting ? absl::OkStatus() : absl::UnavailableError("the shard is not ready yet"),
+          context);
+      return stream;
+    }
+
+    const std::shared_ptr<ShardEndpoint> endpoint;
+    const size_t max_queued_bytes;
+    std::atomic<bool> accepting = false;
+  };
+
+  ExpertService service_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcShardExchange>> MakeGrpcShardExchange(
+    const GrpcShardOptions& options) {
+  RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
+  return std::make_unique<GrpcShardExchangeImpl>(options);
+}
+
+}  // namespace orrery

@@ -1,0 +1,47 @@
+// The shard's side of the exchange over gRPC: a service whose streams feed one inbox.
+//
+//   ASSIGN_OR_RETURN(auto exchange, MakeGrpcShardExchange({.exchange = ...}));
+//   ASSIGN_OR_RETURN(auto server, Server::Start(server_options, {exchange->service()}));
+//   exchange->SetAccepting(true);             // once the weights are there
+//   while (auto frame = exchange->Receive(deadline)) ...
+//   exchange->Close();  server->Stop(...);    // then destroy the server, then the exchange
+//
+// A rank whose frames wait in the inbox beyond options.max_queued_bytes loses its stream with
+// RESOURCE_EXHAUSTED, a malformed frame loses it with INVALID_ARGUMENT.
+//
+// Threads: callbacks run on gRPC's; Receive and Reply belong to the shard's loop. SetAccepting and
+// Close from any.
+#ifndef ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_
+#define ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_
+
+#include <memory>
+
+#include "base/status.h"
+#include "exchange/exchange.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace orrery {
+
+struct GrpcShardOptions {
+  ExchangeOptions exchange;
+  // Streams that may be open at a time (two per rank); more are refused with RESOURCE_EXHAUSTED.
+  int max_streams = 256;
+};
+
+class GrpcShardExchange : public ShardExchange {
+ public:
+  // The Expert service; owned by this object, which must outlive the server.
+  virtual grpc::Service* service() = 0;
+  // While not accepting (as at first), new streams are refused with UNAVAILABLE; open ones stay.
+  virtual void SetAccepting(bool accepting) = 0;
+};
+
+absl::StatusOr<std::unique_ptr<GrpcShardExchange>> MakeGrpcShardExchange(
+    const GrpcShardOptions& options);
+
+}  // namespace orrery
+
+#endif  // ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_

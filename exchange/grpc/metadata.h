@@ -1,0 +1,22 @@
+// The metadata of an Exchange call (proto/expert.proto), named once for both sides. Header only.
+#ifndef ORRERY_EXCHANGE_GRPC_METADATA_H_
+#define ORRERY_EXCHANGE_GRPC_METADATA_H_
+
+#include <string_view>
+
+#include "exchange/exchange.h"
+
+namespace orrery {
+
+// Sent by the rank.
+inline constexpr char kLaneMetadata[] = "orrery-lane";
+inline constexpr char kRankMetadata[] = "orrery-rank";
+// Sent by the shard at once when it has accepted a stream. A refusal carries initial metadata too,
+// but not this.
+inline constexpr char kAcceptedMetadata[] = "orrery-accepted";
+
+constexpr std::string_view LaneName(Lane lane) { return lane == Lane::kDecode ? "decode" : "bulk"; }
+
+}  // namespace orrery
+
+#endif  // ORRERY_EXCHANGE_GRPC_METADATA_H_

@@ -1,0 +1,246 @@
+#include "exchange/rank_endpoint.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "exchange/wait.h"
+
+namespace orrery {
+
+// One channel, and the sink that it reports to.
+class RankEndpoint::Link : public ChannelSink {
+ public:
+  Link(RankEndpoint* endpoint, int peer, Lane lane)
+      : endpoint_(endpoint), peer_(peer), lane_(lane) {}
+  ~Link() override { channel_.reset(); }
+
+  void MakeChannel(const ChannelFactory& make_channel) {
+    channel_ = make_channel(peer_, lane_, this);
+  }
+  int peer() const { return peer_; }
+  Lane lane() const { return lane_; }
+  Channel& channel() const { return *channel_; }
+
+  void OnOpen() override { endpoint_->OnLinkChanged(*this, true); }
+  absl::Status OnFrame(std::string frame) override {
+    return endpoint_->OnReply(*this, std::move(frame));
+  }
+  void OnClosed(const absl::Status&) override { endpoint_->OnLinkChanged(*this, false); }
+
+  bool open = false;  // guarded by the endpoint's mutex
+
+ private:
+  RankEndpoint* const endpoint_;
+  const int peer_;
+  const Lane lane_;
+  std::unique_ptr<Channel> channel_;
+};
+
+RankEndpoint::RankEndpoint(const ExchangeOptions& options, int num_peers,
+                           const ChannelFactory& make_channel)
+    : options_(options),
+      numerics_hash_(NumericsHash(options.numerics_id)),
+      asked_(options.max_tickets),
+      table_(options.max_tickets),
+      links_(num_peers) {
+  for (int peer = 0; peer < num_peers; ++peer) {
+    for (int lane = 0; lane < kNumLanes; ++lane) {
+      links_[peer][lane] = std::make_unique<Link>(this, peer, static_cast<Lane>(lane));
+    }
+  }
+  // Channels may call back before they are stored, so all links stand before the first is made.
+  for (auto& lanes : links_) {
+    for (auto& link : lanes) link->MakeChannel(make_channel);
+  }
+}
+
+RankEndpoint::~RankEndpoint() { Close(); }
+
+bool RankEndpoint::connected(int peer) const {
+  std::lock_guard lock(mutex_);
+  return link(peer, Lane::kDecode).open && link(peer, Lane::kBulk).open;
+}
+
+bool RankEndpoint::AwaitConnected(int peer, absl::Time deadline) {
+  std::unique_lock lock(mutex_);
+  const auto is_connected = [&] {
+    return link(peer, Lane::kDecode).open && link(peer, Lane::kBulk).open;
+  };
+  WaitUntil(changed_, lock, deadline, [&] { return closed_ || is_connected(); });
+  return is_connected();
+}
+
+absl::Status RankEndpoint::CheckPlan(int layer, const DispatchPlan& plan, size_t num_rows) const {
+  if (layer < 0) return absl::InvalidArgumentError(absl::StrCat("layer ", layer));
+  for (const PeerEntries& peer : plan) {
+    if (peer.peer < 0 || peer.peer >= num_peers()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("plan names peer ", peer.peer, " of ", num_peers()));
+    }
+    int32_t last_row = 0;
+    for (const DispatchEntry& entry : peer.entries) {
+      if (entry.row < last_row || static_cast<size_t>(entry.row) >= num_rows || entry.expert < 0 ||
+          entry.result < 0) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "plan for peer ", peer.peer, ": entry {row ", entry.row, ", expert ", entry.expert,
+            ", result ", entry.result, "} after row ", last_row, ", ", num_rows, " rows given"));
+      }
+      last_row = entry.row;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Ticket> RankEndpoint::OpenTicket(Lane lane, const std::vector<AskedFrame>& frames) {
+  std::vector<TicketTable::Frame> table_frames;
+  table_frames.reserve(frames.size());
+  for (const AskedFrame& frame : frames) {
+    table_frames.push_back(
+        {.peer = frame.peer, .lane = lane, .num_entries = static_cast<int>(frame.entries.size())});
+  }
+  std::lock_guard lock(mutex_);
+  if (closed_) return absl::FailedPreconditionError("the exchange is closed");
+  return table_.Open(table_frames);
+}
+
+absl::StatusOr<Ticket> RankEndpoint::Dispatch(int layer, Lane lane, const DispatchPlan& plan,
+                                              absl::Span<const std::byte> rows) {
+  RETURN_IF_ERROR(CheckPlan(layer, plan, rows.size() / options_.row_bytes));
+  std::vector<AskedFrame> frames;
+  for (const PeerEntries& peer : plan) {
+    for (absl::Span<const DispatchEntry> entries : SplitIntoFrames(
+             peer.entries,
+             {.row_bytes = options_.row_bytes, .result_bytes = options_.result_bytes})) {
+      frames.push_back({.peer = peer.peer, .entries = {entries.begin(), entries.end()}});
+    }
+  }
+  // Opened before anything is sent: a reply may come back before Send returns.
+  ASSIGN_OR_RETURN(const Ticket ticket, OpenTicket(lane, frames));
+  FrameHeader header{.lane = lane,
+                     .ticket_slot = ticket.slot,
+                     .ticket_generation = ticket.generation,
+                     .layer = static_cast<uint32_t>(layer),
+                     .row_bytes = static_cast<uint32_t>(options_.row_bytes),
+                     .numerics_hash = numerics_hash_};
+  for (size_t i = 0; i < frames.size(); ++i) {
+    header.frame_index = static_cast<uint32_t>(i);
+    std::string bytes = EncodeDispatch(header, frames[i].entries, rows.data());
+    if (link(frames[i].peer, lane).channel().Send(std::move(bytes))) continue;
+    std::lock_guard lock(mutex_);
+    table_.FrameLost(ticket, header.frame_index);
+  }
+  asked_[ticket.slot] = std::move(frames);
+  return ticket;
+}
+
+absl::Status RankEndpoint::OnReply(const Link& link, std::string frame) {
+  ASSIGN_OR_RETURN(const ReplyView reply, ParseReply(std::string_view(frame)));
+  const FrameHeader& header = reply.header;
+  const Ticket ticket{.slot = header.ticket_slot, .generation = header.ticket_generation};
+  const TicketTable::ReplyAddress address{.ticket = ticket,
+                                          .frame_index = header.frame_index,
+                                          .peer = link.peer(),
+                                          .lane = link.lane(),
+                                          .num_entries = static_cast<int>(header.num_entries)};
+  const bool usable =
+      header.numerics_hash == numerics_hash_ && header.row_bytes == options_.result_bytes;
+  std::lock_guard lock(mutex_);
+  if (usable) {
+    table_.AcceptReply(address, std::move(frame));
+  } else {
+    table_.Refuse(address);
+  }
+  if (table_.IsOpen(ticket) && table_.Settled(ticket)) changed_.notify_all();
+  return absl::OkStatus();
+}
+
+void RankEndpoint::OnLinkChanged(Link& link, bool open) {
+  std::lock_guard lock(mutex_);
+  link.open = open && !closed_;
+  if (!open) table_.PeerLost(link.peer(), link.lane());
+  changed_.notify_all();
+}
+
+namespace {
+
+// Writes the results that a reply brought, and returns the state of each of its entries.
+std::vector<EntryState> TakeReply(std::string_view bytes, absl::Span<const DispatchEntry> entries,
+                                  size_t result_bytes, absl::Span<std::byte> results) {
+  // Parsed when it came, so it parses now.
+  absl::StatusOr<ReplyView> reply = ParseReply(bytes);
+  ORRERY_CHECK(reply.ok()) << reply.status().ToString();
+  const std::byte* next = reply->results;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (reply->states[i] != EntryState::kDone) continue;
+    const size_t begin = static_cast<size_t>(entries[i].result) * result_bytes;
+    ORRERY_CHECK(begin + result_bytes <= results.size())
+        << "result " << entries[i].result << " does not fit " << results.size() << " bytes";
+    std::memcpy(results.data() + begin, next, result_bytes);
+    next += result_bytes;
+  }
+  return std::move(reply->states);
+}
+
+EntryState StateWithoutReply(TicketTable::FrameState state) {
+  switch (state) {
+    case TicketTable::FrameState::kRefused:
+      return EntryState::kRefused;
+    case TicketTable::FrameState::kLost:
+      return EntryState::kLost;
+    default:
+      return EntryState::kPending;
+  }
+}
+
+}  // namespace
+
+CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
+                                    absl::Span<std::byte> results) {
+  std::vector<TicketTable::Outcome> outcomes;
+  {
+    std::unique_lock lock(mutex_);
+    WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+    // From here on replies to this ticket are late: what is in outcomes is all that reaches the
+    // buffer.
+    outcomes = table_.Close(ticket);
+  }
+  const std::vector<AskedFrame> frames = std::exchange(asked_[ticket.slot], {});
+  CombineReport report;
+  for (size_t i = 0; i < frames.size(); ++i) {
+    const std::vector<DispatchEntry>& entries = frames[i].entries;
+    std::vector<EntryState> states(entries.size(), StateWithoutReply(outcomes[i].state));
+    if (outcomes[i].state == TicketTable::FrameState::kAnswered) {
+      states = TakeReply(outcomes[i].reply, entries, options_.result_bytes, results);
+    }
+    for (size_t j = 0; j < entries.size(); ++j) {
+      if (states[j] == EntryState::kDone) continue;
+      report.push_back({.peer = frames[i].peer, .entry = entries[j], .state = states[j]});
+    }
+  }
+  return report;
+}
+
+ReplyCounters RankEndpoint::counters() const {
+  std::lock_guard lock(mutex_);
+  return table_.counters();
+}
+
+void RankEndpoint::Close() {
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    closed_ = true;
+    table_.AllLost();
+    for (auto& lanes : links_) {
+      for (auto& link : lanes) link->open = false;
+    }
+    changed_.notify_all();
+  }
+  for (auto& lanes : links_) {
+    for (auto& link : lanes) link->channel().Close(absl::CancelledError("the rank closes"));
+  }
+}
+
+}  // namespace orrery

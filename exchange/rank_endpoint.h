@@ -1,0 +1,72 @@
+// RankExchange over any transport that provides channels: splits plans into frames, keeps the
+// tickets, waits.
+//
+//   RETURN_IF_ERROR(CheckExchangeOptions(options));
+//   RankEndpoint rank(options, num_peers, [&](int peer, Lane lane, ChannelSink* sink) {
+//     return std::make_unique<MyChannel>(address[peer], lane, sink);
+//   });
+//
+// Threads: as exchange.h says; the sinks it gives out may be called from any thread. Replies are
+// copied into the caller's buffer by the thread that calls Combine, after the ticket was closed
+// with them in hand, and by nobody else.
+#ifndef ORRERY_EXCHANGE_RANK_ENDPOINT_H_
+#define ORRERY_EXCHANGE_RANK_ENDPOINT_H_
+
+#include <array>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "exchange/channel.h"
+#include "exchange/exchange.h"
+#include "exchange/frame.h"
+#include "exchange/ticket_table.h"
+
+namespace orrery {
+
+class RankEndpoint : public RankExchange {
+ public:
+  RankEndpoint(const ExchangeOptions& options, int num_peers, const ChannelFactory& make_channel);
+  ~RankEndpoint() override;
+
+  int num_peers() const override { return static_cast<int>(links_.size()); }
+  bool connected(int peer) const override;
+  bool AwaitConnected(int peer, absl::Time deadline) override;
+  absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
+                                  absl::Span<const std::byte> rows) override;
+  CombineReport Combine(Ticket ticket, absl::Time deadline, absl::Span<std::byte> results) override;
+  ReplyCounters counters() const override;
+  void Close() override;
+
+ private:
+  class Link;
+  // One frame of an open ticket.
+  struct AskedFrame {
+    int peer = 0;
+    std::vector<DispatchEntry> entries;
+  };
+
+  absl::Status CheckPlan(int layer, const DispatchPlan& plan, size_t num_rows) const;
+  absl::StatusOr<Ticket> OpenTicket(Lane lane, const std::vector<AskedFrame>& frames);
+  absl::Status OnReply(const Link& link, std::string frame);
+  void OnLinkChanged(Link& link, bool open);
+  const Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
+
+  const ExchangeOptions options_;
+  const uint64_t numerics_hash_;
+  std::vector<std::vector<AskedFrame>> asked_;  // [ticket slot]; only the rank's loop uses it
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // a ticket settled, a link opened, or Close
+  TicketTable table_;                // guarded by mutex_
+  bool closed_ = false;              // guarded by mutex_
+
+  // Last, so that channels are gone before what their callbacks use.
+  std::vector<std::array<std::unique_ptr<Link>, kNumLanes>> links_;  // [peer][lane]
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_EXCHANGE_RANK_ENDPOINT_H_

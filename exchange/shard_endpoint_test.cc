@@ -1,0 +1,125 @@
+// What a ShardEndpoint does with the frames of its connections; whole exchanges are
+// exchange_conformance_test.
+#include "exchange/shard_endpoint.h"
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kRowBytes = 1000;
+const ExchangeOptions kOptions{.numerics_id = "test",
+                               .row_bytes = kRowBytes,
+                               .result_bytes = 24,
+                               .max_queued_bytes = kMaxFrameBytes};
+
+class FakeChannel : public Channel {
+ public:
+  bool Send(std::string frame) override {
+    sent.push_back(std::move(frame));
+    return true;
+  }
+  void Close(const absl::Status& why) override { closed = why; }
+
+  std::vector<std::string> sent;
+  absl::Status closed;
+};
+
+std::string Dispatch(Lane lane, int layer, int num_rows = 1) {
+  std::vector<DispatchEntry> entries;
+  for (int i = 0; i < num_rows; ++i) entries.push_back({.row = i, .expert = 2, .result = i});
+  const std::vector<std::byte> rows(num_rows * kRowBytes);
+  return EncodeDispatch({.lane = lane,
+                         .layer = static_cast<uint32_t>(layer),
+                         .row_bytes = kRowBytes,
+                         .numerics_hash = NumericsHash(kOptions.numerics_id)},
+                        entries, rows.data());
+}
+
+class ShardEndpointTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<ChannelSink> Connect(Lane lane, const std::shared_ptr<FakeChannel>& channel) {
+    return endpoint_.Connect(lane, channel).value();
+  }
+  std::optional<InboundFrame> ReceiveNow() { return endpoint_.Receive(absl::Now()); }
+
+  ShardEndpoint endpoint_{kOptions, /*max_streams=*/3};
+  const std::vector<std::byte> row_ = std::vector<std::byte>(kRowBytes);
+  const std::shared_ptr<FakeChannel> decode_ = std::make_shared<FakeChannel>();
+  const std::shared_ptr<FakeChannel> bulk_ = std::make_shared<FakeChannel>();
+};
+
+TEST_F(ShardEndpointTest, HandsOutDecodeFramesBeforeBulkFramesThatCameEarlier) {
+  const auto bulk = Connect(Lane::kBulk, bulk_), decode = Connect(Lane::kDecode, decode_);
+  ASSERT_TRUE(bulk->OnFrame(Dispatch(Lane::kBulk, 1)).ok());
+  ASSERT_TRUE(bulk->OnFrame(Dispatch(Lane::kBulk, 2)).ok());
+  ASSERT_TRUE(decode->OnFrame(Dispatch(Lane::kDecode, 3)).ok());
+  for (int layer : {3, 1, 2}) EXPECT_EQ(ReceiveNow()->layer, layer);
+  EXPECT_FALSE(ReceiveNow().has_value());
+}
+
+TEST_F(ShardEndpointTest, RefusesFramesBeyondItsBoundUntilOneIsAnswered) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  const int num_rows = kMaxFrameBytes / kRowBytes / 2;
+  ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 1, num_rows)).ok());
+  const absl::Status over = sink->OnFrame(Dispatch(Lane::kDecode, 2, num_rows));
+  EXPECT_EQ(over.code(), absl::StatusCode::kResourceExhausted);
+  const std::optional<InboundFrame> frame = ReceiveNow();
+  EXPECT_FALSE(sink->OnFrame(Dispatch(Lane::kDecode, 3, num_rows)).ok());  // still being worked on
+  endpoint_.Reply(*frame, std::vector<EntryState>(num_rows, EntryState::kNotHeld),
+                  std::vector<std::byte>(num_rows * kOptions.result_bytes));
+  EXPECT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 4, num_rows)).ok());
+}
+
+TEST_F(ShardEndpointTest, ForgetsTheFramesOfAConnectionThatWentAway) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 1)).ok());
+  ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 2)).ok());
+  const std::optional<InboundFrame> received = ReceiveNow();
+  sink->OnClosed(absl::UnavailableError("gone"));
+  EXPECT_FALSE(ReceiveNow().has_value());
+  endpoint_.Reply(*received, {EntryState::kNotHeld}, std::vector<std::byte>(kOptions.result_bytes));
+  EXPECT_TRUE(decode_->sent.empty());
+  EXPECT_EQ(sink->OnFrame(Dispatch(Lane::kDecode, 3)).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(ShardEndpointTest, FailsTheConnectionOfAMalformedFrame) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  EXPECT_EQ(sink->OnFrame("rubbish").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(sink->OnFrame(Dispatch(Lane::kBulk, 1)).message()),
+              HasSubstr("lane 1 in the channel of lane 0"));
+}
+
+TEST_F(ShardEndpointTest, RefusesARowOfAnotherSizeAndAReplyThatWouldNotFit) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  std::string frame = EncodeDispatch({.row_bytes = 8, .numerics_hash = NumericsHash("test")},
+                                     std::vector<DispatchEntry>{{}}, row_.data());
+  ASSERT_TRUE(sink->OnFrame(std::move(frame)).ok());
+  // One row that wants 30,000 experts: a small dispatch, but 24 bytes * 30,000 of results.
+  std::vector<DispatchEntry> many(30000);
+  ASSERT_TRUE(
+      sink->OnFrame(EncodeDispatch({.row_bytes = kRowBytes, .numerics_hash = NumericsHash("test")},
+                                   many, row_.data()))
+          .ok());
+  EXPECT_FALSE(ReceiveNow().has_value());
+  ASSERT_EQ(decode_->sent.size(), 2u);
+  for (const std::string& reply : decode_->sent) {
+    EXPECT_EQ(ParseReply(reply)->states[0], EntryState::kRefused);
+  }
+}
+
+TEST_F(ShardEndpointTest, BoundsItsConnectionsAndTakesNoneOnceClosed) {
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(endpoint_.Connect(Lane::kBulk, bulk_).ok());
+  EXPECT_EQ(endpoint_.Connect(Lane::kBulk, bulk_).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  endpoint_.Close();
+  EXPECT_EQ(bulk_->closed.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(endpoint_.Connect(Lane::kBulk, bulk_).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace orrery

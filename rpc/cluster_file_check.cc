@@ -1,0 +1,212 @@
+// The meaning half: names, addresses, numbers.
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "rpc/cluster_file.h"
+#include "rpc/cluster_file_problems.h"
+
+namespace orrery {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using Places = google::protobuf::TextFormat::ParseInfoTree;
+
+// A message of the file together with the places of its fields.
+class Block {
+ public:
+  Block(const Message& message, const Places* places, FileProblem own_place)
+      : message_(message), places_(places), own_place_(std::move(own_place)) {}
+
+  // Where a field stands, or the block itself if the field is not there.
+  FileProblem At(const std::string& field_name, int index = -1) const {
+    const FieldDescriptor* field = message_.GetDescriptor()->FindFieldByName(field_name);
+    if (places_ != nullptr) {
+      const auto place = places_->GetLocation(field, index);
+      if (place.line >= 0) return {place.line, place.column, ""};
+    }
+    return own_place_;
+  }
+  Block Nested(const Message& nested, const std::string& field_name, int index = -1) const {
+    const FieldDescriptor* field = message_.GetDescriptor()->FindFieldByName(field_name);
+    const Places* places =
+        places_ == nullptr ? nullptr : places_->GetTreeForNested(field, index);
+    return Block(nested, places, At(field_name, index));
+  }
+
+ private:
+  const Message& message_;
+  const Places* places_;
+  FileProblem own_place_;
+};
+
+class Checker {
+ public:
+  Checker(const ParsedClusterText& parsed, std::vector<FileProblem>& problems)
+      : cluster_(parsed.cluster),
+        incomplete_(parsed.incomplete),
+        file_(parsed.cluster, parsed.places.get(), {0, 0, ""}),
+        problems_(problems) {}
+
+  void CheckAll() {
+    CheckModel();
+    CheckNumerics();
+    CheckLimits();
+    CheckTls();
+    CheckMembers("router", cluster_.router());
+    CheckMembers("attention", cluster_.attention());
+    CheckMembers("expert", cluster_.expert());
+    if (cluster_.router().empty()) AddMissing(FileProblem{}, "no router: at least one is needed");
+    if (cluster_.attention().empty()) {
+      AddMissing(FileProblem{}, "no attention rank: at least one is needed");
+    }
+  }
+
+ private:
+  void Add(FileProblem place, std::string message) {
+    place.message = std::move(message);
+    problems_.push_back(std::move(place));
+  }
+  void AddMissing(FileProblem place, std::string message) {
+    if (!incomplete_) Add(std::move(place), std::move(message));
+  }
+
+  void CheckModel() {
+    const Block block = file_.Nested(cluster_.model(), "model");
+    if (cluster_.model().name().empty()) AddMissing(block.At("name"), "model.name is missing");
+    if (cluster_.model().dir().empty()) AddMissing(block.At("dir"), "model.dir is missing");
+  }
+
+  // Names that do not exist are caught by the parser; numbers are not.
+  void CheckNumerics() {
+    const internal::Numerics& numerics = cluster_.numerics();
+    const Block block = file_.Nested(numerics, "numerics");
+    const auto check = [&](const char* name, bool valid, int value) {
+      if (!valid) Add(block.At(name), absl::StrCat("numerics.", name, " has no value ", value));
+    };
+    check("precision", internal::Precision_IsValid(numerics.precision()), numerics.precision());
+    check("row_format", internal::RowFormat_IsValid(numerics.row_format()), numerics.row_format());
+    check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
+  }
+
+  void CheckLimits() {
+    const internal::Limits& limits = cluster_.limits();
+    const Block block = file_.Nested(limits, "limits");
+    const auto check = [&](const char* name, int value, int max) {
+      if (value < 0 || value > max) {
+        Add(block.At(name), absl::StrCat("limits.", name, " is ", value, ", must be 0 to ", max));
+      }
+    };
+    check("max_context_tokens", limits.max_context_tokens(), 1 << 24);
+    check("kv_cache_tokens", limits.kv_cache_tokens(), 1 << 28);
+    check("max_waiting_requests", limits.max_waiting_requests(), 1 << 16);
+    check("max_step_rows", limits.max_step_rows(), 1 << 16);
+    check("expert_timeout_ms", limits.expert_timeout_ms(), 3'600'000);
+    if (limits.kv_cache_tokens() > 0 && limits.max_context_tokens() > limits.kv_cache_tokens()) {
+      Add(block.At("kv_cache_tokens"),
+          absl::StrCat("limits.kv_cache_tokens is ", limits.kv_cache_tokens(),
+                       ", less than limits.max_context_tokens, ", limits.max_context_tokens(),
+                       ": the longest request would never fit"));
+    }
+  }
+
+  void CheckTls() {
+    if (!cluster_.has_tls()) return;
+    const internal::Tls& tls = cluster_.tls();
+    const Block block = file_.Nested(tls, "tls");
+    const std::pair<const char*, const std::string*> parts[] = {
+        {"certificate", &tls.certificate()}, {"private_key", &tls.private_key()}, {"ca", &tls.ca()}};
+    for (const auto& [name, value] : parts) {
+      if (value->empty()) {
+        AddMissing(block.At(name), absl::StrCat("tls.", name,
+                                                " is missing: certificate, private_key and ca are "
+                                                "needed together"));
+      }
+    }
+  }
+
+  template <typename Members>
+  void CheckMembers(const std::string& role, const Members& members) {
+    for (int i = 0; i < members.size(); ++i) {
+      const ClusterMember& member = members.Get(i);
+      const Block block = file_.Nested(member, role, i);
+      CheckName(role, member.name(), block.At("name"));
+      CheckAddress(role, member, block.At("address"));
+    }
+  }
+
+  void CheckName(const std::string& role, const std::string& name, const FileProblem& place) {
+    if (name.empty()) return AddMissing(place, absl::StrCat(role, " without a name"));
+    bool good = name.size() <= 63 && absl::ascii_isalnum(name[0]);
+    for (const char c : name) good = good && (absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.');
+    if (!good) {
+      Add(place, absl::StrCat("bad name \"", name,
+                              "\": 1 to 63 letters, digits, '-', '_' and '.', a letter or digit "
+                              "first"));
+    }
+    CheckUnique("name", name, place, names_);
+  }
+
+  void CheckAddress(const std::string& role, const ClusterMember& member,
+                    const FileProblem& place) {
+    const std::string& address = member.address();
+    if (address.empty()) {
+      return AddMissing(place, absl::StrCat(role, " \"", member.name(), "\" has no address"));
+    }
+    const std::string problem = AddressProblem(address);
+    if (!problem.empty()) return Add(place, absl::StrCat("bad address \"", address, "\": ", problem));
+    CheckUnique("address", absl::AsciiStrToLower(address), place, addresses_);
+  }
+
+  // Empty if it is host:port.
+  static std::string AddressProblem(const std::string& address) {
+    const size_t colon = address.rfind(':');
+    if (colon == std::string::npos) return "no port, must be host:port";
+    const std::string host = address.substr(0, colon);
+    const std::string port_text = address.substr(colon + 1);
+    int port = 0;
+    bool digits = !port_text.empty();
+    for (const char c : port_text) digits = digits && absl::ascii_isdigit(c);
+    if (!digits || !absl::SimpleAtoi(port_text, &port) || port < 1 || port > 65535) {
+      return absl::StrCat("port \"", port_text, "\", must be 1 to 65535");
+    }
+    if (host.empty()) return "no host, must be host:port";
+    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    if (!bracketed && host.find(':') != std::string::npos) {
+      return "an IPv6 host must stand in brackets, like [::1]:7400";
+    }
+    const std::string inner = bracketed ? host.substr(1, host.size() - 2) : host;
+    for (const char c : inner) {
+      const bool good = absl::ascii_isalnum(c) || c == '.' || c == '-' ||
+                        (bracketed ? c == ':' || c == '%' : c == '_');
+      if (!good) return absl::StrCat("host \"", host, "\" has a character that no host name has");
+    }
+    return "";
+  }
+
+  void CheckUnique(const char* what, const std::string& value, const FileProblem& place,
+                   std::map<std::string, FileProblem>& seen) {
+    const auto [first, inserted] = seen.emplace(value, place);
+    if (inserted) return;
+    Add(place, absl::StrCat("duplicate ", what, " \"", value, "\", first in line ",
+                            first->second.line + 1));
+  }
+
+  const internal::ClusterFile& cluster_;
+  const bool incomplete_;
+  const Block file_;
+  std::vector<FileProblem>& problems_;
+  std::map<std::string, FileProblem> names_;
+  std::map<std::string, FileProblem> addresses_;
+};
+
+}  // namespace
+
+void CheckClusterMeaning(const ParsedClusterText& parsed, std::vector<FileProblem>& problems) {
+  Checker(parsed, problems).CheckAll();
+}
+
+}  // namespace orrery

@@ -1,0 +1,40 @@
+// The two halves of reading a cluster file, apart from each other so that each can be read on one screen: the
+// text (syntax, unknown fields, types) and the meaning (names, addresses, limits). Both add to one list.
+//
+// Internal to rpc/cluster_file.
+#ifndef ORRERY_RPC_CLUSTER_FILE_PROBLEMS_H_
+#define ORRERY_RPC_CLUSTER_FILE_PROBLEMS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/text_format.h"
+#include "proto/cluster.pb.h"
+
+namespace orrery {
+
+// Something wrong at a place of the file. Line and column count from 0, as protobuf counts.
+struct FileProblem {
+  int line = 0;
+  int column = 0;
+  std::string message;
+};
+
+struct ParsedClusterText {
+  internal::ClusterFile cluster;
+  std::unique_ptr<google::protobuf::TextFormat::ParseInfoTree> places;
+  // Whether parts of the text had to be left out: then what seems to be missing may be in them.
+  bool incomplete = false;
+};
+
+// Parses as much as it can: after a mistake it goes on behind it, so that the others are found as well.
+void ParseClusterText(const std::string& text, ParsedClusterText& parsed,
+                      std::vector<FileProblem>& problems);
+
+// Checks what the text says.
+void CheckClusterMeaning(const ParsedClusterText& parsed, std::vector<FileProblem>& problems);
+
+}  // namespace orrery
+
+#endif  // ORRERY_RPC_CLUSTER_FILE_PROBLEMS_H_

@@ -1,0 +1,164 @@
+#include "rpc/cluster_file.h"
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kGood[] = R"(# two ranks, one shard
+model { name: "abacus" dir: "models/abacus" }
+numerics { precision: PRECISION_F32 }
+limits { max_waiting_requests: 7 }
+tls { certificate: "tls/a.pem" private_key: "/etc/a.key" ca: "ca.pem" }
+router { name: "router-0" address: "127.0.0.1:7400" }
+attention { name: "attention-0" address: "127.0.0.1:7410" }
+attention { name: "attention-1" address: "[::1]:7410" }
+expert { name: "expert-0" address: "expert-0.example:7420" model_dir: "part" }
+)";
+
+std::string ProblemsOf(const std::string& text) {
+  const auto cluster = ParseClusterFile(text, "c.txt");
+  if (cluster.ok()) return "";
+  EXPECT_EQ(cluster.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(cluster.status().message());
+}
+
+// The good file with one line put in the place of another.
+std::string Replaced(const std::string& from, const std::string& to) {
+  std::string text = kGood;
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+TEST(ClusterFile, ComesOutCompleteWithDefaultsAndResolvedPaths) {
+  const auto cluster = ParseClusterFile(kGood, "/etc/orrery/cluster.txtpb");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->model().dir(), "/etc/orrery/models/abacus");
+  EXPECT_EQ(cluster->tls().certificate(), "/etc/orrery/tls/a.pem");
+  EXPECT_EQ(cluster->tls().private_key(), "/etc/a.key");
+  EXPECT_EQ(cluster->numerics().row_format(), internal::ROW_FORMAT_F32);
+  EXPECT_EQ(cluster->numerics().backend(), internal::BACKEND_CPU);
+  EXPECT_EQ(cluster->limits().max_waiting_requests(), 7);
+  EXPECT_EQ(cluster->limits().expert_timeout_ms(), 30000);
+  EXPECT_EQ(ModelDir(*cluster, cluster->attention(0)), "/etc/orrery/models/abacus");
+  EXPECT_EQ(ModelDir(*cluster, cluster->expert(0)), "/etc/orrery/part");
+  EXPECT_EQ(AllMembers(*cluster).size(), 4);
+}
+
+TEST(ClusterFile, KeepsRelativePathsWhenTheFileLiesInTheCurrentFolder) {
+  const auto cluster = ParseClusterFile(kGood, "cluster.txtpb");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->model().dir(), "models/abacus");
+}
+
+TEST(ClusterFile, FindsMembersByRoleAndNameAndListsTheKnownOnes) {
+  const auto cluster = ParseClusterFile(kGood, "c.txt");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  const auto found = FindMember(*cluster, internal::ROLE_ATTENTION, "attention-1");
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ((*found)->address(), "[::1]:7410");
+  const auto missing = FindMember(*cluster, internal::ROLE_ATTENTION, "expert-0");
+  EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(missing.status().message()),
+              AllOf(HasSubstr("\"expert-0\""), HasSubstr("attention-0, attention-1")));
+}
+
+TEST(ClusterFile, ReportsAllProblemsAtOnceWithTheirPlaces) {
+  const std::string problems = ProblemsOf(R"(model { name: "m" colour: "red" }
+numerics {
+  precision: PRECISION_FP4 row_format: 77
+}
+limits { max_step_rows: -3 }
+router { name: "router-0" address: "127.0.0.1" }
+attention { name: "a b" address: "h:70000" }
+attention { name: "router-0" address: ":1" }
+expert { name: "e-0" address: "h:1" }
+  expert { name: "e-1" address: "H:1" }
+)");
+  EXPECT_THAT(problems, HasSubstr("has 11 problems"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:1:1: model.dir is missing"));
+  EXPECT_THAT(problems, AllOf(HasSubstr("c.txt:1:19: "), HasSubstr("colour")));
+  EXPECT_THAT(problems, AllOf(HasSubstr("c.txt:3:14: "), HasSubstr("PRECISION_FP4")));
+  EXPECT_THAT(problems, HasSubstr("c.txt:3:28: numerics.row_format has no value 77"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:5:10: limits.max_step_rows is -3, must be 0 to 65536"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:6:27: bad address \"127.0.0.1\": no port"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:7:13: bad name \"a b\""));
+  EXPECT_THAT(problems, HasSubstr("c.txt:7:25: bad address \"h:70000\": port \"70000\""));
+  EXPECT_THAT(problems, HasSubstr("c.txt:8:13: duplicate name \"router-0\", first in line 6"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:8:30: bad address \":1\": no host"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:10:24: duplicate address \"h:1\", first in line 9"));
+}
+
+TEST(ClusterFile, GoesOnBehindASyntaxError) {
+  const std::string problems =
+      ProblemsOf(Replaced("limits { max_waiting_requests: 7 }",
+                          "limits { max_waiting_requests: \"many\" }\nlimits { max_step_rows: }"));
+  EXPECT_THAT(problems, HasSubstr("has 2 problems"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:4:32: "));
+  EXPECT_THAT(problems, HasSubstr("c.txt:5:25: "));
+}
+
+TEST(ClusterFile, DoesNotCallMissingWhatASyntaxErrorHides) {
+  const std::string problems =
+      ProblemsOf(Replaced("router { name: \"router-0\"", "router { name = \"router-0\""));
+  EXPECT_THAT(problems, HasSubstr("c.txt:6:15: "));
+  EXPECT_THAT(problems, Not(HasSubstr("no router")));
+  EXPECT_THAT(problems, HasSubstr("has 1 problem:"));
+}
+
+TEST(ClusterFile, SaysWhatAnEmptyFileLacks) {
+  EXPECT_THAT(ProblemsOf(""), AllOf(HasSubstr("model.name is missing"), HasSubstr("no router"),
+                                    HasSubstr("no attention rank")));
+}
+
+TEST(ClusterFile, RefusesHalfGivenTls) {
+  EXPECT_THAT(ProblemsOf(Replaced(" private_key: \"/etc/a.key\" ca: \"ca.pem\"", "")),
+              AllOf(HasSubstr("c.txt:5:1: tls.private_key is missing"), HasSubstr("tls.ca is missing")));
+}
+
+TEST(ClusterFile, RefusesACacheSmallerThanTheContext) {
+  EXPECT_THAT(ProblemsOf(Replaced("max_waiting_requests: 7",
+                                  "max_context_tokens: 4096 kv_cache_tokens: 100")),
+              HasSubstr("limits.kv_cache_tokens is 100"));
+}
+
+TEST(ClusterFile, SurvivesEveryTruncationAndGarbage) {
+  const std::string good = kGood;
+  for (size_t length = 0; length < good.size(); ++length) {
+    ParseClusterFile(good.substr(0, length), "c.txt").IgnoreError();
+    std::string broken = good;
+    broken[length] = '{';
+    ParseClusterFile(broken, "c.txt").IgnoreError();
+    broken[length] = '\xff';
+    ParseClusterFile(broken, "c.txt").IgnoreError();
+  }
+}
+
+TEST(ClusterFile, NamesAFileThatIsNotThere) {
+  const auto cluster = ReadClusterFile("/nowhere/cluster.txtpb");
+  EXPECT_EQ(cluster.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(cluster.status().message()), HasSubstr("/nowhere/cluster.txtpb"));
+  EXPECT_EQ(ReadClusterFile("/").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(ClusterFile, ReadsFromDisk) {
+  const std::string path = absl::StrCat(::testing::TempDir(), "/cluster.txtpb");
+  std::ofstream(path) << kGood;
+  const auto cluster = ReadClusterFile(path);
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->router(0).name(), "router-0");
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,62 @@
+// What a process says of itself when asked: proto/member.proto from a description that its owner keeps up to date.
+//
+//   MemberService member(description);
+//   member.Update([](internal::MemberDescription& d) { d.set_state(internal::MEMBER_STATE_READY); });
+//   member.SetLive([&](internal::MemberDescription& d) { d.set_loaded_bytes(loaded); });   // filled in per call
+//
+// Thread-safe.
+#ifndef ORRERY_RPC_MEMBER_SERVICE_H_
+#define ORRERY_RPC_MEMBER_SERVICE_H_
+
+#include <functional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "proto/member.grpc.pb.h"
+
+namespace orrery {
+
+class MemberService : public internal::Member::Service {
+ public:
+  using Edit = std::function<void(internal::MemberDescription&)>;
+
+  explicit MemberService(internal::MemberDescription description) : description_(std::move(description)) {}
+
+  void Update(const Edit& edit) {
+    absl::MutexLock lock(&mutex_);
+    edit(description_);
+  }
+  // Adds what changes by itself (load, progress) to every answer. May be called from any thread, under no lock of ours.
+  void SetLive(Edit live) {
+    absl::MutexLock lock(&mutex_);
+    live_ = std::move(live);
+  }
+  // What Describe answers now.
+  internal::MemberDescription Description() const {
+    internal::MemberDescription description;
+    Edit live;
+    {
+      absl::MutexLock lock(&mutex_);
+      description = description_;
+      live = live_;
+    }
+    if (live) live(description);
+    return description;
+  }
+
+  grpc::Status Describe(grpc::ServerContext*, const internal::DescribeRequest*,
+                        internal::MemberDescription* response) override {
+    *response = Description();
+    return grpc::Status::OK;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  internal::MemberDescription description_ ABSL_GUARDED_BY(mutex_);
+  Edit live_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_RPC_MEMBER_SERVICE_H_

@@ -1,0 +1,68 @@
+// A listening gRPC server with the standard health service.
+//
+//   ServerOptions options{.address = "127.0.0.1:0", .tls = tls};
+//   ASSIGN_OR_RETURN(auto server, Server::Start(options, {&member_service, &expert_service}));
+//   LogInfo("listening on ", server->address());       // the port that was found
+//   server->SetServing(true);                          // health turns from NOT_SERVING to SERVING
+//   ...
+//   server->Stop(absl::Now() + absl::Seconds(5));
+//
+// Stop: health says NOT_SERVING, no new calls, open ones may end until the deadline and are
+// cancelled then.
+//
+// Threads: all methods may be called from any thread. Services must outlive the server.
+// Errors: ALREADY_EXISTS if the address is in use, INVALID_ARGUMENT or UNAVAILABLE if it cannot be
+// bound otherwise (both name it), and those of rpc/credentials.h.
+#ifndef ORRERY_RPC_SERVER_H_
+#define ORRERY_RPC_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/status.h"
+#include "grpcpp/server.h"
+#include "rpc/credentials.h"
+
+namespace orrery {
+
+struct ServerOptions {
+  // host:port; port 0 takes a free one.
+  std::string address;
+  TlsFiles tls = {};
+  // Name that health answers for besides "", usually the full name of the main service. May be
+  // empty.
+  std::string health_name = {};
+  // Lets tools such as grpcurl list the services.
+  bool reflection = false;
+};
+
+class Server {
+ public:
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
+                                                       const std::vector<grpc::Service*>& services);
+  // Stops at once.
+  ~Server();
+
+  int port() const { return port_; }
+  // host:port with the actual port.
+  const std::string& address() const { return address_; }
+  // What health answers, for "" and health_name.
+  void SetServing(bool serving);
+  // Idempotent. Returns when all calls have ended.
+  void Stop(absl::Time deadline);
+
+ private:
+  Server() = default;
+
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+  std::string health_name_;
+  int port_ = 0;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_RPC_SERVER_H_

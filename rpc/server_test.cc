@@ -1,0 +1,213 @@
+// Servers and channels against each other, on ports that the system picks.
+#include "rpc/server.h"
+
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "gtest/gtest.h"
+#include "proto/member.grpc.pb.h"
+#include "rpc/channel.h"
+#include "rpc/deadline.h"
+#include "rpc/status.h"
+#include "rpc/test_certificates.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kHealthName[] = "orrery.internal.Member";
+
+class FakeMember : public internal::Member::Service {
+ public:
+  grpc::Status Describe(grpc::ServerContext* context, const internal::DescribeRequest*,
+                        internal::MemberDescription* response) override {
+    deadline_seconds = absl::ToInt64Seconds(DeadlineOf(*context) - absl::Now());
+    response->set_name("expert-3");
+    return grpc::Status::OK;
+  }
+  std::atomic<int64_t> deadline_seconds = 0;
+};
+
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address, const TlsFiles& tls = {}) {
+  return MakeChannel(address, tls).value();
+}
+
+absl::Status Describe(const std::shared_ptr<grpc::Channel>& channel,
+                      absl::Duration limit = absl::Minutes(1)) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + limit);
+  internal::MemberDescription response;
+  return FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &response));
+}
+
+// A unary call with bytes for messages.
+absl::StatusOr<std::string> CallRaw(const std::shared_ptr<grpc::Channel>& channel,
+                                    const std::string& method, const std::string& request) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + absl::Minutes(1));
+  const grpc::Slice slice(request);
+  const grpc::ByteBuffer request_buffer(&slice, 1);
+  grpc::CompletionQueue queue;
+  auto call = stub.PrepareUnaryCall(&context, method, request_buffer, &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  RETURN_IF_ERROR(FromGrpcStatus(status));
+  grpc::Slice bytes;
+  if (response.Valid()) (void)response.DumpToSingleSlice(&bytes);
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+// grpc.health.v1: the request is {1: service name}, the response {1: status}; 1 is SERVING, 2
+// NOT_SERVING.
+int Health(const std::shared_ptr<grpc::Channel>& channel, const std::string& name) {
+  const std::string request =
+      name.empty() ? ""
+                   : absl::StrCat("\x0a", std::string(1, static_cast<char>(name.size())), name);
+  const absl::StatusOr<std::string> response =
+      CallRaw(channel, "/grpc.health.v1.Health/Check", request);
+  return response.ok() && response->size() == 2 ? (*response)[1] : -1;
+}
+
+TEST(Server, AnswersOnThePortThatItFound) {
+  FakeMember member;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  EXPECT_GT(server->port(), 0);
+  EXPECT_EQ(server->address(), absl::StrCat("127.0.0.1:", server->port()));
+  EXPECT_EQ(Describe(ChannelTo(server->address())), absl::OkStatus());
+  EXPECT_LE(member.deadline_seconds, 60);
+  EXPECT_GE(member.deadline_seconds, 1);
+}
+
+TEST(Server, SaysWhichAddressIsInUse) {
+  FakeMember member, other;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  const absl::Status status = Server::Start({.address = server->address()}, {&other}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(server->address()));
+}
+
+TEST(Server, RefusesAddressesThatItCannotListenOn) {
+  FakeMember member;
+  EXPECT_EQ(Server::Start({.address = "no port"}, {&member}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  // An address of the documentation range: no machine has it.
+  const absl::Status status = Server::Start({.address = "192.0.2.1:0"}, {&member}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("192.0.2.1:0"));
+}
+
+TEST(Server, AnswersHealthAsItIsTold) {
+  FakeMember member;
+  const auto server =
+      Server::Start({.address = "127.0.0.1:0", .health_name = kHealthName}, {&member}).value();
+  const auto channel = ChannelTo(server->address());
+  EXPECT_EQ(Health(channel, ""), 2);
+  EXPECT_EQ(Health(channel, kHealthName), 2);
+  server->SetServing(true);
+  EXPECT_EQ(Health(channel, ""), 1);
+  EXPECT_EQ(Health(channel, kHealthName), 1);
+  server->SetServing(false);
+  EXPECT_EQ(Health(channel, kHealthName), 2);
+  EXPECT_EQ(Health(channel, "another"), -1);
+}
+
+TEST(Server, OffersReflectionOnlyWhenAsked) {
+  const std::string method = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+  FakeMember member;
+  const auto open =
+      Server::Start({.address = "127.0.0.1:0", .reflection = true}, {&member}).value();
+  EXPECT_TRUE(CallRaw(ChannelTo(open->address()), method, "").ok());
+  FakeMember other;
+  const auto closed = Server::Start({.address = "127.0.0.1:0"}, {&other}).value();
+  EXPECT_EQ(CallRaw(ChannelTo(closed->address()), method, "").status().code(),
+            absl::StatusCode::kUnimplemented);
+}
+
+TEST(Server, TakesNoMoreCallsOnceStopped) {
+  FakeMember member;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  const auto channel = ChannelTo(server->address());
+  ASSERT_TRUE(Describe(channel).ok());
+  server->Stop(absl::Now() + absl::Seconds(5));
+  server->Stop(absl::Now());  // a second time changes nothing
+  EXPECT_EQ(Describe(channel).code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(Channel, RefusesAddressesThatCannotBeReached) {
+  for (const char* address : {"host", "host:0", "", "host:99999"}) {
+    EXPECT_EQ(MakeChannel(address, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+class TlsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto server_files = MakeTestCertificates("server"),
+               client_files = MakeTestCertificates("client");
+    if (!server_files || !client_files) {
+      GTEST_SKIP() << "the openssl command is missing or failed: TLS IS NOT TESTED";
+    }
+    server_files_ = *server_files;
+    client_files_ = *client_files;
+    server_ = Server::Start({.address = "127.0.0.1:0", .tls = server_files_}, {&member_}).value();
+  }
+
+  FakeMember member_;
+  TlsFiles server_files_, client_files_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(TlsTest, LetsMembersOfOneAuthorityTalk) {
+  EXPECT_EQ(Describe(ChannelTo(server_->address(), client_files_)), absl::OkStatus());
+}
+
+TEST_F(TlsTest, RefusesPlainTextAndStrangers) {
+  EXPECT_FALSE(Describe(ChannelTo(server_->address())).ok());
+  TlsFiles stranger = MakeTestCertificates("stranger", "other_ca").value();
+  EXPECT_FALSE(Describe(ChannelTo(server_->address(), stranger)).ok());
+  // It trusts the server, but the server does not trust it.
+  stranger.ca = client_files_.ca;
+  EXPECT_FALSE(Describe(ChannelTo(server_->address(), stranger)).ok());
+}
+
+TEST_F(TlsTest, DoesNotStartWithAKeyThatIsNotTheCertificates) {
+  FakeMember member;
+  TlsFiles mixed = server_files_;
+  mixed.private_key = client_files_.private_key;
+  EXPECT_FALSE(Server::Start({.address = "127.0.0.1:0", .tls = mixed}, {&member}).ok());
+}
+
+TEST_F(TlsTest, NamesTheFileThatCannotBeUsed) {
+  TlsFiles missing = client_files_;
+  missing.private_key = ::testing::TempDir() + "/nowhere.key";
+  const absl::Status not_found = MakeChannel("localhost:1", missing).status();
+  EXPECT_EQ(not_found.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(not_found.message()), HasSubstr(missing.private_key));
+
+  TlsFiles folder = client_files_;
+  folder.ca = ::testing::TempDir();
+  EXPECT_THAT(std::string(MakeServerCredentials(folder).status().message()),
+              HasSubstr("CA certificate"));
+
+  TlsFiles not_pem = client_files_;
+  not_pem.certificate = "/proc/self/status";
+  EXPECT_THAT(std::string(MakeServerCredentials(not_pem).status().message()),
+              HasSubstr("is not a PEM file"));
+
+  TlsFiles partial = client_files_;
+  partial.ca.clear();
+  EXPECT_EQ(MakeServerCredentials(partial).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace orrery

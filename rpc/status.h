@@ -1,0 +1,25 @@
+// absl::Status and grpc::Status into each other. The only place that makes gRPC codes.
+//
+//   return ToGrpcStatus(absl::InvalidArgumentError("prompt of 5000 tokens, the limit is 4096"));
+//   RETURN_IF_ERROR(FromGrpcStatus(stub->Describe(&context, request, &response)));
+//
+// Codes correspond one to one by number (both follow google.rpc.Code); messages pass unchanged, cut
+// to kMaxStatusBytes because they travel in a header. A number that is no code becomes UNKNOWN.
+#ifndef ORRERY_RPC_STATUS_H_
+#define ORRERY_RPC_STATUS_H_
+
+#include "base/status.h"
+#include "grpcpp/support/status.h"
+
+namespace orrery {
+
+// Headers of a response are limited to 8 KiB in all, and each byte of a message may become three
+// ("%0a").
+inline constexpr size_t kMaxStatusBytes = 2048;
+
+grpc::Status ToGrpcStatus(const absl::Status& status);
+absl::Status FromGrpcStatus(const grpc::Status& status);
+
+}  // namespace orrery
+
+#endif  // ORRERY_RPC_STATUS_H_
