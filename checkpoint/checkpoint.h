@@ -1,25 +1,27 @@
-// The tensors of a Hugging Face style model directory: safetensors files, single or sharded with an index.
+// The tensors of a Hugging Face style model directory: safetensors files, single or sharded with an
+// index.
 //
 //   ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(dir));
-//   ASSIGN_OR_RETURN(TensorView gate, checkpoint.Tensor("model.layers.3.mlp.gate.weight", {256, 7168}));
+//   ASSIGN_OR_RETURN(TensorView gate,
+//                    checkpoint.Tensor("model.layers.3.mlp.gate.weight", {256, 7168}));
 //
-// Files are mapped when one of their tensors is first asked for, so a process needs only the files that hold
-// its own tensors: an expert shard starts from a directory from which all others are missing.
+// Files are mapped when one of their tensors is first asked for, so a process needs only the files
+// that hold its own tensors: an expert shard starts from a directory from which all others are
+// missing. model.safetensors is taken before model.safetensors.index.json if both are there, as
+// transformers does.
 //
-// Errors: NOT_FOUND (file or tensor, with both names), INVALID_ARGUMENT (wrong shape or dtype, with both),
-// DATA_LOSS (truncated file, header longer than the file, overlapping or out-of-range offsets, NaN or infinite
-// weights), always with file and tensor. Nothing aborts.
+// Errors: NOT_FOUND (file or tensor, with both names), INVALID_ARGUMENT (wrong shape or dtype, with
+// both), DATA_LOSS (truncated file, header longer than the file, overlapping or out-of-range
+// offsets, NaN or infinite weights), always with file and tensor. Nothing aborts.
 // Threads: safe for concurrent use after Open().
 #ifndef ORRERY_CHECKPOINT_CHECKPOINT_H_
 #define ORRERY_CHECKPOINT_CHECKPOINT_H_
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/dtypes.h"
 #include "base/status.h"
 #include "checkpoint/fingerprint.h"
 #include "checkpoint/safetensors.h"
@@ -34,10 +36,15 @@ class Checkpoint {
   ~Checkpoint();
 
   bool Has(const std::string& name) const;
-  // The tensor, mapped; its shape must be `shape`. Values are checked: a NaN or an infinity is DATA_LOSS.
-  absl::StatusOr<TensorView> Tensor(const std::string& name, const std::vector<int64_t>& shape) const;
+  // The tensor, mapped; its shape must be `shape`. Values are checked, which reads all of them: a
+  // NaN or an infinity is DATA_LOSS. The view is valid while the checkpoint lives. An fp8 weight
+  // X.weight has its scales in X.weight_scale_inv, f32 [ceil(outputs / block), ceil(inputs /
+  // block)], possibly in another file.
+  absl::StatusOr<TensorView> Tensor(const std::string& name,
+                                    const std::vector<int64_t>& shape) const;
 
-  // Content hashes of the files that were opened so far, and of the configuration. See fingerprint.h.
+  // Content hashes of the files that were opened so far, and of the configuration. See
+  // fingerprint.h.
   absl::StatusOr<Fingerprint> ComputeFingerprint() const;
 
  private:

@@ -1,12 +1,14 @@
 // Which model this is, by content: V3 and R1 have the same shapes, so shapes prove nothing.
 //
-// A member hashes config.json and each weights file that holds one of its tensors (XXH3-128: against mix-ups, not
-// adversaries). Two members match if their configurations are equal and every file that both know has the same
-// hash. A member that was given only some of the files therefore still proves what it has, and a rank, whose
-// tensors lie in nearly all files, catches every shard that was loaded from another model.
+// A member hashes config.json and each weights file that holds one of its tensors (XXH3-128:
+// against mix-ups, not adversaries). Two members match if their configurations are equal and every
+// file that both know has the same hash. A member that was given only some of the files therefore
+// still proves what it has, and a rank, whose tensors lie in nearly all files, catches every shard
+// that was loaded from another model.
 #ifndef ORRERY_CHECKPOINT_FINGERPRINT_H_
 #define ORRERY_CHECKPOINT_FINGERPRINT_H_
 
+#include <cstddef>
 #include <map>
 #include <string>
 
@@ -16,8 +18,8 @@
 namespace orrery {
 
 struct Fingerprint {
-  std::string config_hash;                    // 32 hex digits
-  std::map<std::string, std::string> files;   // file name -> 32 hex digits
+  std::string config_hash;                   // 32 hex digits
+  std::map<std::string, std::string> files;  // file name -> 32 hex digits
 
   // For messages: "config 1f3a..., model.safetensors 9c07... (+3 files)".
   std::string ToString() const;

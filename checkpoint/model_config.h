@@ -1,10 +1,13 @@
-// What a model is: the numbers of config.json, read from the fields and never from the model's name.
+// What a model is: the numbers of config.json, read from the fields and never from the model's
+// name.
 //
 //   ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig("/models/r1"));
 //
-// Understands DeepSeek-V2/V3/R1 (MLA, MoE or dense), Qwen2 and Llama-3 (GQA, dense). A field that asks for
-// something we do not implement is an INVALID_ARGUMENT that names it; it is never ignored. Fields that only
-// concern training are.
+// Understands DeepSeek-V2/V3/R1 (MLA, MoE or dense), Qwen2 and Llama-3 (GQA, dense). A field that
+// asks for something we do not implement is an INVALID_ARGUMENT that names it with its value; all
+// such fields are listed at once. No field is ignored in silence but those that only concern
+// training and bookkeeping: a field we do not know is refused too, unless its value says "off"
+// (null, false, 0, empty).
 #ifndef ORRERY_CHECKPOINT_MODEL_CONFIG_H_
 #define ORRERY_CHECKPOINT_MODEL_CONFIG_H_
 
@@ -33,7 +36,8 @@ struct RopeConfig {
   double high_freq_factor = 4.0;
 };
 
-// Angle per position of each of dim / 2 pairs, scaling applied. (YaRN: arXiv 2309.00071; Llama-3.1 config.)
+// Angle per position of each of dim / 2 pairs, scaling applied. (YaRN: arXiv 2309.00071; Llama-3.1
+// config.)
 std::vector<double> InverseFrequencies(const RopeConfig& rope);
 
 struct ModelConfig {
@@ -48,8 +52,8 @@ struct ModelConfig {
   int max_positions = 0;
   double rms_norm_eps = 1e-6;
   bool tie_word_embeddings = false;
-  int bos_id = -1;                // -1: none
-  std::vector<int32_t> eos_ids;   // config.json, then generation_config.json where it says more
+  int bos_id = -1;               // generation_config.json's, else config.json's; -1: none
+  std::vector<int32_t> eos_ids;  // config.json, then generation_config.json where it says more
 
   AttentionKind attention = AttentionKind::kMla;
   int num_heads = 0;
@@ -77,7 +81,7 @@ struct ModelConfig {
   ScoringFunc scoring_func = ScoringFunc::kSigmoid;
   TopkMethod topk_method = TopkMethod::kNoauxTc;
   bool normalize_weights = false;
-  double weight_scale = 1.0;  // after normalize_weights was settled (V2 normalises or scales, V3 does both)
+  double weight_scale = 1.0;       // settled: V2 normalises or scales, V3 does both
   std::vector<bool> layer_is_moe;  // [num_layers]
 
   int num_mtp_layers = 0;  // stored behind the main layers; not run yet

@@ -4,15 +4,18 @@
 //   ASSIGN_OR_RETURN(std::vector<int32_t> ids, tokenizer.Encode(text, SpecialText::kRecognize));
 //   std::string text = tokenizer.Decode(ids, SpecialTokens::kSkip);
 //
-// Follows the file: normalizer (none or NFC), a sequence of Split regexes (Unicode, run by PCRE2), byte
-// alphabet, merges by rank, ignore_merges, added tokens cut out first. Anything else in the file is an
-// INVALID_ARGUMENT that names it. No BOS is added: chat templates write it.
+// Follows the file: normalizer (none or NFC), a sequence of Split regexes (Unicode, run by PCRE2),
+// byte alphabet, merges by rank, ignore_merges, added tokens cut out first (those with
+// "normalized": true after the normalizer, as in huggingface/tokenizers). Anything else in the file
+// is an INVALID_ARGUMENT that names it. No BOS is added: chat templates write it.
 //
 // Text of users must be encoded with SpecialText::kPlain, else it can forge roles.
-// Threads: a Tokenizer is immutable and safe for concurrent use; a DetokenizerStream belongs to one stream.
+// Threads: a Tokenizer is immutable and safe for concurrent use; a DetokenizerStream belongs to one
+// stream.
 #ifndef ORRERY_CHECKPOINT_TOKENIZER_H_
 #define ORRERY_CHECKPOINT_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,25 +28,34 @@
 
 namespace orrery {
 
-enum class SpecialText { kPlain, kRecognize };   // added tokens inside the text: plain characters, or tokens
-enum class SpecialTokens { kSkip, kKeep };       // tokens flagged special when decoding
+// Longest text that one call encodes. Prompts are limited by tokens far below this.
+inline constexpr size_t kMaxTextBytes = 64 << 20;
+
+// Added tokens inside the text: plain characters, or tokens.
+enum class SpecialText { kPlain, kRecognize };
+// Tokens flagged special, when decoding.
+enum class SpecialTokens { kSkip, kKeep };
 
 class Tokenizer {
  public:
   // Reads DIR/tokenizer.json.
   static absl::StatusOr<Tokenizer> Open(const std::string& model_dir);
-  static absl::StatusOr<Tokenizer> Parse(const std::string& tokenizer_json, const std::string& origin);
+  static absl::StatusOr<Tokenizer> Parse(const std::string& tokenizer_json,
+                                         const std::string& origin);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // INVALID_ARGUMENT with the byte offset for text that is not UTF-8.
+  // INVALID_ARGUMENT with the byte offset for text that is not UTF-8, and for text above
+  // kMaxTextBytes.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, SpecialText special) const;
   // Invalid UTF-8 comes out as U+FFFD, ids without a token as nothing.
   std::string Decode(absl::Span<const int32_t> ids, SpecialTokens special) const;
 
   // One more than the largest id.
   int num_ids() const;
+  // By its string in the file: an added token's content, or an ordinary token in the byte alphabet
+  // ("Ġthe").
   std::optional<int32_t> TokenId(std::string_view token) const;
   // Bytes that an id stands for, not necessarily whole characters; empty for an unknown id.
   std::string_view TokenBytes(int32_t id) const;
@@ -60,7 +72,8 @@ class DetokenizerStream {
  public:
   DetokenizerStream(const Tokenizer* tokenizer, SpecialTokens special)
       : tokenizer_(tokenizer), special_(special) {}
-  // Text that became complete with this token; the concatenation over all tokens plus Finish() equals Decode().
+  // Text that became complete with this token; the concatenation over all tokens plus Finish()
+  // equals Decode().
   std::string Append(int32_t id);
   // What was held back, with U+FFFD for the unfinished character.
   std::string Finish();

@@ -1,0 +1,165 @@
+#include "checkpoint/checkpoint.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "checkpoint/file.h"
+#include "checkpoint/json.h"
+#include "checkpoint/value_check.h"
+
+namespace orrery {
+namespace {
+
+constexpr char kSingleFile[] = "model.safetensors";
+constexpr char kIndexFile[] = "model.safetensors.index.json";
+
+// A weights file: opened by the first tensor that is asked of it, hashed by the first fingerprint
+// after that.
+struct Shard {
+  absl::Mutex mutex;
+  std::unique_ptr<SafetensorsFile> file ABSL_GUARDED_BY(mutex);
+  std::string hash ABSL_GUARDED_BY(mutex);
+};
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+// An index names files beside it; one that climbs out of its directory is not from a model.
+bool StaysInDirectory(const std::string& file) {
+  if (file.empty() || file[0] == '/' || file.find('\0') != std::string::npos) return false;
+  for (const auto part : absl::StrSplit(file, '/')) {
+    if (part == ".." || part.empty()) return false;
+  }
+  return true;
+}
+
+// weight_map: tensor -> file.
+absl::StatusOr<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
+  ASSIGN_OR_RETURN(const Json root, ParseJson(text, path));
+  if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": weight_map is missing, or not an object"));
+  }
+  std::map<std::string, std::string> files;
+  for (const auto& [tensor, file] : root["weight_map"].items()) {
+    if (!file.is_string() || !StaysInDirectory(file.get_ref<const std::string&>())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": weight_map: ", tensor, " is ", JsonText(file),
+                       ": must name a file in the model's directory"));
+    }
+    files[tensor] = file.get<std::string>();
+  }
+  return files;
+}
+
+}  // namespace
+
+struct Checkpoint::Impl {
+  std::string directory;
+  std::map<std::string, std::string> file_of_tensor;
+  std::map<std::string, Shard> shards;  // By file name; the map itself never changes after Open().
+
+  // The tensor as its file has it.
+  absl::StatusOr<TensorView> Find(const std::string& name, const std::string& file_name);
+};
+
+absl::StatusOr<TensorView> Checkpoint::Impl::Find(const std::string& name,
+                                                  const std::string& file_name) {
+  Shard& shard = shards.at(file_name);
+  absl::MutexLock lock(&shard.mutex);
+  if (shard.file == nullptr) {
+    auto file = SafetensorsFile::Open(JoinPath(directory, file_name));
+    if (!file.ok()) {
+      return absl::Status(file.status().code(),
+                          absl::StrCat("tensor ", name, ": ", file.status().message()));
+    }
+    shard.file = *std::move(file);
+  }
+  const auto found = shard.file->tensors().find(name);
+  if (found != shard.file->tensors().end()) return found->second;
+  const auto unreadable = shard.file->unreadable_tensors().find(name);
+  if (unreadable != shard.file->unreadable_tensors().end()) {
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " in ", shard.file->path(),
+                                                   " is of dtype ", unreadable->second,
+                                                   "; we read F32, BF16, F16 and F8_E4M3"));
+  }
+  return absl::NotFoundError(absl::StrCat("tensor ", name, " is not in ", shard.file->path(),
+                                          ", where the index says it is"));
+}
+
+Checkpoint::Checkpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
+Checkpoint::~Checkpoint() = default;
+
+absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& model_dir) {
+  auto impl = std::make_unique<Impl>();
+  impl->directory = model_dir;
+  const std::string single = JoinPath(model_dir, kSingleFile);
+  const std::string index = JoinPath(model_dir, kIndexFile);
+  if (FileExists(single)) {
+    ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(single));
+    for (const auto& [name, tensor] : file->tensors()) impl->file_of_tensor[name] = kSingleFile;
+    for (const auto& [name, dtype] : file->unreadable_tensors()) {
+      impl->file_of_tensor[name] = kSingleFile;
+    }
+    Shard& shard = impl->shards[kSingleFile];
+    absl::MutexLock lock(&shard.mutex);
+    shard.file = std::move(file);
+  } else if (FileExists(index)) {
+    ASSIGN_OR_RETURN(impl->file_of_tensor, ReadIndex(index));
+    for (const auto& [name, file] : impl->file_of_tensor) impl->shards[file];
+  } else {
+    return absl::NotFoundError(
+        absl::StrCat(model_dir, " has neither ", kSingleFile, " nor ", kIndexFile));
+  }
+  return Checkpoint(std::move(impl));
+}
+
+bool Checkpoint::Has(const std::string& name) const {
+  return impl_->file_of_tensor.find(name) != impl_->file_of_tensor.end();
+}
+
+absl::StatusOr<TensorView> Checkpoint::Tensor(const std::string& name,
+                                              const std::vector<int64_t>& shape) const {
+  const auto file = impl_->file_of_tensor.find(name);
+  if (file == impl_->file_of_tensor.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("tensor ", name, " is not in the checkpoint ", impl_->directory));
+  }
+  ASSIGN_OR_RETURN(TensorView tensor, impl_->Find(name, file->second));
+  const std::string path = JoinPath(impl_->directory, file->second);
+  if (tensor.shape != shape) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", name, " in ", path, " has shape ", ShapeText(tensor.shape),
+                     "; the configuration asks for ", ShapeText(shape)));
+  }
+  if (const std::optional<int64_t> index = FindNonFinite(tensor)) {
+    return absl::DataLossError(absl::StrCat("tensor ", name, " in ", path, ": value ", *index,
+                                            " is not a number, or infinite"));
+  }
+  return tensor;
+}
+
+absl::StatusOr<Fingerprint> Checkpoint::ComputeFingerprint() const {
+  Fingerprint fingerprint;
+  ASSIGN_OR_RETURN(const std::string config,
+                   ReadFile(JoinPath(impl_->directory, "config.json"), kMaxConfigBytes));
+  fingerprint.config_hash =
+      ContentHash({reinterpret_cast<const std::byte*>(config.data()), config.size()});
+  for (auto& [name, shard] : impl_->shards) {
+    absl::MutexLock lock(&shard.mutex);
+    if (shard.file == nullptr) continue;
+    if (shard.hash.empty()) shard.hash = ContentHash(shard.file->bytes());
+    fingerprint.files[name] = shard.hash;
+  }
+  return fingerprint;
+}
+
+}  // namespace orrery
