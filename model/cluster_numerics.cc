@@ -1,0 +1,30 @@
+#include "model/cluster_numerics.h"
+
+namespace orrery {
+
+Numerics NumericsFromProto(const internal::Numerics& proto) {
+  Numerics numerics;
+  numerics.precision =
+      proto.precision() == internal::PRECISION_F32 ? Precision::kF32 : Precision::kBf16;
+  switch (proto.row_format()) {
+    case internal::ROW_FORMAT_BF16:
+      numerics.row_format = RowFormat::kBf16;
+      break;
+    case internal::ROW_FORMAT_F32:
+      numerics.row_format = RowFormat::kF32;
+      break;
+    case internal::ROW_FORMAT_FP8:
+      numerics.row_format = RowFormat::kFp8;
+      break;
+    default:  // as the precision
+      numerics.row_format =
+          numerics.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
+  }
+  return numerics;
+}
+
+Backend BackendFromProto(const internal::Numerics& proto) {
+  return proto.backend() == internal::BACKEND_REFERENCE ? Backend::kReference : Backend::kCpu;
+}
+
+}  // namespace orrery

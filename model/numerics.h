@@ -1,0 +1,44 @@
+// The numerics id: everything that the bits of an answer may depend on, in one line.
+//
+//   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")  ->  "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
+//
+// Members compare it when they join and on every dispatch; two ids never serve one answer together.
+#ifndef ORRERY_MODEL_NUMERICS_H_
+#define ORRERY_MODEL_NUMERICS_H_
+
+#include <string>
+#include <string_view>
+
+#include "base/dtypes.h"
+#include "kernels/kernels.h"
+
+namespace orrery {
+
+// Format of activations (as they enter products) and of the KV cache.
+enum class Precision { kBf16, kF32 };
+
+struct Numerics {
+  Precision precision = Precision::kBf16;
+  RowFormat row_format = RowFormat::kBf16;  // rows out
+
+  ProductFormat product_format() const {
+    return precision == Precision::kF32 ? ProductFormat::kF32 : ProductFormat::kBf16;
+  }
+  DType kv_format() const { return precision == Precision::kF32 ? DType::kF32 : DType::kBf16; }
+  // Rows back: fp8 rows come back as bf16, since a sum of experts needs more than 3 bits of mantissa.
+  RowFormat result_format() const {
+    return row_format == RowFormat::kFp8 ? RowFormat::kBf16 : row_format;
+  }
+};
+
+// "bf16", "f32"; flags and messages.
+std::string_view PrecisionName(Precision precision);
+std::string_view RowFormatName(RowFormat format);
+absl::StatusOr<Precision> ParsePrecision(std::string_view text);
+absl::StatusOr<RowFormat> ParseRowFormat(std::string_view text);
+
+std::string NumericsId(const Numerics& numerics, std::string_view kernel_family);
+
+}  // namespace orrery
+
+#endif  // ORRERY_MODEL_NUMERICS_H_

@@ -1,0 +1,195 @@
+#include "services/attention/attention_server.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "checkpoint/checkpoint.h"
+#include "device/host/host_device.h"
+#include "exchange/grpc/grpc_rank.h"
+#include "model/cluster_numerics.h"
+#include "model/identity/fingerprint_proto.h"
+#include "rpc/channel.h"
+#include "rpc/cluster_tls.h"
+
+namespace orrery {
+namespace {
+
+// For the progress bar only: small tensors, scales and other dtypes are not counted.
+int64_t EstimateBytes(const ModelConfig& config) {
+  const int64_t hidden = config.hidden_size;
+  const int64_t heads = config.num_heads;
+  int64_t per_layer = 2 * hidden * config.intermediate_size;
+  if (config.attention == ModelConfig::AttentionKind::kMla) {
+    per_layer += heads * (config.qk_nope_head_dim + config.v_head_dim) * (hidden + config.kv_lora_rank);
+  } else {
+    per_layer += 2 * hidden * config.head_dim * (heads + config.num_kv_heads);
+  }
+  const int64_t weights = config.num_layers * per_layer + 2 * hidden * config.vocab_size;
+  return weights * (config.weight_block_outputs > 0 ? 1 : 2);
+}
+
+absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
+  if (config.num_experts > 0 && num_shards == 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the model in ", model_dir, " has ", config.num_experts,
+        " experts per layer, but the cluster file lists no expert shard"));
+  }
+  if (config.num_experts == 0 && num_shards > 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir, " is dense, but the cluster file lists ",
+                                                      num_shards, " expert shards; remove them"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
+    const AttentionServerOptions& options) {
+  const internal::ClusterFile& cluster = options.cluster;
+  ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_ATTENTION, options.name));
+  const std::string model_dir = ModelDir(cluster, *me);
+  std::unique_ptr<AttentionServer> rank(new AttentionServer());
+  ASSIGN_OR_RETURN(rank->config_, ReadModelConfig(model_dir));
+  RETURN_IF_ERROR(CheckMembers(rank->config_, cluster.expert_size(), model_dir));
+  rank->numerics_ = NumericsFromProto(cluster.numerics());
+  const int wanted = cluster.limits().max_context_tokens();
+  rank->max_context_tokens_ = std::min(wanted > 0 ? wanted : rank->config_.max_positions,
+                                       rank->config_.max_positions);
+  rank->max_context_tokens_ = std::min(rank->max_context_tokens_, cluster.limits().kv_cache_tokens());
+
+  rank->device_ = MakeHostDevice();
+  rank->stream_ = rank->device_->MakeStream();
+  ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
+                                               rank->stream_.get()));
+  rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
+  RETURN_IF_ERROR(rank->Listen(options, *me));
+  RETURN_IF_ERROR(rank->Load(cluster, model_dir));
+  RETURN_IF_ERROR(rank->JoinShards(cluster, options.name));
+  RETURN_IF_ERROR(rank->StartEngine(cluster));
+  return rank;
+}
+
+absl::Status AttentionServer::Listen(const AttentionServerOptions& options, const ClusterMember& me) {
+  internal::MemberDescription description;
+  description.set_name(options.name);
+  description.set_role(internal::ROLE_ATTENTION);
+  description.set_state(internal::MEMBER_STATE_LOADING);
+  description.set_numerics_id(numerics_id_);
+  description.set_backend(absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
+  description.set_total_bytes(EstimateBytes(config_));
+  member_ = std::make_unique<MemberService>(std::move(description));
+  member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });
+  service_ = std::make_unique<AttentionService>([this] { return ReadyEngine(); });
+
+  ServerOptions server_options;
+  server_options.address = me.address();
+  server_options.tls = TlsFilesOf(options.cluster);
+  server_options.health_name = "orrery.internal.Attention";
+  server_options.reflection = options.reflection;
+  ASSIGN_OR_RETURN(server_, Server::Start(server_options, {member_.get(), service_.get()}));
+  LogInfo("listening on ", server_->address());
+  return absl::OkStatus();
+}
+
+absl::Status AttentionServer::Load(const internal::ClusterFile& cluster, const std::string& model_dir) {
+  const absl::Time begin = absl::Now();
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
+  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, numerics_, max_context_tokens_, kernels_.get(),
+                                          device_.get(), &loaded_bytes_));
+  model_ = std::make_unique<Model>(std::move(model));
+  ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint());
+  LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin), ", ",
+          fingerprint_.ToString());
+  return absl::OkStatus();
+}
+
+absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster, const std::string& name) {
+  if (config_.num_experts == 0) return absl::OkStatus();
+  directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size());
+  GrpcRankOptions rank_options;
+  rank_options.exchange.numerics_id = numerics_id_;
+  rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
+  rank_options.exchange.result_bytes = EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
+  rank_options.rank_name = name;
+  rank_options.tls = TlsFilesOf(cluster);
+  ShardWatch::Options watch_options;
+  watch_options.fingerprint = fingerprint_;
+  watch_options.numerics_id = numerics_id_;
+  for (const ClusterMember& shard : cluster.expert()) {
+    rank_options.peers.push_back({.name = shard.name(), .address = shard.address()});
+    ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                     MakeChannel(shard.address(), rank_options.tls));
+    watch_options.shards.push_back({.name = shard.name(), .channel = std::move(channel)});
+  }
+  ASSIGN_OR_RETURN(exchange_, MakeGrpcRankExchange(std::move(rank_options)));
+  shard_watch_ = std::make_unique<ShardWatch>(std::move(watch_options), directory_.get());
+  return absl::OkStatus();
+}
+
+absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) {
+  const internal::Limits& limits = cluster.limits();
+  const StepParts parts = {.model = model_.get(),
+                           .kernels = kernels_.get(),
+                           .device = device_.get(),
+                           .stream = stream_.get(),
+                           .exchange = exchange_.get(),
+                           .directory = directory_.get()};
+  EngineOptions options;
+  options.scheduler.max_waiting_requests = limits.max_waiting_requests();
+  options.scheduler.max_step_rows = limits.max_step_rows();
+  options.max_context_tokens = max_context_tokens_;
+  options.num_kv_blocks = KvCache::BlocksFor(limits.kv_cache_tokens());
+  options.expert_timeout = absl::Milliseconds(limits.expert_timeout_ms());
+  ASSIGN_OR_RETURN(engine_, Engine::Start(parts, options));
+  member_->Update([this](internal::MemberDescription& description) {
+    description.set_total_bytes(loaded_bytes_);
+    *description.mutable_fingerprint() = ToProto(fingerprint_);
+  });
+  loaded_ = true;
+  server_->SetServing(true);
+  LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks, " blocks of ",
+          kKvBlockTokens, " tokens");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Engine*> AttentionServer::ReadyEngine() const {
+  if (!loaded_) return absl::UnavailableError("this rank is still loading");
+  if (shard_watch_ != nullptr) RETURN_IF_ERROR(shard_watch_->Ready());
+  return engine_.get();
+}
+
+void AttentionServer::Describe(internal::MemberDescription& description) const {
+  description.set_loaded_bytes(loaded_bytes_);
+  if (!loaded_ || description.state() == internal::MEMBER_STATE_STOPPING) return;
+  const absl::Status ready = ReadyEngine().status();
+  description.set_state(ready.ok() ? internal::MEMBER_STATE_READY : internal::MEMBER_STATE_WAITING);
+  if (!ready.ok()) description.add_problems(std::string(ready.message()));
+  if (shard_watch_ != nullptr) {
+    for (internal::PeerView& peer : shard_watch_->Peers()) *description.add_peers() = std::move(peer);
+  }
+  const EngineLoad load = engine_->load();
+  description.mutable_load()->set_running_requests(load.num_running);
+  description.mutable_load()->set_waiting_requests(load.num_waiting);
+  description.mutable_load()->set_kv_blocks_used(load.num_kv_blocks - load.num_free_kv_blocks);
+  description.mutable_load()->set_kv_blocks_total(load.num_kv_blocks);
+  description.mutable_load()->set_tokens_in(load.tokens_in);
+  description.mutable_load()->set_tokens_out(load.tokens_out);
+}
+
+AttentionServer::~AttentionServer() { Stop(absl::Now()); }
+
+void AttentionServer::Stop(absl::Time deadline) {
+  if (server_ == nullptr) return;
+  member_->Update([](internal::MemberDescription& description) {
+    description.set_state(internal::MEMBER_STATE_STOPPING);
+  });
+  server_->SetServing(false);
+  if (engine_ != nullptr) engine_->Stop();
+  server_->Stop(deadline);
+  if (shard_watch_ != nullptr) shard_watch_->Stop();
+  if (exchange_ != nullptr) exchange_->Close();
+}
+
+}  // namespace orrery

@@ -1,0 +1,48 @@
+// What one step computes: consecutive rows of one or more sequences.
+#ifndef ORRERY_SERVICES_ATTENTION_BATCH_H_
+#define ORRERY_SERVICES_ATTENTION_BATCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/matrix.h"
+
+namespace orrery {
+
+// Rows of one sequence within a batch: positions first_position, first_position + 1, ...
+struct BatchSpan {
+  int row_begin = 0;
+  int num_rows = 0;
+  int first_position = 0;
+  absl::Span<const int32_t> block_ids;  // cover all positions up to the last row
+};
+
+// Prefill is a span with many rows, decode one with a single row: there is no second path.
+struct Batch {
+  std::vector<int32_t> ids;           // [num_rows] token ids
+  std::vector<BatchSpan> spans;       // cover the rows in order
+  std::vector<int32_t> logit_rows;    // rows whose log-probabilities are wanted, ascending
+  absl::Time deadline;                // for every exchange of the step
+  int num_rows() const { return static_cast<int>(ids.size()); }
+};
+
+// Watches a step from outside, and may force the choice of experts: for comparisons with another implementation.
+// Matrices are [num_rows, ...] in host memory and valid during the call.
+class StepProbe {
+ public:
+  virtual ~StepProbe() = default;
+  virtual void OnAttention(int layer, ConstMatrix out) {}
+  virtual void OnFeedForward(int layer, ConstMatrix out) {}
+  virtual void OnHidden(int layer, ConstMatrix hidden) {}
+  // expert_ids and weights [num_rows, topk], by ascending expert id.
+  virtual void OnGate(int layer, absl::Span<const int32_t> expert_ids, absl::Span<const float> weights) {}
+  virtual void OnLogits(ConstMatrix logits) {}
+  // [num_rows, topk] ascending, or null to leave the choice to the gate.
+  virtual const int32_t* ForcedExperts(int layer) { return nullptr; }
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_BATCH_H_

@@ -1,0 +1,51 @@
+// Who holds which expert, as this rank sees it: written by the shard watch, read by the engine's loop.
+//
+//   directory.SetHeld(2, held);                       // watch: shard 2 matches and advertises this
+//   directory.PickHolders(layer, usable, holders);    // loop: one holder per expert, or kNoPeer
+//
+// Thread-safe.
+#ifndef ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_
+#define ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "checkpoint/model_config.h"
+#include "placement/placement.h"
+
+namespace orrery {
+
+class ExpertDirectory {
+ public:
+  ExpertDirectory(const ModelConfig& config, int num_shards);
+
+  // Replaces what a shard is known to hold; empty when it is gone or does not match.
+  void SetHeld(int shard, absl::Span<const LayerExperts> held);
+  // The shard answered that it does not hold this one.
+  void Remove(int shard, ExpertKey key);
+
+  // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer; [num_experts].
+  void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
+  // "layers 1-4: experts 4-7 have no holder", empty when every expert of the model has one.
+  std::string Missing() const;
+
+  // Counts changes; WaitForChange returns when it differs from `seen` or the deadline passes.
+  uint64_t version() const;
+  void WaitForChange(uint64_t seen, absl::Time deadline) const;
+
+ private:
+  const int num_experts_;
+  std::vector<int> moe_layers_;
+  mutable absl::Mutex mutex_;
+  HolderTable holders_ ABSL_GUARDED_BY(mutex_);
+  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_

@@ -1,0 +1,53 @@
+// attention: one data-parallel attention rank.
+//
+//   attention --cluster=cluster.txtpb --name=attention-0
+//
+// Serves until SIGTERM or SIGINT, then exits 0. Exits 1 with one sentence if it cannot start.
+#include <cstdio>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/stop_signal.h"
+#include "rpc/cluster_file.h"
+#include "services/attention/attention_server.h"
+
+ABSL_FLAG(std::string, cluster, "", "the cluster file");
+ABSL_FLAG(std::string, name, "", "which attention member of it this process is");
+ABSL_FLAG(std::string, cpu_variant, "best", "kernels to use: best, avx512, avx2 or scalar; the bits are the same");
+ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+
+absl::Status Run() {
+  StopSignal stop;
+  AttentionServerOptions options;
+  options.name = absl::GetFlag(FLAGS_name);
+  options.reflection = absl::GetFlag(FLAGS_reflection);
+  SetLogName(options.name);
+  ASSIGN_OR_RETURN(options.cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
+  ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<AttentionServer> server, AttentionServer::Start(options));
+  stop.Wait();
+  LogInfo("stopping");
+  server->Stop(absl::Now() + kStopTimeout);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace orrery
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("one data-parallel attention rank: --cluster=FILE --name=NAME");
+  absl::ParseCommandLine(argc, argv);
+  const absl::Status status = orrery::Run();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "attention: %s\n", std::string(status.message()).c_str());
+  return 1;
+}

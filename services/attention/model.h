@@ -1,0 +1,77 @@
+// The weights of one attention rank: everything of the model but its routed experts.
+//
+//   ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config, numerics, max_positions, &kernels, &device, &progress));
+//
+// Loaded once, read only afterwards.
+#ifndef ORRERY_SERVICES_ATTENTION_MODEL_H_
+#define ORRERY_SERVICES_ATTENTION_MODEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/model_config.h"
+#include "device/device.h"
+#include "kernels/kernels.h"
+#include "model/numerics.h"
+#include "model/weight_loader.h"
+
+namespace orrery {
+
+// Multi-head latent attention in its absorbed form: kv_b_proj is split per head into the part that makes keys,
+// folded into the query, and the part that makes values, applied after the sum.
+struct MlaWeights {
+  std::unique_ptr<Weight> q_a;  // null when the model has a single q projection
+  Buffer q_a_norm;              // [q_lora_rank]
+  std::unique_ptr<Weight> q;    // q_b_proj, or q_proj; outputs head-major [nope | rope]
+  std::unique_ptr<Weight> kv_a;
+  Buffer kv_a_norm;                              // [kv_lora_rank]
+  std::vector<std::unique_ptr<Weight>> key_up;   // per head: [kv_lora_rank, qk_nope_head_dim], W_UK transposed
+  std::vector<std::unique_ptr<Weight>> value_up;  // per head: [v_head_dim, kv_lora_rank], W_UV
+  std::unique_ptr<Weight> output;
+};
+
+// Grouped-query attention of the dense models.
+struct GqaWeights {
+  std::unique_ptr<Weight> q, k, v, output;
+  Buffer q_bias, k_bias, v_bias;  // empty when the model has none
+};
+
+// The part of a MoE layer that every rank keeps: the gate and the shared expert.
+struct MoeWeights {
+  std::unique_ptr<Weight> gate;  // f32 products
+  Buffer bias;                   // [num_experts], empty when the model has none
+  std::optional<FeedForwardWeights> shared;
+};
+
+struct LayerWeights {
+  Buffer attention_norm;     // [hidden]
+  Buffer feed_forward_norm;  // [hidden]
+  std::optional<MlaWeights> mla;
+  std::optional<GqaWeights> gqa;
+  std::optional<FeedForwardWeights> dense;
+  std::optional<MoeWeights> moe;
+};
+
+struct Model {
+  ModelConfig config;
+  Numerics numerics;
+  Table embedding;  // [vocab_size, hidden]
+  std::vector<LayerWeights> layers;
+  Buffer final_norm;             // [hidden]
+  std::unique_ptr<Weight> head;  // [vocab_size, hidden]
+  Buffer rope_cos, rope_sin;     // [max_positions, rope.dim / 2]
+  RopeTable rope;
+};
+
+// max_positions: longest sequence that will run. Errors: those of the checkpoint, with file and tensor.
+absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
+                                const Numerics& numerics, int max_positions, Kernels* kernels,
+                                Device* device, std::atomic<int64_t>* loaded_bytes);
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_MODEL_H_

@@ -1,0 +1,168 @@
+#include "services/attention/moe_layer.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace orrery {
+namespace {
+
+// How long a layer without a holder waits before it looks at the connections again, if the directory says nothing.
+constexpr absl::Duration kRetryInterval = absl::Milliseconds(20);
+
+GateParams MakeGateParams(const ModelConfig& config) {
+  using TopkMethod = ModelConfig::TopkMethod;
+  GateParams gate;
+  gate.score = config.scoring_func == ModelConfig::ScoringFunc::kSigmoid ? GateParams::Score::kSigmoid
+                                                                         : GateParams::Score::kSoftmax;
+  gate.group_score = config.topk_method == TopkMethod::kNoauxTc ? GateParams::GroupScore::kTop2Sum
+                                                                : GateParams::GroupScore::kMax;
+  const bool limited = config.topk_method != TopkMethod::kGreedy;
+  gate.num_experts = config.num_experts;
+  gate.num_groups = limited ? config.num_groups : 1;
+  gate.num_kept_groups = limited ? config.num_kept_groups : 1;
+  gate.topk = config.num_experts_per_token;
+  gate.normalize = config.normalize_weights;
+  gate.weight_scale = static_cast<float>(config.weight_scale);
+  return gate;
+}
+
+std::string DescribeEntries(int layer, absl::Span<const DispatchEntry> entries) {
+  std::vector<int> experts;
+  for (const DispatchEntry& entry : entries) experts.push_back(entry.expert);
+  std::sort(experts.begin(), experts.end());
+  experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
+  const LayerExperts missing = {.layer = layer, .experts = std::move(experts)};
+  return DescribeMissing({&missing, 1});
+}
+
+}  // namespace
+
+absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics, int max_rows,
+                                          Device* device, RankExchange* exchange,
+                                          ExpertDirectory* directory) {
+  MoeLayer layer;
+  layer.config_ = &config;
+  layer.numerics_ = numerics;
+  layer.exchange_ = exchange;
+  layer.directory_ = directory;
+  if (config.num_experts == 0) return layer;
+
+  layer.gate_ = MakeGateParams(config);
+  layer.row_bytes_ = EncodedRowBytes(numerics.row_format, config.hidden_size);
+  layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
+  layer.holders_.resize(config.num_experts);
+  layer.avoided_.resize(exchange->num_peers());
+  const size_t rows = max_rows;
+  const size_t chosen = rows * config.num_experts_per_token;
+  const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
+  const auto on_device = [device](size_t bytes) { return device->Allocate(bytes, MemoryKind::kDevice); };
+  const auto on_host = [device](size_t bytes) { return device->Allocate(bytes, MemoryKind::kPinnedHost); };
+  ASSIGN_OR_RETURN(layer.logits_, on_device(rows * config.num_experts * sizeof(float)));
+  ASSIGN_OR_RETURN(layer.expert_ids_, on_host(chosen * sizeof(int32_t)));
+  ASSIGN_OR_RETURN(layer.weights_, on_device(chosen * sizeof(float)));
+  ASSIGN_OR_RETURN(layer.rows_, on_host(rows * layer.row_bytes_));
+  ASSIGN_OR_RETURN(layer.results_, on_host(chosen * layer.result_bytes_));
+  ASSIGN_OR_RETURN(layer.expert_rows_, on_device(chosen * row_values));
+  ASSIGN_OR_RETURN(layer.sum_, on_device(rows * row_values));
+  return layer;
+}
+
+absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
+                           Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out) {
+  const int num_rows = batch.num_rows();
+  const int topk = config_->num_experts_per_token;
+  const int hidden = config_->hidden_size;
+  int32_t* expert_ids = expert_ids_.as<int32_t>();
+  float* chosen_weights = weights_.as<float>();
+
+  const Matrix logits(logits_.as<float>(), num_rows, config_->num_experts);
+  kernels.Matmul(normed, *weights.gate, nullptr, logits);
+  gate_.bias = weights.bias.as<float>();
+  kernels.Gate(logits, gate_, probe ? probe->ForcedExperts(layer) : nullptr, expert_ids, chosen_weights);
+  kernels.EncodeRows(normed, numerics_.row_format, rows_.as<std::byte>());
+  RETURN_IF_ERROR(stream.Synchronize());
+
+  std::fill(avoided_.begin(), avoided_.end(), false);
+  directory_->PickHolders(layer, Usable(), holders_);
+  const absl::Span<const int32_t> ids(expert_ids, static_cast<size_t>(num_rows) * topk);
+  Plan plan = PlanRows({.num_rows = num_rows, .topk = topk}, ids, holders_);
+  ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, num_rows, plan.dispatch));
+  if (weights.shared.has_value()) {  // while the rows are away
+    kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down, out);
+  }
+  RETURN_IF_ERROR(Collect(layer, num_rows, std::move(plan), ticket, batch.deadline));
+
+  const Matrix expert_rows(expert_rows_.as<float>(), static_cast<int64_t>(num_rows) * topk, hidden);
+  kernels.DecodeRows(results_.as<std::byte>(), numerics_.result_format(), expert_rows);
+  if (weights.shared.has_value()) {
+    const Matrix sum(sum_.as<float>(), num_rows, hidden);
+    kernels.WeightedSum(expert_rows, chosen_weights, topk, sum);
+    kernels.Add(sum, out);
+  } else {
+    kernels.WeightedSum(expert_rows, chosen_weights, topk, out);
+  }
+  if (probe) probe->OnGate(layer, ids, {chosen_weights, ids.size()});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Ticket> MoeLayer::Send(int layer, int num_rows, const DispatchPlan& plan) {
+  // One row is a sequence that waits for its next token; many are a prompt.
+  const Lane lane = num_rows == 1 ? Lane::kDecode : Lane::kBulk;
+  return exchange_->Dispatch(layer, lane, plan, {rows_.as<std::byte>(), num_rows * row_bytes_});
+}
+
+absl::Status MoeLayer::Collect(int layer, int num_rows, Plan plan, Ticket ticket, absl::Time deadline) {
+  const absl::Span<std::byte> results(
+      results_.as<std::byte>(), num_rows * config_->num_experts_per_token * result_bytes_);
+  const absl::Time begin = absl::Now();
+  while (true) {
+    const uint64_t version = directory_->version();
+    const CombineReport report = exchange_->Combine(ticket, deadline, results);
+    if (report.empty() && plan.unheld.empty()) return absl::OkStatus();
+
+    std::vector<DispatchEntry> again = Learn(layer, report);
+    again.insert(again.end(), plan.unheld.begin(), plan.unheld.end());
+    plan = PlanAgain(layer, again);
+    if (plan.dispatch.empty()) {
+      if (absl::Now() >= deadline) {
+        return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, again), " that answered within ",
+                                                   absl::FormatDuration(absl::Now() - begin)));
+      }
+      directory_->WaitForChange(version, std::min(deadline, absl::Now() + kRetryInterval));
+      std::fill(avoided_.begin(), avoided_.end(), false);
+      plan = PlanAgain(layer, again);
+    }
+    ASSIGN_OR_RETURN(ticket, Send(layer, num_rows, plan.dispatch));
+  }
+}
+
+std::vector<DispatchEntry> MoeLayer::Learn(int layer, const CombineReport& report) {
+  std::vector<DispatchEntry> again;
+  for (const EntryOutcome& outcome : report) {
+    again.push_back(outcome.entry);
+    if (outcome.state == EntryState::kNotHeld) {
+      directory_->Remove(outcome.peer, {.layer = layer, .expert = outcome.entry.expert});
+    } else {
+      avoided_[outcome.peer] = true;
+    }
+  }
+  return again;
+}
+
+Plan MoeLayer::PlanAgain(int layer, absl::Span<const DispatchEntry> entries) {
+  directory_->PickHolders(layer, Usable(), holders_);
+  return PlanEntries(entries, holders_);
+}
+
+std::vector<bool> MoeLayer::Usable() const {
+  std::vector<bool> usable(avoided_.size());
+  for (size_t peer = 0; peer < usable.size(); ++peer) {
+    usable[peer] = !avoided_[peer] && exchange_->connected(static_cast<int>(peer));
+  }
+  return usable;
+}
+
+}  // namespace orrery

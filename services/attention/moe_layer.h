@@ -1,0 +1,66 @@
+// The feed-forward half of a MoE layer: gate, rows out to the shards, shared expert meanwhile, rows back, weighted sum.
+//
+// An entry that a shard does not answer (gone, not held, loading, refused) is sent to another holder; with none left
+// the layer waits until one appears, at most until the deadline. Which shard answers never changes a bit.
+#ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
+#define ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "device/device.h"
+#include "exchange/exchange.h"
+#include "exchange/plan.h"
+#include "kernels/kernels.h"
+#include "services/attention/batch.h"
+#include "services/attention/expert_directory.h"
+#include "services/attention/model.h"
+
+namespace orrery {
+
+// Scratch and verbs for the MoE layers of one model. Belongs to one step.
+class MoeLayer {
+ public:
+  // exchange and directory are null for a dense model, which never runs a MoE layer.
+  static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics, int max_rows,
+                                         Device* device, RankExchange* exchange, ExpertDirectory* directory);
+
+  // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
+  // UNAVAILABLE (which experts, which shards, how long) when no holder answered by the deadline of the batch.
+  absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
+                   Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
+
+ private:
+  // Sends what `plan` says; its ticket is combined by Collect.
+  absl::StatusOr<Ticket> Send(int layer, int num_rows, const DispatchPlan& plan);
+  // Combines, and sends again what came back undone, until all results are there.
+  absl::Status Collect(int layer, int num_rows, Plan plan, Ticket ticket, absl::Time deadline);
+  // Marks what a failed entry taught us, and returns the entries to be planned anew.
+  std::vector<DispatchEntry> Learn(int layer, const CombineReport& report);
+  Plan PlanAgain(int layer, absl::Span<const DispatchEntry> entries);
+  // Shards worth asking now: connected, and not failing in this layer.
+  std::vector<bool> Usable() const;
+
+  const ModelConfig* config_ = nullptr;
+  Numerics numerics_;
+  GateParams gate_;
+  RankExchange* exchange_ = nullptr;
+  ExpertDirectory* directory_ = nullptr;
+  size_t row_bytes_ = 0;
+  size_t result_bytes_ = 0;
+  Buffer logits_;       // [max_rows, num_experts]
+  Buffer expert_ids_;   // [max_rows, topk] i32, pinned host
+  Buffer weights_;      // [max_rows, topk]
+  Buffer rows_;         // [max_rows] encoded rows, pinned host
+  Buffer results_;      // [max_rows * topk] encoded results, pinned host
+  Buffer expert_rows_;  // [max_rows * topk, hidden]
+  Buffer sum_;          // [max_rows, hidden]
+  std::vector<int> holders_;   // [num_experts]
+  std::vector<bool> avoided_;  // [num_peers] failed since the layer began
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_

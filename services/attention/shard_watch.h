@@ -1,0 +1,73 @@
+// Which shards this rank may use: asks each to describe itself, again and again, and checks that it fits.
+//
+//   ShardWatch watch(options, &directory);      // from here on the directory follows the shards
+//   absl::Status ready = watch.Ready();         // OK once every expert has a holder
+//   watch.Stop();
+//
+// A shard fits if it is ready, its numerics id is ours, and its model has our fingerprint; a shard that does not is
+// refused, with both values in its problem. What a shard holds goes to the directory.
+//
+// One thread per shard, so that a shard that does not answer delays no other. Thread-safe.
+#ifndef ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
+#define ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/status.h"
+#include "checkpoint/fingerprint.h"
+#include "grpcpp/channel.h"
+#include "proto/member.pb.h"
+#include "services/attention/expert_directory.h"
+
+namespace orrery {
+
+// OK, or why a shard that describes itself so may not be used by a rank with these two.
+absl::Status CheckShard(const internal::MemberDescription& shard, const Fingerprint& our_fingerprint,
+                        const std::string& our_numerics_id);
+
+class ShardWatch {
+ public:
+  struct Shard {
+    std::string name;
+    std::shared_ptr<grpc::Channel> channel;
+  };
+  struct Options {
+    std::vector<Shard> shards;
+    Fingerprint fingerprint;
+    std::string numerics_id;
+    // Between two questions to one shard, and how long one may take. A shard that stays silent counts as gone.
+    absl::Duration interval = absl::Milliseconds(100);
+    absl::Duration timeout = absl::Seconds(2);
+  };
+
+  ShardWatch(Options options, ExpertDirectory* directory);
+  ~ShardWatch();
+
+  // OK, or UNAVAILABLE with the experts that have no holder and what is wrong with which shard.
+  absl::Status Ready() const;
+  // One per shard, in order.
+  std::vector<internal::PeerView> Peers() const;
+  void Stop();
+
+ private:
+  void Watch(int shard);
+  // One question and its consequences.
+  void Ask(int shard);
+
+  const Options options_;
+  ExpertDirectory* const directory_;
+  mutable absl::Mutex mutex_;
+  std::vector<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // per shard: OK if usable
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> watchers_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_

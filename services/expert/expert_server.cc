@@ -1,0 +1,139 @@
+#include "services/expert/expert_server.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "checkpoint/checkpoint.h"
+#include "device/host/host_device.h"
+#include "model/cluster_numerics.h"
+#include "model/identity/fingerprint_proto.h"
+#include "placement/placement.h"
+#include "rpc/cluster_file.h"
+#include "rpc/cluster_tls.h"
+
+namespace orrery {
+namespace {
+
+int IndexOf(const internal::ClusterFile& cluster, const ClusterMember* member) {
+  for (int i = 0; i < cluster.expert_size(); ++i) {
+    if (&cluster.expert(i) == member) return i;
+  }
+  return -1;
+}
+
+// For the progress bar only: scales and other dtypes are not counted.
+int64_t EstimateBytes(const ModelConfig& config, ExpertRange range) {
+  const int64_t num_layers = std::count(config.layer_is_moe.begin(), config.layer_is_moe.end(), true);
+  const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
+  return num_layers * range.size() * weights * (config.weight_block_outputs > 0 ? 1 : 2);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(const ExpertServerOptions& options) {
+  const internal::ClusterFile& cluster = options.cluster;
+  ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_EXPERT, options.name));
+  const std::string model_dir = ModelDir(cluster, *me);
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(model_dir));
+  if (config.num_experts == 0) {
+    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir, " is dense: it has no experts, and the ",
+                                                      "cluster file should list no expert shards"));
+  }
+  const Numerics numerics = NumericsFromProto(cluster.numerics());
+
+  std::unique_ptr<ExpertServer> expert(new ExpertServer());
+  expert->device_ = MakeHostDevice();
+  expert->stream_ = expert->device_->MakeStream();
+  ASSIGN_OR_RETURN(expert->kernels_, MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
+                                                 expert->stream_.get()));
+  const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
+  const int shard_index = IndexOf(cluster, me);
+  const ExpertRange range = DefaultPlacement({.num_experts = config.num_experts,
+                                              .num_shards = cluster.expert_size()})[shard_index];
+
+  internal::MemberDescription description;
+  description.set_name(options.name);
+  description.set_role(internal::ROLE_EXPERT);
+  description.set_state(internal::MEMBER_STATE_LOADING);
+  description.set_numerics_id(numerics_id);
+  description.set_backend(
+      absl::StrCat(std::string(expert->kernels_->family()), " ", std::string(expert->kernels_->variant())));
+  description.set_total_bytes(EstimateBytes(config, range));
+  expert->member_ = std::make_unique<MemberService>(std::move(description));
+  expert->member_->SetLive([loaded = &expert->loaded_bytes_](internal::MemberDescription& live) {
+    live.set_loaded_bytes(*loaded);
+  });
+
+  GrpcShardOptions exchange_options;
+  exchange_options.exchange.numerics_id = numerics_id;
+  exchange_options.exchange.row_bytes = EncodedRowBytes(numerics.row_format, config.hidden_size);
+  exchange_options.exchange.result_bytes = EncodedRowBytes(numerics.result_format(), config.hidden_size);
+  ASSIGN_OR_RETURN(expert->exchange_, MakeGrpcShardExchange(exchange_options));
+
+  ServerOptions server_options;
+  server_options.address = me->address();
+  server_options.tls = TlsFilesOf(cluster);
+  server_options.health_name = "orrery.internal.Expert";
+  server_options.reflection = options.reflection;
+  ASSIGN_OR_RETURN(expert->server_, Server::Start(server_options, {expert->member_.get(),
+                                                                   expert->exchange_->service()}));
+  LogInfo("listening on ", expert->server_->address(), ", loading experts ", range.begin, "-",
+          range.end - 1, " of every MoE layer from ", model_dir);
+  RETURN_IF_ERROR(expert->Load(options, shard_index, model_dir, config, numerics));
+  return expert;
+}
+
+absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_index,
+                                const std::string& model_dir, const ModelConfig& config,
+                                const Numerics& numerics) {
+  const absl::Time begin = absl::Now();
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
+  const ShardParts parts = {.checkpoint = &checkpoint,
+                            .config = config,
+                            .numerics = numerics,
+                            .kernels = kernels_.get(),
+                            .device = device_.get(),
+                            .stream = stream_.get()};
+  const ExpertRange range = DefaultPlacement({.num_experts = config.num_experts,
+                                              .num_shards = options.cluster.expert_size()})[shard_index];
+  ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
+  ASSIGN_OR_RETURN(const Fingerprint fingerprint, checkpoint.ComputeFingerprint());
+  loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
+  Announce(fingerprint);
+  LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin), ", ",
+          fingerprint.ToString());
+  return absl::OkStatus();
+}
+
+void ExpertServer::Announce(const Fingerprint& fingerprint) {
+  exchange_->SetAccepting(true);
+  member_->Update([&](internal::MemberDescription& description) {
+    description.set_state(internal::MEMBER_STATE_READY);
+    description.set_total_bytes(loaded_bytes_);
+    *description.mutable_fingerprint() = ToProto(fingerprint);
+    for (const LayerExperts& layer : shard_->held()) {
+      internal::HeldExperts* held = description.add_held();
+      held->set_layer(layer.layer);
+      held->mutable_expert()->Add(layer.experts.begin(), layer.experts.end());
+    }
+  });
+  server_->SetServing(true);
+}
+
+ExpertServer::~ExpertServer() { Stop(absl::Now()); }
+
+void ExpertServer::Stop(absl::Time deadline) {
+  if (server_ == nullptr) return;
+  member_->Update([](internal::MemberDescription& description) {
+    description.set_state(internal::MEMBER_STATE_STOPPING);
+  });
+  server_->SetServing(false);
+  exchange_->SetAccepting(false);
+  if (loop_ != nullptr) loop_->Stop();
+  exchange_->Close();
+  server_->Stop(deadline);
+}
+
+}  // namespace orrery

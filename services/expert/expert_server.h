@@ -1,0 +1,65 @@
+// One expert process: listens, loads its slots, serves until told to stop.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<ExpertServer> server, ExpertServer::Start(options));
+//   stop.Wait();
+//   server->Stop(absl::Now() + absl::Seconds(5));
+//
+// While it loads it already answers Describe (LOADING, with progress), health says NOT_SERVING, and exchange streams are
+// refused. Start returns when it serves.
+#ifndef ORRERY_SERVICES_EXPERT_EXPERT_SERVER_H_
+#define ORRERY_SERVICES_EXPERT_EXPERT_SERVER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "base/status.h"
+#include "device/device.h"
+#include "exchange/grpc/grpc_shard.h"
+#include "kernels/factory/make_kernels.h"
+#include "proto/cluster.pb.h"
+#include "rpc/member_service.h"
+#include "rpc/server.h"
+#include "services/expert/serve_loop.h"
+#include "services/expert/shard.h"
+
+namespace orrery {
+
+struct ExpertServerOptions {
+  internal::ClusterFile cluster;
+  std::string name;  // of an expert member in it
+  CpuVariant cpu_variant = CpuVariant::kBest;
+  bool reflection = false;
+};
+
+class ExpertServer {
+ public:
+  // Errors: unknown name, dense model, those of server and checkpoint.
+  static absl::StatusOr<std::unique_ptr<ExpertServer>> Start(const ExpertServerOptions& options);
+  ~ExpertServer();
+  const std::string& address() const { return server_->address(); }
+  // Unready first, then no new frames, then down. Idempotent.
+  void Stop(absl::Time deadline);
+
+ private:
+  ExpertServer() = default;
+  absl::Status Load(const ExpertServerOptions& options, int shard_index, const std::string& model_dir,
+                    const ModelConfig& config, const Numerics& numerics);
+  void Announce(const Fingerprint& fingerprint);
+
+  std::atomic<int64_t> loaded_bytes_ = 0;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Kernels> kernels_;
+  std::unique_ptr<Shard> shard_;
+  std::unique_ptr<MemberService> member_;
+  std::unique_ptr<GrpcShardExchange> exchange_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<ServeLoop> loop_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_EXPERT_EXPERT_SERVER_H_
