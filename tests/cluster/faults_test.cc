@@ -1,0 +1,146 @@
+// What a cluster of real processes says when something is wrong with a member, and what still works.
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rpc/address.h"
+#include "tests/cluster/cluster_test_util.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+// Long enough for all members that can come up to come up.
+constexpr absl::Duration kShortWait = absl::Seconds(10);
+
+internal::ClusterFile AbacusCluster(int num_ranks, int num_shards) {
+  auto cluster = MakeLocalCluster(AbacusTopology(num_ranks, num_shards));
+  EXPECT_TRUE(cluster.ok()) << cluster.status();
+  return *std::move(cluster);
+}
+
+std::string WhyNotReady(Launcher& launcher, absl::StatusCode code) {
+  const absl::Status status = launcher.WaitUntilReady(kShortWait);
+  EXPECT_EQ(status.code(), code) << status;
+  return std::string(status.message());
+}
+
+TEST(ClusterFaults, AMemberThatNeverComesUpIsNamedWithTheTime) {
+  LaunchOptions options = TestLaunchOptions();
+  options.left_out = {"expert-1"};
+  const auto launcher = StartFrom(AbacusCluster(1, 2), options);
+  ASSERT_NE(launcher, nullptr);
+  EXPECT_THAT(WhyNotReady(*launcher, absl::StatusCode::kDeadlineExceeded),
+              AllOf(HasSubstr("not ready after 10.0 s"),
+                    ContainsRegex("expert-1 at 127.0.0.1:[0-9]+ is unreachable"),
+                    HasSubstr("attention-0")));
+}
+
+TEST(ClusterFaults, APortInUseIsNamedByTheMemberThatWantedIt) {
+  const internal::ClusterFile cluster = AbacusCluster(1, 2);
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port =
+      htons(static_cast<uint16_t>(ParseHostPort(cluster.expert(0).address())->port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(fd, 1), 0);
+  const auto launcher = StartFrom(cluster);
+  ASSERT_NE(launcher, nullptr);
+  EXPECT_THAT(WhyNotReady(*launcher, absl::StatusCode::kAborted),
+              AllOf(HasSubstr("expert-0 ended with exit code 1"),
+                    HasSubstr(cluster.expert(0).address()), HasSubstr("in use")));
+  close(fd);
+}
+
+TEST(ClusterFaults, AShardWithOtherWeightsIsRefusedWithBothValues) {
+  internal::ClusterFile cluster = AbacusCluster(1, 2);
+  cluster.mutable_expert(1)->set_model_dir(MakeModelWithOtherWeights());
+  const auto launcher = StartFrom(cluster);
+  ASSERT_NE(launcher, nullptr);
+  const std::string why = WhyNotReady(*launcher, absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(why, AllOf(HasSubstr("expert-1"), HasSubstr("model.safetensors")));
+  EXPECT_THAT(why, ContainsRegex("[0-9a-f]{32}.*[0-9a-f]{32}"));
+  EXPECT_THAT(Connect(*launcher).Generate({}, kPatience).status().code(),
+              absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ClusterFaults, ARankWithOtherWeightsIsRefusedWhileTheOtherServes) {
+  internal::ClusterFile cluster = AbacusCluster(2, 1);
+  cluster.mutable_attention(1)->set_model_dir(MakeModelWithOtherWeights());
+  const auto launcher = StartFrom(cluster);
+  ASSERT_NE(launcher, nullptr);
+  EXPECT_THAT(WhyNotReady(*launcher, absl::StatusCode::kDeadlineExceeded),
+              AllOf(HasSubstr("attention-1"), ContainsRegex("[0-9a-f]{32}.*[0-9a-f]{32}")));
+  OrreryClient client = Connect(*launcher);
+  v1::GenerateRequest request;
+  *request.mutable_messages() = ReadProblems(1)[0].messages;
+  EXPECT_TRUE(client.Generate(request, kPatience).ok());
+}
+
+TEST(ClusterFaults, AMemberWithAnotherNumericsIdIsRefusedWithBothValues) {
+  internal::ClusterFile cluster = AbacusCluster(1, 2);
+  LaunchOptions options = TestLaunchOptions();
+  options.left_out = {"expert-1"};
+  const auto launcher = StartFrom(cluster, options);
+  ASSERT_NE(launcher, nullptr);
+  // The same member, from a file with other numbers.
+  cluster.mutable_numerics()->set_precision(internal::PRECISION_F32);
+  options.left_out = {"router-0", "attention-0", "expert-0"};
+  const auto stranger = StartFrom(cluster, options);
+  ASSERT_NE(stranger, nullptr);
+  EXPECT_THAT(WhyNotReady(*launcher, absl::StatusCode::kDeadlineExceeded),
+              AllOf(HasSubstr("expert-1"), HasSubstr("act=f32"), HasSubstr("act=bf16")));
+}
+
+TEST(ClusterFaults, AMemberThatCannotStartIsNamedWithItsLastWords) {
+  internal::ClusterFile cluster = AbacusCluster(1, 2);
+  cluster.mutable_expert(1)->set_model_dir("/nowhere");
+  const auto launcher = StartFrom(cluster);
+  ASSERT_NE(launcher, nullptr);
+  EXPECT_THAT(WhyNotReady(*launcher, absl::StatusCode::kAborted),
+              AllOf(HasSubstr("expert-1 ended with exit code 1"), HasSubstr("/nowhere")));
+}
+
+TEST(ClusterFaults, TheOtherRankServesWhenOneIsKilled) {
+  const auto launcher = StartReady(AbacusTopology(2, 1));
+  ASSERT_NE(launcher, nullptr);
+  ASSERT_TRUE(launcher->Kill("attention-0", SIGKILL).ok());
+  const auto exit = launcher->WaitForExit("attention-0", absl::Now() + kPatience);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->signal, SIGKILL);
+  OrreryClient client = Connect(*launcher);
+  v1::GenerateRequest request;
+  *request.mutable_messages() = ReadProblems(1)[0].messages;
+  // The router may not know yet: then the request fails on the dead rank before its first token, and is tried on the other.
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = client.Generate(request, kPatience);
+    EXPECT_TRUE(answer.ok()) << answer.status();
+  }
+  EXPECT_THAT(std::string(launcher->CheckAlive().message()),
+              HasSubstr("attention-0 ended with signal 9"));
+}
+
+TEST(ClusterFaults, EveryMemberStopsInOrderWhenAskedTo) {
+  const auto launcher = StartReady(AbacusTopology(1, 2));
+  ASSERT_NE(launcher, nullptr);
+  launcher->Stop();
+  for (const std::string name : {"router-0", "attention-0", "expert-0", "expert-1"}) {
+    const auto exit = launcher->WaitForExit(name, absl::Now() + kPatience);
+    ASSERT_TRUE(exit.has_value()) << name;
+    EXPECT_EQ(exit->ToString(), "exit code 0") << name;
+  }
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,103 @@
+#include "tests/layering/floor_plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace orrery {
+namespace {
+
+bool Contains(const std::vector<std::string_view>& list, std::string_view item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+bool IsBelow(std::string_view folder, std::string_view top) {
+  return folder == top || (folder.size() > top.size() && folder.substr(0, top.size()) == top &&
+                           folder[top.size()] == '/');
+}
+
+}  // namespace
+
+const std::vector<FolderRule>& FloorPlan() {
+  static const auto& plan = *new std::vector<FolderRule>{
+      {"base", {}},
+      {"proto", {}},
+      {"device", {"base"}},
+      {"device/host", {"base", "device"}},
+      {"device/cuda", {"base", "device"}},
+      {"checkpoint/text", {"base"}},
+      {"checkpoint", {"base", "checkpoint/text"}},
+      {"placement", {"base"}},
+      {"kernels", {"base", "device"}},
+      {"kernels/reference", {"base", "device", "kernels"}},
+      {"kernels/cpu", {"base", "device", "kernels"}, {"kernels/reference"}},
+      {"kernels/factory", {"base", "device", "kernels", "kernels/reference", "kernels/cpu"}},
+      {"kernels/conformance",
+       {"base", "device", "kernels", "kernels/reference", "kernels/cpu", "kernels/factory"}},
+      {"model/identity", {"base", "proto", "checkpoint"}},
+      {"model",
+       {"base", "proto", "device", "checkpoint", "kernels", "kernels/factory", "model/identity"}},
+      {"rpc", {"base", "proto"}},
+      {"exchange", {"base", "device"}, {"proto", "rpc", "exchange/loopback", "exchange/grpc"}},
+      {"exchange/loopback", {"base", "device", "exchange"}},
+      {"exchange/grpc", {"base", "device", "exchange", "proto", "rpc"}},
+      {"services/router", {"base", "proto", "rpc", "checkpoint", "placement", "model/identity"}},
+      {"services/attention",
+       {"base", "proto", "rpc", "checkpoint", "placement", "device", "device/host", "kernels",
+        "kernels/factory", "model/identity", "model", "exchange", "exchange/grpc"},
+       {"exchange/loopback", "kernels/reference"}},
+      {"services/expert",
+       {"base", "proto", "rpc", "checkpoint", "placement", "device", "device/host", "kernels",
+        "kernels/factory", "model/identity", "model", "exchange", "exchange/grpc"},
+       {"exchange/loopback", "kernels/reference"}},
+      {"client", {"base", "proto", "rpc"}},
+      {"tests", {}, {}, /*may_include_everything=*/true},
+      {"tools", {}, {}, /*may_include_everything=*/true},
+  };
+  return plan;
+}
+
+const std::vector<LibraryRule>& Libraries() {
+  static const auto& libraries = *new std::vector<LibraryRule>{
+      {"//third_party/grpc",
+       {"grpc/", "grpcpp/"},
+       {"proto", "rpc", "exchange/grpc", "services/router", "services/attention", "services/expert",
+        "client"}},
+      {"//third_party/protobuf",
+       {"google/protobuf/"},
+       {"proto", "rpc", "exchange/grpc", "services/router", "services/attention", "services/expert",
+        "client"}},
+      {"//third_party/nlohmann_json", {"nlohmann/"}, {"checkpoint/text", "checkpoint"}},
+      {"//third_party/pcre2", {"pcre2.h"}, {"checkpoint/text", "checkpoint"}},
+      {"//third_party/utf8proc", {"utf8proc.h"}, {"checkpoint/text", "checkpoint"}},
+      {"//third_party/xxhash", {"xxhash.h"}, {"checkpoint", "exchange"}},
+      {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda"}},
+      // Not a library, but as confined: intrinsics.
+      {"(intrinsics)", {"immintrin.h", "x86intrin.h"}, {"kernels/cpu"}},
+  };
+  return libraries;
+}
+
+const FolderRule* FindFolder(std::string_view folder) {
+  for (const FolderRule& rule : FloorPlan()) {
+    if (folder == rule.folder) return &rule;
+    if (rule.may_include_everything && IsBelow(folder, rule.folder)) return &rule;
+  }
+  return nullptr;
+}
+
+bool MayInclude(const FolderRule& rule, std::string_view folder) {
+  return rule.may_include_everything || folder == rule.folder || Contains(rule.may_include, folder);
+}
+
+bool TestMayInclude(const FolderRule& rule, std::string_view folder) {
+  return MayInclude(rule, folder) || Contains(rule.tests_may_include, folder);
+}
+
+std::string UsersGroup(std::string_view folder) {
+  return absl::StrCat("users_of_", absl::StrReplaceAll(std::string(folder), {{"/", "_"}}));
+}
+
+}  // namespace orrery

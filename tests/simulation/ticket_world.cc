@@ -1,0 +1,212 @@
+#include "tests/simulation/ticket_world.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace orrery {
+namespace {
+
+// A row is the number of its ticket; a result is that number and the expert that it went through.
+constexpr uint32_t kRowBytes = sizeof(uint64_t);
+struct Result {
+  uint64_t number = 0;
+  uint64_t expert = 0;
+};
+
+constexpr FrameLimits kLimits{.row_bytes = kRowBytes,
+                              .result_bytes = sizeof(Result),
+                              .max_frame_bytes = 160};  // so that most plans need several frames
+
+template <typename T>
+T Read(const std::byte* bytes) {
+  T value;
+  std::memcpy(&value, bytes, sizeof(value));
+  return value;
+}
+
+}  // namespace
+
+TicketWorld::TicketWorld(EventLoop& loop, const TicketWorldSpec& spec)
+    : loop_(loop), spec_(spec), table_(spec.max_open), shards_(spec.num_shards) {
+  for (Shard& shard : shards_) {
+    shard.from_rank = std::make_unique<Link>(loop, spec.faults);
+    shard.to_rank = std::make_unique<Link>(loop, spec.faults);
+  }
+}
+
+void TicketWorld::Run() {
+  loop_.After(absl::ZeroDuration(), [this] { DispatchNext(); });
+  while (loop_.RunOne()) {
+    Expect(table_.num_open() == static_cast<int>(open_.size()), "a slot was lost");
+  }
+  Expect(open_.empty() && num_closed_ == spec_.num_tickets, "a ticket never ended");
+}
+
+void TicketWorld::DispatchNext() {
+  if (num_dispatched_ == spec_.num_tickets) return;
+  loop_.After(loop_.Between(absl::ZeroDuration(), absl::Milliseconds(4)),
+              [this] { DispatchNext(); });
+  OpenTicket open;
+  open.number = next_number_++;
+  std::vector<TicketTable::Frame> table_frames;
+  for (int peer = 0; peer < spec_.num_shards; ++peer) {
+    std::vector<DispatchEntry> entries;
+    const int num_rows = static_cast<int>(loop_.Below(6));
+    for (int row = 0; row < num_rows; ++row) {
+      for (int expert = 0; expert <= loop_.Below(3); ++expert) {
+        entries.push_back({.row = row, .expert = expert});
+      }
+    }
+    for (absl::Span<const DispatchEntry> frame : SplitIntoFrames(entries, kLimits)) {
+      open.frames.emplace_back(frame.begin(), frame.end());
+      open.peers.push_back(peer);
+      table_frames.push_back({.peer = peer, .num_entries = static_cast<int>(frame.size())});
+    }
+  }
+  const absl::StatusOr<Ticket> ticket = table_.Open(table_frames);
+  Expect(ticket.ok() == (static_cast<int>(open_.size()) < spec_.max_open), "Open misjudged");
+  if (!ticket.ok()) return;  // as many open as allowed: try again later
+  ++num_dispatched_;
+  open.ticket = *ticket;
+
+  const std::vector<uint64_t> rows(6, open.number);
+  for (size_t i = 0; i < open.frames.size(); ++i) {
+    const int peer = open.peers[i];
+    const std::string bytes =
+        EncodeDispatch({.ticket_slot = ticket->slot,
+                        .ticket_generation = ticket->generation,
+                        .frame_index = static_cast<uint32_t>(i),
+                        .row_bytes = kRowBytes},
+                       open.frames[i], reinterpret_cast<const std::byte*>(rows.data()));
+    if (shards_[peer].up) {
+      shards_[peer].from_rank->Send(
+          bytes, [this, peer](const std::string& frame) { OnFrameAtShard(peer, frame); });
+    } else {
+      table_.FrameLost(*ticket, static_cast<uint32_t>(i));
+    }
+  }
+  open_[ticket->slot] = std::move(open);
+  loop_.After(spec_.patience, [this, ticket = *ticket] {
+    if (table_.IsOpen(ticket)) Close(ticket.slot);
+  });
+  CloseIfSettled(ticket->slot);
+}
+
+void TicketWorld::OnFrameAtShard(int peer, const std::string& bytes) {
+  Shard& shard = shards_[peer];
+  if (!shard.up) return;
+  if (loop_.Happens(spec_.crash)) {
+    Crash(peer);
+    return;
+  }
+  const absl::StatusOr<DispatchView> view = ParseDispatch(bytes);
+  Expect(view.ok(), "a shard cannot read a frame");
+  if (!view.ok()) return;
+  std::vector<Result> results;
+  std::vector<EntryState> states;
+  for (const InboundFrame::Entry& entry : view->entries) {
+    results.push_back({.number = Read<uint64_t>(view->rows + entry.row * kRowBytes),
+                       .expert = static_cast<uint64_t>(entry.expert)});
+    states.push_back(loop_.Happens(0.1) ? EntryState::kNotHeld : EntryState::kDone);
+  }
+  const std::string reply = EncodeReply(view->header, states, sizeof(Result),
+                                        reinterpret_cast<const std::byte*>(results.data()));
+  loop_.After(loop_.Between(absl::Microseconds(10), absl::Milliseconds(6)),
+              [this, peer, reply, life = shard.life] {
+                if (!shards_[peer].up || shards_[peer].life != life) return;
+                shards_[peer].to_rank->Send(
+                    reply, [this, peer](const std::string& frame) { OnReply(peer, frame); });
+              });
+}
+
+// Replies that are under way still arrive after the rank has noticed, which no transport of ours
+// would do: the table must not depend on that.
+void TicketWorld::Crash(int peer) {
+  Trace(1000 + peer);
+  shards_[peer].up = false;
+  ++shards_[peer].life;
+  shards_[peer].from_rank->Cut();
+  loop_.After(absl::Microseconds(200), [this, peer] {
+    table_.PeerLost(peer, Lane::kDecode);
+    for (uint32_t slot = 0; slot < static_cast<uint32_t>(spec_.max_open); ++slot) {
+      CloseIfSettled(slot);
+    }
+  });
+  loop_.After(loop_.Between(absl::Milliseconds(1), absl::Milliseconds(30)),
+              [this, peer] { shards_[peer].up = true; });
+}
+
+void TicketWorld::OnReply(int peer, const std::string& bytes) {
+  const absl::StatusOr<ReplyView> view = ParseReply(bytes);
+  Expect(view.ok(), "the rank cannot read a reply");
+  if (!view.ok()) return;
+  const FrameHeader& header = view->header;
+  const auto place = open_.find(header.ticket_slot);
+  const bool is_open =
+      place != open_.end() && place->second.ticket.generation == header.ticket_generation;
+  const bool is_first = is_open && place->second.accepted.count(header.frame_index) == 0;
+
+  const TicketTable::Verdict verdict = table_.AcceptReply(
+      {.ticket = {.slot = header.ticket_slot, .generation = header.ticket_generation},
+       .frame_index = header.frame_index,
+       .peer = peer,
+       .num_entries = static_cast<int>(header.num_entries)},
+      bytes);
+  Trace(static_cast<uint64_t>(verdict));
+  Expect(verdict != TicketTable::Verdict::kWrong, "a true reply was called wrong");
+  Expect((verdict == TicketTable::Verdict::kLate) == !is_open, "late was misjudged");
+  if (verdict != TicketTable::Verdict::kAccepted) return;
+  Expect(is_first, "a frame was answered twice");
+  if (!is_first) return;
+  place->second.accepted.insert(header.frame_index);
+  CloseIfSettled(header.ticket_slot);
+}
+
+void TicketWorld::CloseIfSettled(uint32_t slot) {
+  const auto place = open_.find(slot);
+  if (place != open_.end() && table_.Settled(place->second.ticket)) Close(slot);
+}
+
+void TicketWorld::Close(uint32_t slot) {
+  const OpenTicket open = std::move(open_.at(slot));
+  open_.erase(slot);
+  ++num_closed_;
+  const std::vector<TicketTable::Outcome> outcomes = table_.Close(open.ticket);
+  Expect(outcomes.size() == open.frames.size(), "a frame has no outcome");
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    ++final_states_[outcomes[i].state];
+    Trace(static_cast<uint64_t>(outcomes[i].state));
+    const bool answered = outcomes[i].state == TicketTable::FrameState::kAnswered;
+    Expect(answered == (open.accepted.count(static_cast<uint32_t>(i)) > 0),
+           "an accepted reply is not what its frame ended with");
+    if (answered) CheckResults(open, i, outcomes[i].reply);
+  }
+}
+
+void TicketWorld::CheckResults(const OpenTicket& open, size_t frame, const std::string& reply) {
+  const absl::StatusOr<ReplyView> view = ParseReply(reply);
+  Expect(view.ok() && view->states.size() == open.frames[frame].size(), "a reply is not whole");
+  if (!view.ok()) return;
+  const std::byte* next = view->results;
+  for (size_t i = 0; i < view->states.size(); ++i) {
+    if (view->states[i] != EntryState::kDone) continue;
+    const Result result = Read<Result>(next);
+    next += sizeof(Result);
+    Expect(result.number == open.number, "a result belongs to another ticket");
+    Expect(result.expert == static_cast<uint64_t>(open.frames[frame][i].expert),
+           "a result belongs to another entry");
+  }
+}
+
+void TicketWorld::Expect(bool condition, const std::string& what) {
+  if (!condition) violations_.push_back(absl::StrCat(absl::FormatTime(loop_.Now()), ": ", what));
+}
+
+void TicketWorld::Trace(uint64_t value) {
+  value += static_cast<uint64_t>(absl::ToUnixNanos(loop_.Now()));
+  trace_ = (trace_ ^ value) * 0x100000001b3;  // FNV-1a's step
+}
+
+}  // namespace orrery
