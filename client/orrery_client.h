@@ -1,0 +1,71 @@
+// The C++ client of a cluster: proto/orrery.proto with absl::Status, deadlines and a callback per token.
+//
+//   ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect("127.0.0.1:7400", {}, absl::Seconds(5)));
+//   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5),
+//                                                   [](const v1::Delta& delta) { Print(delta.text()); return true; }));
+//
+// One router for now; resuming an answer at another router does not exist yet.
+//
+// Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody listens at the
+// address. Texts that are not UTF-8 are refused here already, with the position.
+// Threads: safe for concurrent use; callbacks run in the calling thread.
+#ifndef ORRERY_CLIENT_ORRERY_CLIENT_H_
+#define ORRERY_CLIENT_ORRERY_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "proto/orrery.grpc.pb.h"
+#include "rpc/credentials.h"
+
+namespace orrery {
+
+// One finished answer.
+struct Answer {
+  v1::Started started;
+  std::vector<int32_t> ids;
+  // As asked for with logprobs; one per id, or none.
+  std::vector<float> logprobs;
+  std::string reasoning;
+  std::string content;
+  v1::Finished finished;
+};
+
+class OrreryClient {
+ public:
+  // Called for every token; returning false cancels the answer, which then ends with CANCELLED.
+  using OnDelta = std::function<bool(const v1::Delta&)>;
+
+  // Waits until the router is connected, at most `timeout`.
+  static absl::StatusOr<OrreryClient> Connect(const std::string& address, const TlsFiles& tls,
+                                              absl::Duration timeout);
+
+  // `on_delta` may be empty.
+  absl::StatusOr<Answer> Generate(const v1::GenerateRequest& request, absl::Duration timeout,
+                                  const OnDelta& on_delta = {});
+
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const v1::TokenizeRequest& request);
+  absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> ids);
+  absl::StatusOr<v1::ListModelsResponse> ListModels();
+  absl::StatusOr<v1::ClusterStatusResponse> ClusterStatus();
+
+  const std::string& address() const { return address_; }
+
+ private:
+  OrreryClient(std::string address, std::unique_ptr<v1::Orrery::Stub> stub);
+
+  std::string address_;
+  std::unique_ptr<v1::Orrery::Stub> stub_;
+};
+
+// The byte offset of the first byte that is not UTF-8; -1 if there is none.
+int64_t FindInvalidUtf8(const std::string& text);
+
+}  // namespace orrery
+
+#endif  // ORRERY_CLIENT_ORRERY_CLIENT_H_

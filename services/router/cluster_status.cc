@@ -1,0 +1,73 @@
+#include "services/router/cluster_status.h"
+
+#include "model/identity/fingerprint_proto.h"
+#include "rpc/cluster_file.h"
+
+namespace orrery {
+namespace {
+
+void FillStatus(const MemberView& view, v1::MemberStatus& status) {
+  const internal::MemberDescription& description = view.description;
+  status.set_name(view.info.name);
+  status.set_role(RoleName(view.info.role));
+  status.set_address(view.info.address);
+  if (!view.is_reachable) {
+    status.set_state("unreachable");
+    status.add_problem(view.unreachable_reason);
+    return;
+  }
+  status.set_state(MemberStateName(description.state()));
+  if (!view.refusal.empty()) status.add_problem("refused: " + view.refusal);
+  for (const std::string& problem : description.problems()) status.add_problem(problem);
+  if (description.has_fingerprint()) {
+    status.set_fingerprint(FromProto(description.fingerprint()).ToString());
+  }
+  status.set_numerics_id(description.numerics_id());
+  status.set_backend(description.backend());
+  status.set_loaded_bytes(description.loaded_bytes());
+  status.set_total_bytes(description.total_bytes());
+  int num_held = 0;
+  for (const internal::HeldExperts& layer : description.held()) num_held += layer.expert_size();
+  status.set_num_held_experts(num_held);
+  const internal::Load& load = description.load();
+  status.set_running_requests(load.running_requests());
+  status.set_waiting_requests(load.waiting_requests());
+  status.set_kv_blocks_used(load.kv_blocks_used());
+  status.set_kv_blocks_total(load.kv_blocks_total());
+  status.set_tokens_in(load.tokens_in());
+  status.set_tokens_out(load.tokens_out());
+}
+
+}  // namespace
+
+v1::ClusterStatusResponse MakeClusterStatus(const RouterCore& core, const MemberInfo& self_info,
+                                            const internal::MemberDescription& self) {
+  v1::ClusterStatusResponse response;
+  response.set_ready(core.IsReady());
+  FillStatus({.info = self_info,
+              .is_reachable = true,
+              .unreachable_reason = "",
+              .description = self,
+              .refusal = "",
+              .is_accepted = false},
+             *response.add_member());
+  for (int i = 0; i < core.membership().num_members(); ++i) {
+    FillStatus(core.membership().member(i), *response.add_member());
+  }
+  return response;
+}
+
+internal::MemberDescription DescribeRouter(const RouterCore& core, const MemberInfo& self_info,
+                                           const Fingerprint& fingerprint) {
+  internal::MemberDescription description;
+  description.set_name(self_info.name);
+  description.set_role(internal::ROLE_ROUTER);
+  description.set_state(core.IsReady() ? internal::MEMBER_STATE_READY
+                                       : internal::MEMBER_STATE_WAITING);
+  if (!core.IsReady()) description.add_problems(core.WhyNotReady());
+  description.mutable_fingerprint()->set_config_hash(fingerprint.config_hash);
+  description.mutable_load()->set_running_requests(core.num_open_requests());
+  return description;
+}
+
+}  // namespace orrery

@@ -1,0 +1,55 @@
+// The router process: the front door of a cluster.
+//
+//   router --cluster=cluster.txtpb --name=router-0 [--reflection]
+//
+// Runs until SIGTERM or SIGINT, then lets open answers end for a few seconds and exits with 0. What keeps it from
+// starting is one sentence on stderr and exit code 1.
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "base/stop_signal.h"
+#include "rpc/cluster_file.h"
+#include "services/router/router.h"
+
+ABSL_FLAG(std::string, cluster, "", "the cluster file");
+ABSL_FLAG(std::string, name, "", "which router member of it this process is");
+ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+
+absl::Status Run() {
+  StopSignal stop;
+  const std::string name = absl::GetFlag(FLAGS_name);
+  SetLogName(name);
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster,
+                   ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Router> router,
+      Router::Start(cluster, name, {.reflection = absl::GetFlag(FLAGS_reflection)}));
+  LogInfo("listening on ", router->address());
+  stop.Wait();
+  LogInfo("stopping");
+  router->Stop(absl::Now() + kStopTimeout);
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace orrery
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("the front door of a cluster: --cluster=FILE --name=NAME");
+  absl::ParseCommandLine(argc, argv);
+  const absl::Status status = orrery::Run();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "router: %s\n", std::string(status.message()).c_str());
+  return 1;
+}

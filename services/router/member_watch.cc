@@ -1,0 +1,121 @@
+#include "services/router/member_watch.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "grpcpp/client_context.h"
+#include "rpc/deadline.h"
+#include "rpc/status.h"
+
+namespace orrery {
+
+absl::Duration NextPollDelay(const WatchOptions& options, bool is_ready, int num_failures,
+                             double unit) {
+  absl::Duration delay = is_ready ? options.ready_delay : options.busy_delay;
+  if (num_failures > 0) {
+    delay = options.busy_delay;
+    for (int i = 1; i < num_failures && delay < options.max_delay; ++i) delay *= 2;
+    delay = std::min(delay, options.max_delay);
+  }
+  return delay * (0.8 + 0.4 * unit);
+}
+
+struct MemberWatch::Call {
+  grpc::ClientContext context;
+  internal::DescribeRequest request;
+  internal::MemberDescription response;
+};
+
+MemberWatch::MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
+                         const WatchOptions& options, OnAnswer on_answer)
+    : options_(options), on_answer_(std::move(on_answer)) {
+  for (const std::shared_ptr<grpc::Channel>& channel : channels) {
+    Member& member = members_.emplace_back();
+    member.stub = internal::Member::NewStub(channel);
+    member.next_poll = absl::InfinitePast();
+  }
+  loop_ = std::thread([this] { Loop(); });
+}
+
+MemberWatch::~MemberWatch() { Stop(); }
+
+void MemberWatch::Stop() {
+  std::vector<std::shared_ptr<Call>> calls;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    changed_.Signal();
+    for (const Member& member : members_) {
+      if (member.call != nullptr) calls.push_back(member.call);
+    }
+  }
+  // Outside the lock: gRPC may run OnDone inside TryCancel.
+  for (const std::shared_ptr<Call>& call : calls) call->context.TryCancel();
+  if (loop_.joinable()) loop_.join();
+}
+
+void MemberWatch::Loop() {
+  while (true) {
+    std::vector<std::pair<int, std::shared_ptr<Call>>> due;
+    {
+      absl::MutexLock lock(&mutex_);
+      absl::Time next = absl::InfiniteFuture();
+      bool any_under_way = false;
+      const absl::Time now = absl::Now();
+      for (int i = 0; i < static_cast<int>(members_.size()); ++i) {
+        Member& member = members_[i];
+        any_under_way |= member.call != nullptr;
+        if (member.call != nullptr || stopping_) continue;
+        if (member.next_poll <= now) {
+          member.call = std::make_shared<Call>();
+          due.emplace_back(i, member.call);
+        } else {
+          next = std::min(next, member.next_poll);
+        }
+      }
+      if (stopping_ && !any_under_way) return;
+      if (due.empty()) {
+        changed_.WaitWithDeadline(&mutex_, next);
+        continue;
+      }
+    }
+    for (const auto& [index, call] : due) StartCall(index, call);
+  }
+}
+
+void MemberWatch::StartCall(int index, const std::shared_ptr<Call>& call) {
+  SetDeadline(call->context, absl::Now() + options_.call_timeout);
+  internal::Member::Stub* stub = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    stub = members_[index].stub.get();
+  }
+  stub->async()->Describe(&call->context, &call->request, &call->response,
+                          [this, index, call](const grpc::Status& status) {
+                            if (status.ok()) {
+                              OnDone(index, call->response);
+                            } else {
+                              OnDone(index, FromGrpcStatus(status));
+                            }
+                          });
+}
+
+void MemberWatch::OnDone(int index, const absl::StatusOr<internal::MemberDescription>& answer) {
+  bool is_stopping = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    is_stopping = stopping_;
+  }
+  if (!is_stopping) on_answer_(index, answer);
+  const bool is_ready = answer.ok() && answer->state() == internal::MEMBER_STATE_READY;
+  absl::MutexLock lock(&mutex_);
+  const double unit = std::uniform_real_distribution<double>(0.0, 1.0)(jitter_);
+  Member& member = members_[index];
+  member.num_failures = answer.ok() ? 0 : member.num_failures + 1;
+  member.next_poll = absl::Now() + NextPollDelay(options_, is_ready, member.num_failures, unit);
+  member.call = nullptr;
+  changed_.Signal();
+}
+
+}  // namespace orrery

@@ -1,0 +1,79 @@
+// Asks every other member who it is, again and again, and tells what it hears.
+//
+//   MemberWatch watch(channels, {}, [&](int member, const absl::StatusOr<MemberDescription>& answer) { ... });
+//   ...
+//   watch.Stop();
+//
+// Members are asked side by side, so that one that is silent delays no other. One that is not ready is asked more
+// often; one that fails less and less often, up to max_delay. Delays are jittered, so that several routers do not
+// ask in step.
+//
+// Threads: one of its own; `on_answer` is called from threads of gRPC, one call at a time per member, and not
+// after Stop() has returned. It must not block.
+#ifndef ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
+#define ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/status.h"
+#include "grpcpp/channel.h"
+#include "proto/member.grpc.pb.h"
+
+namespace orrery {
+
+struct WatchOptions {
+  absl::Duration call_timeout = absl::Seconds(1);
+  absl::Duration ready_delay = absl::Milliseconds(500);
+  absl::Duration busy_delay = absl::Milliseconds(100);
+  absl::Duration max_delay = absl::Seconds(1);
+};
+
+// How long to wait before asking again. num_failures: calls in a row that failed, 0 after an answer; `unit` in [0, 1)
+// moves the delay by up to a fifth either way.
+absl::Duration NextPollDelay(const WatchOptions& options, bool is_ready, int num_failures,
+                             double unit);
+
+class MemberWatch {
+ public:
+  using OnAnswer =
+      std::function<void(int member, const absl::StatusOr<internal::MemberDescription>& answer)>;
+
+  MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
+              const WatchOptions& options, OnAnswer on_answer);
+  ~MemberWatch();
+  // Cancels what is under way. Idempotent.
+  void Stop();
+
+ private:
+  struct Call;  // one Describe under way
+  struct Member {
+    std::unique_ptr<internal::Member::Stub> stub;
+    absl::Time next_poll;
+    int num_failures = 0;
+    std::shared_ptr<Call> call;
+  };
+
+  void Loop();
+  void StartCall(int index, const std::shared_ptr<Call>& call);
+  void OnDone(int index, const absl::StatusOr<internal::MemberDescription>& answer);
+
+  const WatchOptions options_;
+  const OnAnswer on_answer_;
+  absl::Mutex mutex_;
+  absl::CondVar changed_;  // a call ended, or stopping_ was set
+  std::vector<Member> members_ ABSL_GUARDED_BY(mutex_);
+  std::minstd_rand jitter_ ABSL_GUARDED_BY(mutex_){std::random_device{}()};
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread loop_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_

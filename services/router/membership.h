@@ -1,0 +1,85 @@
+// Who is there and who may be used, as far as the router knows: descriptions in, verdicts out.
+//
+//   Membership membership(members, own_fingerprint);
+//   membership.OnDescription(1, description);     // what member 1 says of itself
+//   if (!membership.IsUsable(1)) LogWarning(membership.WhyNotUsable(1));
+//
+// The first attention rank that is accepted decides which model and which numerics id the cluster has; a rank
+// that differs is refused, with both values, until it changes or until no accepted rank is left. So a rank that
+// comes back with another model never displaces the ones that serve. Shards are judged by the same measure for
+// the status page only: it is the ranks that use them.
+//
+// It does not ask anybody (member_watch.h does) and knows no time. Threads: none of its own; guard it from outside.
+#ifndef ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
+#define ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/fingerprint.h"
+#include "proto/member.pb.h"
+
+namespace orrery {
+
+struct MemberInfo {
+  internal::Role role = internal::ROLE_UNSPECIFIED;
+  std::string name;
+  std::string address;
+};
+
+struct MemberView {
+  MemberInfo info;
+  // Whether it answered when last asked; if not, why.
+  bool is_reachable = false;
+  std::string unreachable_reason = "not asked yet";
+  // What it said last, kept also while it does not answer.
+  internal::MemberDescription description;
+  // Why it is refused although it answers; empty if it is not.
+  std::string refusal;
+  // An attention rank whose model and numerics id are those of the cluster.
+  bool is_accepted = false;
+};
+
+class Membership {
+ public:
+  // `own` is what the router itself knows of the model: its configuration, no weights.
+  Membership(std::vector<MemberInfo> members, Fingerprint own);
+
+  void OnDescription(int member, const internal::MemberDescription& description);
+  void OnUnreachable(int member, const std::string& reason);
+
+  int num_members() const { return static_cast<int>(members_.size()); }
+  const MemberView& member(int index) const { return members_[index]; }
+  // Indices of the attention ranks, ascending.
+  const std::vector<int>& ranks() const { return ranks_; }
+
+  // Reachable, not refused, ready.
+  bool IsUsable(int member) const;
+  // One sentence, empty if it is usable: "attention-1 is loading (12 of 40 MB)".
+  std::string WhyNotUsable(int member) const;
+
+ private:
+  // What accepted ranks have in common.
+  struct Reference {
+    std::string rank;
+    Fingerprint fingerprint;
+    std::string numerics_id;
+  };
+
+  void Judge(int index);
+  void Unaccept(int index);
+  std::string Refusal(const MemberView& view) const;
+
+  const Fingerprint own_;
+  std::vector<MemberView> members_;
+  std::vector<int> ranks_;
+  std::optional<Reference> reference_;
+};
+
+// "loading", "waiting", "ready", "stopping", "failed"; "unknown" for anything else.
+std::string MemberStateName(internal::MemberState state);
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_

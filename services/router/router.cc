@@ -1,0 +1,124 @@
+#include "services/router/router.h"
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "rpc/channel.h"
+#include "rpc/cluster_file.h"
+#include "rpc/cluster_tls.h"
+#include "rpc/member_service.h"
+#include "rpc/server.h"
+#include "services/router/cluster_status.h"
+#include "services/router/member_watch.h"
+#include "services/router/router_service.h"
+#include "services/router/router_state.h"
+#include "services/router/served_model.h"
+
+namespace orrery {
+namespace {
+
+class RouterImpl : public Router {
+ public:
+  RouterImpl(ServedModel model, MemberInfo self, std::vector<MemberInfo> others,
+             const RouterCore::Options& core_options)
+      : model_(std::move(model)),
+        self_(std::move(self)),
+        state_(RouterCore(core_options, Membership(std::move(others), model_.fingerprint))),
+        member_service_({}) {
+    member_service_.SetLive([this](internal::MemberDescription& description) {
+      absl::MutexLock lock(&state_.mutex);
+      description = DescribeRouter(state_.core, self_, model_.fingerprint);
+    });
+  }
+  ~RouterImpl() override { Stop(absl::Now()); }
+
+  absl::Status Start(const ServerOptions& options,
+                     const std::vector<std::shared_ptr<grpc::Channel>>& channels) {
+    RouterService::RankChannels ranks;
+    {
+      absl::MutexLock lock(&state_.mutex);
+      for (const int rank : state_.core.membership().ranks()) ranks[rank] = channels[rank];
+    }
+    service_ =
+        std::make_unique<RouterService>(RouterService::Options{.self = self_}, &model_, &state_, ranks);
+    ASSIGN_OR_RETURN(server_, Server::Start(options, {service_.get(), &member_service_}));
+    watch_ = std::make_unique<MemberWatch>(
+        channels, WatchOptions{},
+        [this](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
+          OnAnswer(member, answer);
+        });
+    return absl::OkStatus();
+  }
+
+  const std::string& address() const override { return server_->address(); }
+
+  void Stop(absl::Time deadline) override {
+    if (server_ != nullptr) server_->Stop(deadline);
+    if (watch_ != nullptr) watch_->Stop();
+  }
+
+ private:
+  void OnAnswer(int member, const absl::StatusOr<internal::MemberDescription>& answer) {
+    bool is_ready = false;
+    std::string before, after;
+    {
+      absl::MutexLock lock(&state_.mutex);
+      before = state_.core.membership().WhyNotUsable(member);
+      if (answer.ok()) {
+        state_.core.OnDescription(member, *answer);
+      } else {
+        state_.core.OnUnreachable(member, std::string(answer.status().message()));
+      }
+      after = state_.core.membership().WhyNotUsable(member);
+      is_ready = state_.core.IsReady();
+    }
+    server_->SetServing(is_ready);
+    if (before.empty() && !after.empty()) LogWarning(after);
+    if (!before.empty() && after.empty()) LogInfo(answer->name(), " is ready");
+  }
+
+  const ServedModel model_;
+  const MemberInfo self_;
+  RouterState state_;
+  MemberService member_service_;
+  std::unique_ptr<RouterService> service_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<MemberWatch> watch_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFile& cluster,
+                                                      const std::string& name,
+                                                      const RouterOptions& options) {
+  ASSIGN_OR_RETURN(const ClusterMember* self,
+                   FindMember(cluster, internal::ROLE_ROUTER, name));
+  ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster.model().name(),
+                                                      ModelDir(cluster, *self), cluster.limits()));
+  if (!model.chat_template.ok()) LogWarning(model.chat_template.status().ToString());
+  const TlsFiles tls = TlsFilesOf(cluster);
+  std::vector<MemberInfo> others;
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (const auto& [role, member] : AllMembers(cluster)) {
+    if (member == self) continue;
+    others.push_back({role, member->name(), member->address()});
+    ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
+  }
+  // Every rank runs one request and holds its queue; what does not fit there need not wait here.
+  const RouterCore::Options core_options{
+      .max_open_requests = cluster.attention_size() * (1 + cluster.limits().max_waiting_requests())};
+  auto router = std::make_unique<RouterImpl>(
+      std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()},
+      std::move(others), core_options);
+  RETURN_IF_ERROR(router->Start({.address = self->address(),
+                                 .tls = tls,
+                                 .health_name = "orrery.v1.Orrery",
+                                 .reflection = options.reflection},
+                                channels));
+  return std::unique_ptr<Router>(std::move(router));
+}
+
+}  // namespace orrery

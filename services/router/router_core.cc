@@ -1,0 +1,153 @@
+#include "services/router/router_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/check.h"
+
+namespace orrery {
+namespace {
+
+constexpr int kMaxAttempts = 2;
+
+// Codes with which another rank may do better: this one is gone, or full.
+bool IsRetryable(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnavailable ||
+         status.code() == absl::StatusCode::kResourceExhausted;
+}
+
+Action StartOn(int member) {
+  return {.kind = Action::Kind::kStart, .member = member, .status = absl::OkStatus()};
+}
+
+Action FinishWith(absl::Status status) {
+  return {.kind = Action::Kind::kFinish, .member = -1, .status = std::move(status)};
+}
+
+}  // namespace
+
+std::optional<int> PickRank(absl::Span<const RankSnapshot> ranks) {
+  std::optional<int> best;
+  for (int i = 0; i < static_cast<int>(ranks.size()); ++i) {
+    if (!ranks[i].is_usable) continue;
+    if (!best.has_value() || ranks[i].num_requests < ranks[*best].num_requests) best = i;
+  }
+  return best;
+}
+
+RouterCore::RouterCore(const Options& options, Membership membership)
+    : options_(options), membership_(std::move(membership)) {}
+
+void RouterCore::OnDescription(int member, const internal::MemberDescription& description) {
+  membership_.OnDescription(member, description);
+}
+
+void RouterCore::OnUnreachable(int member, const std::string& reason) {
+  membership_.OnUnreachable(member, reason);
+}
+
+Action RouterCore::OnRequest(int64_t request) {
+  ORRERY_CHECK(!requests_.contains(request)) << "request " << request << " is open already";
+  if (num_open_requests() >= options_.max_open_requests) {
+    return FinishWith(absl::ResourceExhaustedError(
+        absl::StrCat("the router has ", num_open_requests(), " open requests, at most ",
+                     options_.max_open_requests, " are allowed; try again later")));
+  }
+  Request opened;
+  const std::optional<int> member = Assign(opened, /*excluded=*/-1);
+  if (!member.has_value()) return FinishWith(absl::UnavailableError(WhyNotReady()));
+  requests_.emplace(request, opened);
+  return StartOn(*member);
+}
+
+Action RouterCore::OnToken(int64_t request) {
+  Request& open = Open(request);
+  open.state = RequestState::kStreaming;
+  ++open.num_tokens;
+  return {.kind = Action::Kind::kForward, .member = open.member, .status = absl::OkStatus()};
+}
+
+Action RouterCore::OnEnded(int64_t request) { return Finish(request, absl::OkStatus()); }
+
+Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
+  Request& open = Open(request);
+  const std::string rank = membership_.member(open.member).info.name;
+  // It answers no more: no new request goes there until it describes itself again.
+  if (status.code() == absl::StatusCode::kUnavailable) {
+    membership_.OnUnreachable(open.member,
+                              absl::StrCat("a request failed: ", status.message()));
+  }
+  if (open.state == RequestState::kStarted && IsRetryable(status) &&
+      open.num_attempts < kMaxAttempts) {
+    const std::optional<int> other = Assign(open, /*excluded=*/open.member);
+    if (other.has_value()) return StartOn(*other);
+  }
+  if (open.state == RequestState::kStreaming) {
+    return Finish(request, absl::Status(status.code(),
+                                        absl::StrCat(rank, " failed after ", open.num_tokens,
+                                                     " tokens: ", status.message())));
+  }
+  return Finish(request, absl::Status(status.code(), absl::StrCat(rank, ": ", status.message())));
+}
+
+Action RouterCore::OnDeadline(int64_t request) {
+  const Request& open = Open(request);
+  return Finish(request, absl::DeadlineExceededError(
+                             absl::StrCat("the deadline passed after ", open.num_tokens,
+                                          " tokens of ",
+                                          membership_.member(open.member).info.name)));
+}
+
+Action RouterCore::OnCancelled(int64_t request) {
+  return Finish(request, absl::CancelledError("the client cancelled the request"));
+}
+
+bool RouterCore::IsReady() const {
+  return std::any_of(membership_.ranks().begin(), membership_.ranks().end(),
+                     [this](int member) { return membership_.IsUsable(member); });
+}
+
+std::string RouterCore::WhyNotReady() const {
+  if (IsReady()) return "";
+  std::vector<std::string> reasons;
+  for (const int member : membership_.ranks()) reasons.push_back(membership_.WhyNotUsable(member));
+  return absl::StrCat("no attention rank is ready: ", absl::StrJoin(reasons, "; "));
+}
+
+int RouterCore::num_open_requests(int member) const {
+  return static_cast<int>(
+      std::count_if(requests_.begin(), requests_.end(),
+                    [member](const auto& entry) { return entry.second.member == member; }));
+}
+
+std::optional<int> RouterCore::Assign(Request& request, int excluded) {
+  std::vector<RankSnapshot> ranks;
+  for (const int member : membership_.ranks()) {
+    const internal::Load& load = membership_.member(member).description.load();
+    // What the rank last said is late, what we sent is not all there is: the larger is nearer to the truth.
+    ranks.push_back({.is_usable = member != excluded && membership_.IsUsable(member),
+                     .num_requests = std::max(num_open_requests(member),
+                                              load.running_requests() + load.waiting_requests())});
+  }
+  const std::optional<int> rank = PickRank(ranks);
+  if (!rank.has_value()) return std::nullopt;
+  request.state = RequestState::kStarted;
+  request.member = membership_.ranks()[*rank];
+  ++request.num_attempts;
+  return request.member;
+}
+
+RouterCore::Request& RouterCore::Open(int64_t request) {
+  const auto found = requests_.find(request);
+  ORRERY_CHECK(found != requests_.end()) << "request " << request << " is not open";
+  return found->second;
+}
+
+Action RouterCore::Finish(int64_t request, absl::Status status) {
+  ORRERY_CHECK(requests_.erase(request) == 1) << "request " << request << " is not open";
+  return FinishWith(std::move(status));
+}
+
+}  // namespace orrery

@@ -1,0 +1,229 @@
+#include "services/router/router_core.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using Kind = Action::Kind;
+
+// Members 0 and 1 are ranks, 2 is a shard.
+Membership TwoRanksAndAShard() {
+  return Membership({{internal::ROLE_ATTENTION, "attention-0", "h:1"},
+                     {internal::ROLE_ATTENTION, "attention-1", "h:2"},
+                     {internal::ROLE_EXPERT, "expert-0", "h:3"}},
+                    {.config_hash = "c0", .files = {}});
+}
+
+struct Said {
+  std::string name;
+  internal::Role role = internal::ROLE_ATTENTION;
+  internal::MemberState state = internal::MEMBER_STATE_READY;
+  std::string weights = "w0";
+  std::string numerics_id = "x86-1 bf16";
+  int waiting_requests = 0;
+};
+
+internal::MemberDescription Description(const Said& said) {
+  internal::MemberDescription description;
+  description.set_name(said.name);
+  description.set_role(said.role);
+  description.set_state(said.state);
+  description.set_numerics_id(said.numerics_id);
+  description.mutable_fingerprint()->set_config_hash("c0");
+  (*description.mutable_fingerprint()->mutable_files())["model.safetensors"] = said.weights;
+  description.mutable_load()->set_waiting_requests(said.waiting_requests);
+  return description;
+}
+
+class RouterCoreTest : public ::testing::Test {
+ protected:
+  void SayReady(int rank) {
+    core_.OnDescription(rank, Description({.name = absl::StrCat("attention-", rank)}));
+  }
+  std::string WhyNot(int member) const { return core_.membership().WhyNotUsable(member); }
+
+  RouterCore core_{{.max_open_requests = 4}, TwoRanksAndAShard()};
+};
+
+TEST(PickRank, TakesTheLeastLoadedAndOfEqualsTheFirst) {
+  EXPECT_EQ(PickRank({{true, 2}, {true, 1}, {true, 1}}), 1);
+  EXPECT_EQ(PickRank({{true, 0}, {true, 0}}), 0);
+}
+
+TEST(PickRank, NeverTakesAnUnusableRank) {
+  EXPECT_EQ(PickRank({{false, 0}, {true, 9}}), 1);
+  EXPECT_EQ(PickRank({{false, 0}, {false, 0}}), std::nullopt);
+  EXPECT_EQ(PickRank({}), std::nullopt);
+}
+
+TEST_F(RouterCoreTest, RefusesARequestWhenNoRankIsReadyAndSaysWhyOfEachRank) {
+  core_.OnUnreachable(0, "connection refused");
+  internal::MemberDescription loading =
+      Description({.name = "attention-1", .state = internal::MEMBER_STATE_LOADING});
+  loading.set_loaded_bytes(12'000'000);
+  loading.set_total_bytes(40'000'000);
+  core_.OnDescription(1, loading);
+  const Action action = core_.OnRequest(1);
+  EXPECT_EQ(action.kind, Kind::kFinish);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(action.status.message()),
+              AllOf(HasSubstr("attention-0 at h:1 cannot be reached (connection refused)"),
+                    HasSubstr("attention-1 is loading (12 of 40 MB)")));
+  EXPECT_EQ(core_.num_open_requests(), 0);
+}
+
+TEST_F(RouterCoreTest, SpreadsRequestsOverTheRanks) {
+  SayReady(0);
+  SayReady(1);
+  EXPECT_EQ(core_.OnRequest(1).member, 0);
+  EXPECT_EQ(core_.OnRequest(2).member, 1);
+  EXPECT_EQ(core_.OnRequest(3).member, 0);
+  EXPECT_EQ(core_.OnEnded(1).kind, Kind::kFinish);
+  EXPECT_EQ(core_.OnEnded(3).kind, Kind::kFinish);
+  EXPECT_EQ(core_.OnRequest(4).member, 0);
+}
+
+TEST_F(RouterCoreTest, CountsTheLoadThatOtherRoutersPutOnARank) {
+  core_.OnDescription(0, Description({.name = "attention-0", .waiting_requests = 3}));
+  SayReady(1);
+  EXPECT_EQ(core_.OnRequest(1).member, 1);
+  EXPECT_EQ(core_.OnRequest(2).member, 1);
+}
+
+TEST_F(RouterCoreTest, BoundsOpenRequests) {
+  SayReady(0);
+  for (int request = 0; request < 4; ++request) {
+    EXPECT_EQ(core_.OnRequest(request).kind, Kind::kStart);
+  }
+  const Action action = core_.OnRequest(4);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(action.status.message()), HasSubstr("at most 4"));
+  core_.OnCancelled(0);
+  EXPECT_EQ(core_.OnRequest(4).kind, Kind::kStart);
+}
+
+TEST_F(RouterCoreTest, TriesAnotherRankOnceWhenTheFirstFailsBeforeItsFirstToken) {
+  SayReady(0);
+  SayReady(1);
+  ASSERT_EQ(core_.OnRequest(1).member, 0);
+  const Action second = core_.OnFailed(1, absl::UnavailableError("gone"));
+  EXPECT_EQ(second.kind, Kind::kStart);
+  EXPECT_EQ(second.member, 1);
+  SayReady(0);
+  const Action third = core_.OnFailed(1, absl::UnavailableError("gone too"));
+  EXPECT_EQ(third.kind, Kind::kFinish);
+  EXPECT_THAT(std::string(third.status.message()), HasSubstr("attention-1: gone too"));
+}
+
+TEST_F(RouterCoreTest, DoesNotTryAgainAfterATokenAndSaysHowFarItCame) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnRequest(1);
+  EXPECT_EQ(core_.OnToken(1).kind, Kind::kForward);
+  core_.OnToken(1);
+  const Action action = core_.OnFailed(1, absl::UnavailableError("gone"));
+  EXPECT_EQ(action.kind, Kind::kFinish);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(std::string(action.status.message()), "attention-0 failed after 2 tokens: gone");
+  EXPECT_EQ(core_.num_open_requests(), 0);
+}
+
+TEST_F(RouterCoreTest, DoesNotTryAgainWhatWillFailEverywhere) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnRequest(1);
+  EXPECT_EQ(core_.OnFailed(1, absl::InvalidArgumentError("bad id")).kind, Kind::kFinish);
+}
+
+TEST_F(RouterCoreTest, AFullRankLeavesTheRequestToAnotherAndStaysUsable) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnRequest(1);
+  EXPECT_EQ(core_.OnFailed(1, absl::ResourceExhaustedError("full")).member, 1);
+  EXPECT_TRUE(core_.membership().IsUsable(0));
+}
+
+TEST_F(RouterCoreTest, ARankThatFailedGetsNoNewRequestUntilItDescribesItself) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnRequest(1);
+  core_.OnFailed(1, absl::UnavailableError("gone"));
+  EXPECT_EQ(core_.OnRequest(2).member, 1);
+  SayReady(0);
+  EXPECT_EQ(core_.OnRequest(3).member, 0);
+}
+
+TEST_F(RouterCoreTest, EndsARequestAtItsDeadlineOrWhenTheClientCancels) {
+  SayReady(0);
+  core_.OnRequest(1);
+  core_.OnToken(1);
+  const Action late = core_.OnDeadline(1);
+  EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(late.status.message()), HasSubstr("after 1 tokens of attention-0"));
+  core_.OnRequest(2);
+  EXPECT_EQ(core_.OnCancelled(2).status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(core_.num_open_requests(), 0);
+}
+
+TEST_F(RouterCoreTest, RefusesARankWithOtherWeightsAndShowsBothValues) {
+  SayReady(0);
+  core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
+  EXPECT_FALSE(core_.membership().IsUsable(1));
+  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("another model than attention-0"), HasSubstr("w0"),
+                               HasSubstr("w1")));
+}
+
+TEST_F(RouterCoreTest, RefusesARankWithAnotherNumericsIdAndShowsBothValues) {
+  SayReady(0);
+  core_.OnDescription(1, Description({.name = "attention-1", .numerics_id = "x86-1 f32"}));
+  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("\"x86-1 f32\""), HasSubstr("\"x86-1 bf16\"")));
+}
+
+TEST_F(RouterCoreTest, TheServingRankKeepsItsModelWhenOneWithALowerIndexComesBackDifferent) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnUnreachable(0, "restarting");
+  core_.OnDescription(0, Description({.name = "attention-0", .weights = "w1"}));
+  EXPECT_FALSE(core_.membership().IsUsable(0));
+  EXPECT_TRUE(core_.membership().IsUsable(1));
+}
+
+TEST_F(RouterCoreTest, AnotherModelIsAcceptedWhenNoAcceptedRankIsLeft) {
+  SayReady(0);
+  core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
+  EXPECT_FALSE(core_.membership().IsUsable(1));
+  core_.OnUnreachable(0, "gone");
+  EXPECT_TRUE(core_.membership().IsUsable(1));
+}
+
+TEST_F(RouterCoreTest, RefusesARankWhoseConfigurationIsNotTheRouters) {
+  internal::MemberDescription description = Description({.name = "attention-0"});
+  description.mutable_fingerprint()->set_config_hash("c1");
+  core_.OnDescription(0, description);
+  EXPECT_THAT(WhyNot(0), AllOf(HasSubstr("the router"), HasSubstr("c0"), HasSubstr("c1")));
+}
+
+TEST_F(RouterCoreTest, ShowsAShardWithAnotherModelWhicheverCameFirst) {
+  core_.OnDescription(
+      2, Description({.name = "expert-0", .role = internal::ROLE_EXPERT, .weights = "w1"}));
+  EXPECT_EQ(WhyNot(2), "");
+  SayReady(0);
+  EXPECT_THAT(WhyNot(2), HasSubstr("another model than attention-0"));
+}
+
+TEST_F(RouterCoreTest, RefusesWhoAnswersUnderAnotherName) {
+  core_.OnDescription(0, Description({.name = "attention-1"}));
+  EXPECT_THAT(WhyNot(0), AllOf(HasSubstr("\"attention-1\""), HasSubstr("\"attention-0\"")));
+  core_.OnDescription(1, Description({.name = "attention-1", .role = internal::ROLE_EXPERT}));
+  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("ROLE_EXPERT"), HasSubstr("ROLE_ATTENTION")));
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,35 @@
+#include "tools/check/check_golden.h"
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "device/host/host_device.h"
+#include "kernels/factory/make_kernels.h"
+#include "tools/check/check_numbers.h"
+#include "tools/check/check_text.h"
+#include "tools/check/golden_file.h"
+
+namespace orrery {
+
+absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& options, Report& report) {
+  ASSIGN_OR_RETURN(const GoldenFile golden, GoldenFile::Open(dir));
+  const nlohmann::json& json = golden.json();
+  if (json.contains("logits")) return CheckModel(golden, options, report);
+  if (json.contains("models")) return CheckRopeTables(golden, report);
+  if (json.contains("decode_table")) {
+    const std::unique_ptr<Device> device = MakeHostDevice();
+    const std::unique_ptr<Stream> stream = device->MakeStream();
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels,
+                     MakeKernels(options.cluster.backend, options.cluster.cpu_variant, stream.get()));
+    return CheckFp8(golden, *kernels, report);
+  }
+  const auto cases = json.find("cases");
+  if (cases != json.end() && cases->is_array() && !cases->empty()) {
+    if ((*cases)[0].contains("ids")) return CheckTokenizer(golden, report);
+    if ((*cases)[0].contains("template")) return CheckChatTemplates(golden, report);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(dir, "/golden.json holds nothing that can be checked: no logits, cases, models or decode_table"));
+}
+
+}  // namespace orrery

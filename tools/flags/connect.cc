@@ -1,0 +1,65 @@
+#include "tools/flags/connect.h"
+
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+#include <utility>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "rpc/cluster_file.h"
+#include "rpc/cluster_tls.h"
+#include "tools/flags/places.h"
+
+ABSL_FLAG(std::string, router, "", "host:port of the router; empty: that of the last `orrery up`");
+ABSL_FLAG(std::string, cluster, "", "cluster file: says the router's address and the TLS files");
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+
+std::string RememberedRouter() {
+  std::string address;
+  std::ifstream file(RouterAddressFile());
+  std::getline(file, address);
+  return address;
+}
+
+}  // namespace
+
+absl::StatusOr<OrreryClient> ConnectFromFlags() {
+  std::string address = absl::GetFlag(FLAGS_router);
+  TlsFiles tls;
+  if (const std::string path = absl::GetFlag(FLAGS_cluster); !path.empty()) {
+    ASSIGN_OR_RETURN(const internal::ClusterFile cluster, ReadClusterFile(path));
+    tls = TlsFilesOf(cluster);
+    if (address.empty()) address = cluster.router(0).address();
+  }
+  if (address.empty()) address = RememberedRouter();
+  if (address.empty()) {
+    return absl::NotFoundError(
+        "no cluster is known: start one with `orrery up`, or say --router=HOST:PORT");
+  }
+  return OrreryClient::Connect(address, tls, kConnectTimeout);
+}
+
+absl::Status RememberRouter(const std::string& address) {
+  const std::filesystem::path path = RouterAddressFile();
+  std::error_code error;
+  std::filesystem::create_directories(path.parent_path(), error);
+  std::ofstream file(path, std::ios::trunc);
+  file << address << "\n";
+  file.close();
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path.string()));
+  return absl::OkStatus();
+}
+
+void ForgetRouter(const std::string& address) {
+  // A later `up` may have put its own there.
+  if (RememberedRouter() != address) return;
+  std::error_code ignored;
+  std::filesystem::remove(RouterAddressFile(), ignored);
+}
+
+}  // namespace orrery

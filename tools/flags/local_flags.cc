@@ -1,0 +1,44 @@
+#include "tools/flags/local_flags.h"
+
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "tools/flags/cluster_flags.h"
+
+ABSL_FLAG(std::string, transport, "",
+          "between ranks and shards inside this process: loopback or grpc; empty: loopback for one rank and one "
+          "shard, else grpc");
+
+namespace orrery {
+
+absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_precision) {
+  LocalClusterOptions options;
+  ASSIGN_OR_RETURN(options.model_dir, ModelDirFromFlags());
+  ASSIGN_OR_RETURN(options.backend, ParseBackend(absl::GetFlag(FLAGS_backend)));
+  ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
+  options.num_ranks = absl::GetFlag(FLAGS_ranks);
+  options.num_shards = absl::GetFlag(FLAGS_shards);
+  options.numerics.precision = default_precision;
+  if (const std::string precision = absl::GetFlag(FLAGS_precision); !precision.empty()) {
+    ASSIGN_OR_RETURN(options.numerics.precision, ParsePrecision(precision));
+  }
+  options.numerics.row_format =
+      options.numerics.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
+  if (const std::string format = absl::GetFlag(FLAGS_row_format); !format.empty()) {
+    ASSIGN_OR_RETURN(options.numerics.row_format, ParseRowFormat(format));
+  }
+  const std::string transport = absl::GetFlag(FLAGS_transport);
+  if (transport.empty()) {
+    options.transport = options.num_ranks == 1 && options.num_shards == 1 ? LocalTransport::kLoopback
+                                                                          : LocalTransport::kGrpc;
+  } else if (transport == "loopback" || transport == "grpc") {
+    options.transport = transport == "grpc" ? LocalTransport::kGrpc : LocalTransport::kLoopback;
+  } else {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--transport is \"", transport, "\", must be loopback or grpc"));
+  }
+  return options;
+}
+
+}  // namespace orrery

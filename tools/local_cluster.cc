@@ -1,0 +1,150 @@
+#include "tools/local_cluster.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "checkpoint/checkpoint.h"
+#include "device/host/host_device.h"
+#include "exchange/grpc/grpc_rank.h"
+#include "placement/placement.h"
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(const LocalClusterOptions& options) {
+  if (options.num_ranks < 1 || options.num_shards < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("a cluster of ", options.num_ranks, " ranks and ",
+                                                   options.num_shards, " shards: at least one of each is needed"));
+  }
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
+  std::unique_ptr<LocalCluster> cluster(new LocalCluster());
+  cluster->options_ = options;
+  cluster->max_context_tokens_ = options.max_context_tokens > 0
+                                     ? std::min(options.max_context_tokens, config.max_positions)
+                                     : config.max_positions;
+  cluster->device_ = MakeHostDevice();
+  cluster->ranks_.resize(options.num_ranks);
+  for (Rank& rank : cluster->ranks_) {
+    ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());
+  }
+  // Weights are read only, so that all ranks share one copy.
+  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config, options.numerics, cluster->max_context_tokens_,
+                                          cluster->ranks_[0].processor.kernels.get(), cluster->device_.get(),
+                                          &cluster->loaded_bytes_));
+  cluster->model_ = std::make_unique<Model>(std::move(model));
+  if (config.num_experts > 0) {
+    RETURN_IF_ERROR(cluster->StartShards(checkpoint, config));
+    RETURN_IF_ERROR(cluster->ConnectRanks());
+  }
+  return cluster;
+}
+
+absl::StatusOr<LocalCluster::Processor> LocalCluster::MakeProcessor() const {
+  Processor processor;
+  processor.stream = device_->MakeStream();
+  ASSIGN_OR_RETURN(processor.kernels,
+                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get()));
+  return processor;
+}
+
+ExchangeOptions LocalCluster::MakeExchangeOptions() const {
+  const Numerics& numerics = options_.numerics;
+  ExchangeOptions exchange;
+  exchange.numerics_id = NumericsId(numerics, ranks_[0].processor.kernels->family());
+  exchange.row_bytes = EncodedRowBytes(numerics.row_format, model_->config.hidden_size);
+  exchange.result_bytes = EncodedRowBytes(numerics.result_format(), model_->config.hidden_size);
+  return exchange;
+}
+
+absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const int num_shards = options_.num_shards;
+  const std::vector<ExpertRange> placement =
+      DefaultPlacement({.num_experts = config.num_experts, .num_shards = num_shards});
+  if (options_.transport == LocalTransport::kLoopback) {
+    ASSIGN_OR_RETURN(loopback_, Loopback::Create({.num_ranks = options_.num_ranks, .num_shards = num_shards},
+                                                 MakeExchangeOptions()));
+  }
+  shards_.resize(num_shards);
+  for (int i = 0; i < num_shards; ++i) {
+    ShardHost& host = shards_[i];
+    ASSIGN_OR_RETURN(host.processor, MakeProcessor());
+    const ShardParts parts = {.checkpoint = &checkpoint,
+                              .config = config,
+                              .numerics = options_.numerics,
+                              .kernels = host.processor.kernels.get(),
+                              .device = device_.get(),
+                              .stream = host.processor.stream.get()};
+    ASSIGN_OR_RETURN(host.shard, Shard::Load(parts, placement[i], &loaded_bytes_));
+    ShardExchange* exchange = loopback_ ? &loopback_->shard(i) : nullptr;
+    if (exchange == nullptr) {
+      ASSIGN_OR_RETURN(host.exchange, MakeGrpcShardExchange({.exchange = MakeExchangeOptions()}));
+      ASSIGN_OR_RETURN(host.server, Server::Start({.address = "127.0.0.1:0"}, {host.exchange->service()}));
+      host.exchange->SetAccepting(true);
+      exchange = host.exchange.get();
+    }
+    host.loop = std::make_unique<ServeLoop>(exchange, host.shard.get());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LocalCluster::ConnectRanks() {
+  for (int r = 0; r < num_ranks(); ++r) {
+    Rank& rank = ranks_[r];
+    rank.directory = std::make_unique<ExpertDirectory>(config(), options_.num_shards);
+    for (int i = 0; i < options_.num_shards; ++i) rank.directory->SetHeld(i, shards_[i].shard->held());
+    if (loopback_ != nullptr) {
+      rank.exchange = &loopback_->rank(r);
+      continue;
+    }
+    GrpcRankOptions grpc_options;
+    grpc_options.exchange = MakeExchangeOptions();
+    grpc_options.rank_name = absl::StrCat("attention-", r);
+    for (int i = 0; i < options_.num_shards; ++i) {
+      grpc_options.peers.push_back(
+          {.name = absl::StrCat("expert-", i), .address = shards_[i].server->address()});
+    }
+    ASSIGN_OR_RETURN(rank.own_exchange, MakeGrpcRankExchange(std::move(grpc_options)));
+    rank.exchange = rank.own_exchange.get();
+  }
+  return absl::OkStatus();
+}
+
+LocalCluster::~LocalCluster() {
+  for (Rank& rank : ranks_) {
+    if (rank.own_exchange) rank.own_exchange->Close();
+  }
+  for (ShardHost& host : shards_) {
+    if (host.loop) host.loop->Stop();
+    if (host.exchange) host.exchange->Close();
+    if (host.server) host.server->Stop(absl::Now());
+  }
+}
+
+std::string LocalCluster::Describe() const {
+  const Kernels& kernels = *ranks_[0].processor.kernels;
+  const std::string shards =
+      config().num_experts == 0
+          ? std::string(", no shard (dense)")
+          : absl::StrCat(", ", options_.num_shards, options_.num_shards == 1 ? " shard" : " shards", " over ",
+                         loopback_ ? "loopback" : "grpc");
+  return absl::StrCat(std::string(kernels.variant()), ", ", num_ranks(), num_ranks() == 1 ? " rank" : " ranks", shards,
+                      ", ", NumericsId(options_.numerics, kernels.family()));
+}
+
+StepParts LocalCluster::parts(int rank) const {
+  const Rank& parts = ranks_[rank];
+  return {.model = model_.get(),
+          .kernels = parts.processor.kernels.get(),
+          .device = device_.get(),
+          .stream = parts.processor.stream.get(),
+          .exchange = parts.exchange,
+          .directory = parts.directory.get()};
+}
+
+}  // namespace orrery

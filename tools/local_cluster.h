@@ -1,0 +1,98 @@
+// A whole cluster inside this process: ranks and shards as objects, joined by the loopback or the gRPC exchange.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster, LocalCluster::Create({.model_dir = dir, .num_ranks = 2}));
+//   ASSIGN_OR_RETURN(std::unique_ptr<Step> step, Step::Create(cluster->parts(0), {}));
+//
+// Shards serve from Create to destruction, each in a thread of its own. It runs the same code as the processes do, without
+// their servers: for `check`, `eval` and tests.
+//
+// Threads: parts(i) may be used by one thread each, all at the same time.
+#ifndef ORRERY_TOOLS_LOCAL_CLUSTER_H_
+#define ORRERY_TOOLS_LOCAL_CLUSTER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "device/device.h"
+#include "exchange/grpc/grpc_shard.h"
+#include "exchange/loopback/loopback.h"
+#include "kernels/factory/make_kernels.h"
+#include "model/numerics.h"
+#include "rpc/server.h"
+#include "services/attention/expert_directory.h"
+#include "services/attention/model.h"
+#include "services/attention/step.h"
+#include "services/expert/serve_loop.h"
+#include "services/expert/shard.h"
+
+namespace orrery {
+
+enum class LocalTransport { kLoopback, kGrpc };
+
+struct LocalClusterOptions {
+  std::string model_dir;
+  Backend backend = Backend::kCpu;
+  CpuVariant cpu_variant = CpuVariant::kBest;
+  Numerics numerics;
+  LocalTransport transport = LocalTransport::kLoopback;
+  int num_ranks = 1;
+  int num_shards = 1;          // ignored for a dense model
+  int max_context_tokens = 0;  // 0: what the model allows
+};
+
+class LocalCluster {
+ public:
+  // Errors: those of the checkpoint and of the servers; INVALID_ARGUMENT for less than one rank or shard.
+  static absl::StatusOr<std::unique_ptr<LocalCluster>> Create(const LocalClusterOptions& options);
+  ~LocalCluster();
+
+  const ModelConfig& config() const { return model_->config; }
+  int max_context_tokens() const { return max_context_tokens_; }
+  int num_ranks() const { return static_cast<int>(ranks_.size()); }
+  // "x86-1 avx512, 2 ranks, 5 shards over grpc, x86-1 act=f32 ..."
+  std::string Describe() const;
+  StepParts parts(int rank) const;
+
+ private:
+  // A processor with its kernels: one per rank and per shard, since kernels serve one thread.
+  struct Processor {
+    std::unique_ptr<Stream> stream;
+    std::unique_ptr<Kernels> kernels;
+  };
+  struct ShardHost {
+    Processor processor;
+    std::unique_ptr<Shard> shard;
+    std::unique_ptr<GrpcShardExchange> exchange;  // gRPC only
+    std::unique_ptr<Server> server;               // gRPC only
+    std::unique_ptr<ServeLoop> loop;
+  };
+  struct Rank {
+    Processor processor;
+    std::unique_ptr<ExpertDirectory> directory;
+    std::unique_ptr<RankExchange> own_exchange;  // gRPC only
+    RankExchange* exchange = nullptr;
+  };
+
+  LocalCluster() = default;
+  absl::StatusOr<Processor> MakeProcessor() const;
+  ExchangeOptions MakeExchangeOptions() const;
+  absl::Status StartShards(const Checkpoint& checkpoint, const ModelConfig& config);
+  absl::Status ConnectRanks();
+
+  LocalClusterOptions options_;
+  int max_context_tokens_ = 0;
+  std::atomic<int64_t> loaded_bytes_ = 0;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Loopback> loopback_;
+  std::vector<ShardHost> shards_;
+  std::vector<Rank> ranks_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_TOOLS_LOCAL_CLUSTER_H_

@@ -1,0 +1,66 @@
+#include "tools/status_command.h"
+
+#include <cstdio>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tools/flags/connect.h"
+#include "tools/terminal.h"
+
+namespace orrery {
+namespace {
+
+// What a member of this role has to show.
+std::string Details(const v1::MemberStatus& member) {
+  if (member.state() == "unreachable") return "";
+  if (member.state() == "loading") {
+    return absl::StrFormat("%.1f of %.1f MB", member.loaded_bytes() * 1e-6,
+                           member.total_bytes() * 1e-6);
+  }
+  if (member.role() == "expert") {
+    return absl::StrFormat("%d experts, %.1f MB", member.num_held_experts(),
+                           member.loaded_bytes() * 1e-6);
+  }
+  if (member.role() == "router") return absl::StrFormat("%d open", member.running_requests());
+  return absl::StrFormat("%d running, %d waiting, kv %d/%d, %d in, %d out",
+                         member.running_requests(), member.waiting_requests(),
+                         member.kv_blocks_used(), member.kv_blocks_total(), member.tokens_in(),
+                         member.tokens_out());
+}
+
+}  // namespace
+
+std::string StatusTable(const v1::ClusterStatusResponse& status) {
+  std::string table;
+  absl::StrAppendFormat(&table, "%-16s %-12s %-22s %-14s %s\n", "member", "state", "address",
+                        "backend", "");
+  std::set<std::string> numerics_ids;
+  for (const v1::MemberStatus& member : status.member()) {
+    absl::StrAppendFormat(&table, "%-16s %-12s %-22s %-14s %s\n", member.name(), member.state(),
+                          member.address(), member.backend(), Details(member));
+    for (const std::string& problem : member.problem()) {
+      absl::StrAppend(&table, "    ! ", problem, "\n");
+    }
+    if (!member.numerics_id().empty()) numerics_ids.insert(member.numerics_id());
+  }
+  for (const std::string& id : numerics_ids) absl::StrAppend(&table, "numerics: ", id, "\n");
+  return table;
+}
+
+int RunStatus(const std::vector<std::string>&) {
+  absl::StatusOr<OrreryClient> client = ConnectFromFlags();
+  absl::StatusOr<v1::ClusterStatusResponse> status =
+      client.ok() ? client->ClusterStatus() : client.status();
+  if (!status.ok()) {
+    std::fprintf(stderr, "orrery status: %s\n", std::string(status.status().message()).c_str());
+    return 1;
+  }
+  Terminal out(stdout);
+  out.Print("cluster at ", client->address(), ": ",
+            status->ready() ? out.Green("ready") : out.Red("not ready"), "\n\n",
+            StatusTable(*status));
+  return status->ready() ? 0 : 1;
+}
+
+}  // namespace orrery
