@@ -1,0 +1,56 @@
+// The bits of whole answers of the bundled model, pinned: they may depend on the numerics id and on nothing else. Run it
+// with --config=o1 and --config=o3 too: no optimiser changes them either.
+//
+// Who changes the order of a sum on purpose counts up the kernel family, and then these.
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tools/eval/examinee.h"
+#include "tools/eval/problems.h"
+#include "tools/eval/score.h"
+
+namespace orrery {
+namespace {
+
+std::string DigestOf(LocalClusterOptions options, Precision precision, RowFormat row_format) {
+  options.model_dir = "models/abacus";
+  options.numerics = {.precision = precision, .row_format = row_format};
+  auto problems = ReadProblems("models/abacus/eval.jsonl");
+  EXPECT_TRUE(problems.ok()) << problems.status();
+  auto examinee = MakeLocalExaminee(options);
+  EXPECT_TRUE(examinee.ok()) << examinee.status();
+  if (!problems.ok() || !examinee.ok()) return "";
+  Scores scores;
+  for (size_t i = 0; i < problems->size(); i += 100) {  // a few of every part of the file
+    const auto answer = (*examinee)->Ask((*problems)[i], 256);
+    EXPECT_TRUE(answer.ok()) << answer.status();
+    if (!answer.ok()) return "";
+    scores.Add((*problems)[i], *answer);
+  }
+  EXPECT_TRUE(scores.agrees()) << scores.ToString();
+  return scores.Digest();
+}
+
+TEST(AnswerDigest, IsPinnedForF32) {
+  EXPECT_EQ(DigestOf({}, Precision::kF32, RowFormat::kF32), "53c56f01f389bf18c44957a336f97520");
+}
+
+TEST(AnswerDigest, IsPinnedForBf16) {
+  EXPECT_EQ(DigestOf({}, Precision::kBf16, RowFormat::kBf16), "378f8ab4e1be64ce1b124dbfe3f948dc");
+}
+
+TEST(AnswerDigest, IsPinnedForFp8Rows) {
+  EXPECT_EQ(DigestOf({}, Precision::kBf16, RowFormat::kFp8), "c02fa4e95b1e532362b88881e30ea6b8");
+}
+
+TEST(AnswerDigest, IsTheSameThroughRanksAndShards) {
+  LocalClusterOptions options;
+  options.transport = LocalTransport::kGrpc;
+  options.num_ranks = 2;
+  options.num_shards = 4;
+  EXPECT_EQ(DigestOf(options, Precision::kBf16, RowFormat::kBf16), "378f8ab4e1be64ce1b124dbfe3f948dc");
+}
+
+}  // namespace
+}  // namespace orrery
