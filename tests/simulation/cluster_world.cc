@@ -1,0 +1,196 @@
+#include "tests/simulation/cluster_world.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace orrery {
+namespace {
+
+std::string RankName(int rank) { return absl::StrCat("attention-", rank); }
+
+Membership MakeMembership(int num_ranks) {
+  std::vector<MemberInfo> members;
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    members.push_back({internal::ROLE_ATTENTION, RankName(rank), absl::StrCat("rank:", 1 + rank)});
+  }
+  return Membership(std::move(members), {.config_hash = "c", .files = {}});
+}
+
+}  // namespace
+
+ClusterWorld::ClusterWorld(EventLoop& loop, const ClusterWorldSpec& spec)
+    : loop_(loop), spec_(spec), core_({.max_open_requests = 1000}, MakeMembership(spec.num_ranks)) {
+  for (int rank = 0; rank < spec.num_ranks; ++rank) {
+    ranks_.push_back({.scheduler = Scheduler({.max_waiting_requests = spec.max_waiting_requests,
+                                              .max_step_rows = spec.max_step_rows}),
+                      .request_of = {}});
+    Describe(rank);
+  }
+}
+
+void ClusterWorld::Run() {
+  absl::Time arrival = loop_.Now();
+  for (int64_t id = 1; id <= spec_.num_requests; ++id) {
+    arrival += loop_.Between(absl::ZeroDuration(), 2 * spec_.arrival_gap);
+    loop_.At(arrival, [this, id] { Arrive(id); });
+  }
+  loop_.RunUntil(loop_.Now() + absl::Hours(1));
+  Expect(num_ended_ == spec_.num_requests, absl::StrCat(num_ended_, " requests ended"));
+  Expect(core_.num_open_requests() == 0, absl::StrCat(core_.num_open_requests(), " requests are left open"));
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    Expect(!ranks_[rank].scheduler.Next().has_value(), absl::StrCat(RankName(rank), " has sequences left"));
+  }
+}
+
+void ClusterWorld::Arrive(int64_t id) {
+  Request& request = requests_[id];
+  request.num_prompt_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_prompt_tokens));
+  request.num_answer_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_answer_tokens));
+  Do(id, core_.OnRequest(id));
+}
+
+void ClusterWorld::Do(int64_t id, const Action& action) {
+  switch (action.kind) {
+    case Action::Kind::kStart:
+      Start(id, action.member);
+      break;
+    case Action::Kind::kForward:
+      ++requests_[id].num_received;
+      break;
+    case Action::Kind::kFinish:
+      End(id, action.status);
+      break;
+  }
+}
+
+void ClusterWorld::Start(int64_t id, int rank) {
+  Request& request = requests_[id];
+  Expect(request.num_received == 0, absl::StrCat("request ", id, " starts anew after a token"));
+  request.rank = rank;
+  const int attempt = ++request.attempt;
+  num_second_attempts_ += attempt > 1;
+  loop_.After(Latency(), [this, id, rank, attempt] {
+    Request& started = requests_[id];
+    if (started.has_ended || started.attempt != attempt) return;
+    if (!ranks_[rank].is_alive) return SendEnd(id, attempt, absl::UnavailableError("connection refused"));
+    const SequenceId sequence = next_sequence_++;
+    const absl::Status added = ranks_[rank].scheduler.Add(sequence, started.num_prompt_tokens);
+    if (!added.ok()) return SendEnd(id, attempt, added);
+    ranks_[rank].request_of[sequence] = id;
+    Step(rank);
+  });
+}
+
+void ClusterWorld::Step(int rank) {
+  Rank& r = ranks_[rank];
+  if (!r.is_alive || r.is_stepping || !r.scheduler.Next().has_value()) return;
+  r.is_stepping = true;
+  loop_.After(loop_.Between(absl::Microseconds(200), absl::Milliseconds(1)),
+              [this, rank, life = r.life] { FinishStep(rank, life); });
+}
+
+void ClusterWorld::FinishStep(int rank, int life) {
+  Rank& r = ranks_[rank];
+  if (r.life != life) return;
+  r.is_stepping = false;
+  if (loop_.Happens(spec_.crash_per_step)) return Crash(rank);
+  const std::optional<Scheduler::Decision> decision = r.scheduler.Next();
+  if (!decision.has_value()) return;  // cancelled during the step
+  const int64_t id = r.request_of.at(decision->id);
+  Request& request = requests_[id];
+  Expect(decision->num_rows <= spec_.max_step_rows, "a step with too many rows");
+  r.scheduler.Committed(decision->id, decision->num_rows, decision->reaches_end ? 1 : 0);
+  if (decision->reaches_end) {
+    const int number = decision->first_position + decision->num_rows - request.num_prompt_tokens;
+    SendToken(id, request.attempt, number);
+    if (number + 1 == request.num_answer_tokens) {
+      r.scheduler.Remove(decision->id);
+      r.request_of.erase(decision->id);
+      SendEnd(id, request.attempt, absl::OkStatus());
+    }
+  }
+  Step(rank);
+}
+
+// Tokens of one stream arrive in order: each travels as long as the clock says, but never overtakes.
+void ClusterWorld::SendToken(int64_t id, int attempt, int number) {
+  loop_.After(absl::Microseconds(50), [this, id, attempt, number] {
+    Request& request = requests_[id];
+    if (request.has_ended || request.attempt != attempt) return;
+    Expect(number == request.num_received, absl::StrCat("request ", id, " got token ", number, " after ", request.num_received));
+    Do(id, core_.OnToken(id));
+    if (loop_.Happens(spec_.cancel_per_token)) Cancel(id);
+  });
+}
+
+void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) {
+  loop_.After(absl::Microseconds(50), [this, id, attempt, status] {
+    const Request& request = requests_[id];
+    if (request.has_ended || request.attempt != attempt) return;
+    if (status.ok()) {
+      Expect(request.num_received == request.num_answer_tokens, absl::StrCat("request ", id, " lost a token"));
+    }
+    Do(id, status.ok() ? core_.OnEnded(id) : core_.OnFailed(id, status));
+  });
+}
+
+void ClusterWorld::Cancel(int64_t id) {
+  if (requests_[id].has_ended) return;
+  Rank& r = ranks_[requests_[id].rank];
+  for (auto it = r.request_of.begin(); it != r.request_of.end(); ++it) {
+    if (it->second != id) continue;
+    r.scheduler.Remove(it->first);
+    r.request_of.erase(it);
+    break;
+  }
+  Do(id, core_.OnCancelled(id));
+}
+
+void ClusterWorld::Crash(int rank) {
+  Rank& r = ranks_[rank];
+  ++num_crashes_;
+  ++r.life;
+  r.is_alive = false;
+  const std::map<SequenceId, int64_t> lost = std::exchange(r.request_of, {});
+  for (const auto& [sequence, id] : lost) {
+    r.scheduler.Remove(sequence);
+    SendEnd(id, requests_[id].attempt, absl::UnavailableError("connection reset"));
+  }
+  core_.OnUnreachable(rank, "connection reset");
+  loop_.After(loop_.Between(absl::Milliseconds(10), absl::Milliseconds(300)), [this, rank] {
+    ranks_[rank].is_alive = true;
+    Describe(rank);
+  });
+}
+
+void ClusterWorld::Describe(int rank) {
+  internal::MemberDescription description;
+  description.set_name(RankName(rank));
+  description.set_role(internal::ROLE_ATTENTION);
+  description.set_state(internal::MEMBER_STATE_READY);
+  description.set_numerics_id("n");
+  description.mutable_fingerprint()->set_config_hash("c");
+  description.mutable_load()->set_running_requests(ranks_[rank].scheduler.num_running());
+  description.mutable_load()->set_waiting_requests(ranks_[rank].scheduler.num_waiting());
+  core_.OnDescription(rank, description);
+}
+
+void ClusterWorld::End(int64_t id, const absl::Status& status) {
+  Request& request = requests_[id];
+  Expect(!request.has_ended, absl::StrCat("request ", id, " ended twice"));
+  request.has_ended = true;
+  ++num_ended_;
+  ++endings_[status.code()];
+  for (Rank& rank : ranks_) {
+    int num_requests = 0;
+    for (const auto& [sequence, owner] : rank.request_of) num_requests += owner == id;
+    Expect(num_requests == 0, absl::StrCat("request ", id, " ended, but its sequence goes on"));
+  }
+}
+
+void ClusterWorld::Expect(bool holds, const std::string& what) {
+  if (!holds && violations_.size() < 20) violations_.push_back(absl::StrCat(absl::FormatTime(loop_.Now(), absl::UTCTimeZone()), ": ", what));
+}
+
+}  // namespace orrery

@@ -1,0 +1,100 @@
+// A router and its ranks in virtual time: the real RouterCore, one real Scheduler per rank, and between them messages that
+// take their time. Ranks crash and come back, clients cancel.
+//
+//   EventLoop loop(seed);
+//   ClusterWorld world(loop, {.num_requests = 1000});
+//   world.Run();
+//   EXPECT_THAT(world.violations(), IsEmpty());
+//
+// A sequence's tokens are numbered here, so that a lost, repeated or foreign one is seen at once.
+#ifndef ORRERY_TESTS_SIMULATION_CLUSTER_WORLD_H_
+#define ORRERY_TESTS_SIMULATION_CLUSTER_WORLD_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "services/attention/scheduler.h"
+#include "services/router/router_core.h"
+#include "tests/simulation/event_loop.h"
+
+namespace orrery {
+
+struct ClusterWorldSpec {
+  int num_ranks = 3;
+  int num_requests = 1000;
+  int max_waiting_requests = 4;
+  int max_step_rows = 16;
+  int max_prompt_tokens = 60;
+  int max_answer_tokens = 20;
+  // Mean time between two arrivals; a step takes about a millisecond.
+  absl::Duration arrival_gap = absl::Milliseconds(8);
+  double crash_per_step = 0.0;   // a rank dies in the middle of a step
+  double cancel_per_token = 0.0; // a client goes away after a token
+};
+
+class ClusterWorld {
+ public:
+  ClusterWorld(EventLoop& loop, const ClusterWorldSpec& spec);
+
+  // Until every request has ended and every rank is idle, at most an hour of virtual time.
+  void Run();
+
+  // Promises that were broken; empty is good.
+  const std::vector<std::string>& violations() const { return violations_; }
+  // How many requests ended with which code.
+  const std::map<absl::StatusCode, int>& endings() const { return endings_; }
+  int num_crashes() const { return num_crashes_; }
+  int num_second_attempts() const { return num_second_attempts_; }
+
+ private:
+  struct Rank {
+    bool is_alive = true;
+    bool is_stepping = false;
+    int life = 0;  // counts restarts: messages of an earlier life are dropped
+    Scheduler scheduler;
+    std::map<SequenceId, int64_t> request_of;
+  };
+  struct Request {
+    int num_prompt_tokens = 0;
+    int num_answer_tokens = 0;
+    int num_received = 0;
+    int rank = -1;
+    int attempt = 0;
+    bool has_ended = false;
+  };
+
+  void Arrive(int64_t id);
+  void Do(int64_t id, const Action& action);
+  void Start(int64_t id, int rank);
+  void Step(int rank);
+  void FinishStep(int rank, int life);
+  void Crash(int rank);
+  void Describe(int rank);
+  // To the router, after a while, unless the attempt is over by then.
+  void SendToken(int64_t id, int attempt, int number);
+  void SendEnd(int64_t id, int attempt, const absl::Status& status);
+  void Cancel(int64_t id);
+  void End(int64_t id, const absl::Status& status);
+  void Expect(bool holds, const std::string& what);
+  absl::Duration Latency() { return loop_.Between(absl::Microseconds(20), absl::Milliseconds(2)); }
+
+  EventLoop& loop_;
+  const ClusterWorldSpec spec_;
+  RouterCore core_;
+  std::vector<Rank> ranks_;
+  std::map<int64_t, Request> requests_;
+  SequenceId next_sequence_ = 1;
+  int num_ended_ = 0;
+  int num_crashes_ = 0;
+  int num_second_attempts_ = 0;
+  std::map<absl::StatusCode, int> endings_;
+  std::vector<std::string> violations_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_TESTS_SIMULATION_CLUSTER_WORLD_H_
