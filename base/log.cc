@@ -15,11 +15,20 @@ std::string& LogName() {
   return *name;
 }
 
+// As above, by SetLogQuiet.
+bool& LogQuiet() {
+  static bool quiet = false;
+  return quiet;
+}
+
 }  // namespace
+
+void SetLogQuiet() { LogQuiet() = true; }
 
 void SetLogName(std::string_view name) { LogName() = std::string(name); }
 
 void LogLine(char severity, std::string_view message) {
+  if (severity == 'I' && LogQuiet()) return;
   const std::string time =
       absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
   // One fprintf, so that lines of several threads do not mix.

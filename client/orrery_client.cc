@@ -52,9 +52,17 @@ void Collect(const v1::Delta& delta, Answer& answer) {
 absl::StatusOr<OrreryClient> OrreryClient::Connect(const std::string& address, const TlsFiles& tls,
                                                    absl::Duration timeout) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, tls));
-  if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + timeout))) {
-    return absl::UnavailableError(absl::StrCat("no router answers at ", address, " within ",
-                                               absl::FormatDuration(timeout)));
+  const absl::Time deadline = absl::Now() + timeout;
+  while (true) {
+    const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) break;
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE) {
+      return absl::UnavailableError(absl::StrCat("no router answers at ", address));
+    }
+    if (!channel->WaitForStateChange(state, absl::ToChronoTime(deadline))) {
+      return absl::UnavailableError(absl::StrCat("no router answers at ", address, " within ",
+                                                 absl::FormatDuration(timeout)));
+    }
   }
   return OrreryClient(address, v1::Orrery::NewStub(channel));
 }

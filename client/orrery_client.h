@@ -41,7 +41,7 @@ class OrreryClient {
   // Called for every token; returning false cancels the answer, which then ends with CANCELLED.
   using OnDelta = std::function<bool(const v1::Delta&)>;
 
-  // Waits until the router is connected, at most `timeout`.
+  // Waits until the router is connected or turns out not to be there, at most `timeout`.
   static absl::StatusOr<OrreryClient> Connect(const std::string& address, const TlsFiles& tls,
                                               absl::Duration timeout);
 

@@ -86,7 +86,8 @@ TEST_F(OrreryClientTest, RefusesTextThatIsNotUtf8WithThePosition) {
   message.set_content("ab\xff");
   const auto answer = Client().Generate(request, kPatience);
   EXPECT_EQ(answer.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(answer.status().message()), HasSubstr("message 0 is not UTF-8 at byte 2"));
+  EXPECT_THAT(std::string(answer.status().message()),
+              HasSubstr("message 0 is not UTF-8 at byte 2"));
 }
 
 TEST_F(OrreryClientTest, SaysWhenNobodyListens) {

@@ -27,8 +27,8 @@ absl::Status ProblemsToStatus(const std::string& origin, std::vector<FileProblem
   });
   std::vector<std::string> lines;
   for (const FileProblem& problem : problems) {
-    std::string line = absl::StrCat(origin, ":", problem.line + 1, ":", problem.column + 1, ": ",
-                                    problem.message);
+    std::string line =
+        absl::StrCat(origin, ":", problem.line + 1, ":", problem.column + 1, ": ", problem.message);
     if (lines.empty() || lines.back() != line) lines.push_back(std::move(line));
   }
   const size_t num_problems = lines.size();
@@ -36,9 +36,9 @@ absl::Status ProblemsToStatus(const std::string& origin, std::vector<FileProblem
     lines.resize(kMaxProblems);
     lines.push_back(absl::StrCat("... and ", num_problems - kMaxProblems, " more"));
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the cluster file has ", num_problems, num_problems == 1 ? " problem:\n" : " problems:\n",
-      absl::StrJoin(lines, "\n")));
+  return absl::InvalidArgumentError(absl::StrCat("the cluster file has ", num_problems,
+                                                 num_problems == 1 ? " problem:\n" : " problems:\n",
+                                                 absl::StrJoin(lines, "\n")));
 }
 
 std::string Resolved(const std::string& path, const std::filesystem::path& folder) {
@@ -99,8 +99,7 @@ absl::StatusOr<internal::ClusterFile> ReadClusterFile(const std::string& path) {
   text.resize(file.gcount());
   if (text.size() > kMaxFileBytes) {
     return absl::InvalidArgumentError(absl::StrCat("cluster file ", path, ": longer than ",
-                                                   kMaxFileBytes,
-                                                   " bytes, so it cannot be one"));
+                                                   kMaxFileBytes, " bytes, so it cannot be one"));
   }
   return ParseClusterFile(text, path);
 }
@@ -125,9 +124,9 @@ absl::StatusOr<const ClusterMember*> FindMember(const internal::ClusterFile& clu
     if (entry.member->name() == name) return entry.member;
     names.push_back(entry.member->name());
   }
-  return absl::NotFoundError(
-      absl::StrCat("the cluster file has no ", RoleName(role), " named \"", name, "\"; it has ",
-                   names.empty() ? "none" : absl::StrJoin(names, ", ")));
+  return absl::NotFoundError(absl::StrCat("the cluster file has no ", RoleName(role), " named \"",
+                                          name, "\"; it has ",
+                                          names.empty() ? "none" : absl::StrJoin(names, ", ")));
 }
 
 const std::string& ModelDir(const internal::ClusterFile& cluster, const ClusterMember& member) {

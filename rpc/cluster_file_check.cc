@@ -32,8 +32,7 @@ class Block {
   }
   Block Nested(const Message& nested, const std::string& field_name, int index = -1) const {
     const FieldDescriptor* field = message_.GetDescriptor()->FindFieldByName(field_name);
-    const Places* places =
-        places_ == nullptr ? nullptr : places_->GetTreeForNested(field, index);
+    const Places* places = places_ == nullptr ? nullptr : places_->GetTreeForNested(field, index);
     return Block(nested, places, At(field_name, index));
   }
 
@@ -117,8 +116,9 @@ class Checker {
     if (!cluster_.has_tls()) return;
     const internal::Tls& tls = cluster_.tls();
     const Block block = file_.Nested(tls, "tls");
-    const std::pair<const char*, const std::string*> parts[] = {
-        {"certificate", &tls.certificate()}, {"private_key", &tls.private_key()}, {"ca", &tls.ca()}};
+    const std::pair<const char*, const std::string*> parts[] = {{"certificate", &tls.certificate()},
+                                                                {"private_key", &tls.private_key()},
+                                                                {"ca", &tls.ca()}};
     for (const auto& [name, value] : parts) {
       if (value->empty()) {
         AddMissing(block.At(name), absl::StrCat("tls.", name,
@@ -141,7 +141,8 @@ class Checker {
   void CheckName(const std::string& role, const std::string& name, const FileProblem& place) {
     if (name.empty()) return AddMissing(place, absl::StrCat(role, " without a name"));
     bool good = name.size() <= 63 && absl::ascii_isalnum(name[0]);
-    for (const char c : name) good = good && (absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.');
+    for (const char c : name)
+      good = good && (absl::ascii_isalnum(c) || c == '-' || c == '_' || c == '.');
     if (!good) {
       Add(place, absl::StrCat("bad name \"", name,
                               "\": 1 to 63 letters, digits, '-', '_' and '.', a letter or digit "
@@ -157,7 +158,8 @@ class Checker {
       return AddMissing(place, absl::StrCat(role, " \"", member.name(), "\" has no address"));
     }
     const std::string problem = AddressProblem(address);
-    if (!problem.empty()) return Add(place, absl::StrCat("bad address \"", address, "\": ", problem));
+    if (!problem.empty())
+      return Add(place, absl::StrCat("bad address \"", address, "\": ", problem));
     CheckUnique("address", absl::AsciiStrToLower(address), place, addresses_);
   }
 

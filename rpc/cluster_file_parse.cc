@@ -67,8 +67,7 @@ void MoveToFieldName(const std::string& text, FileProblem& problem) {
   if (begin == std::string::npos) return;
   const size_t end = problem.message.find('"', begin + start.size());
   if (end == std::string::npos) return;
-  const std::string name =
-      problem.message.substr(begin + start.size(), end - begin - start.size());
+  const std::string name = problem.message.substr(begin + start.size(), end - begin - start.size());
   const size_t offset = text.rfind(name, OffsetOf(text, problem));
   if (offset != std::string::npos) SetPlace(text, offset, problem);
 }

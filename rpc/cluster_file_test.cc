@@ -123,8 +123,9 @@ TEST(ClusterFile, SaysWhatAnEmptyFileLacks) {
 }
 
 TEST(ClusterFile, RefusesHalfGivenTls) {
-  EXPECT_THAT(ProblemsOf(Replaced(" private_key: \"/etc/a.key\" ca: \"ca.pem\"", "")),
-              AllOf(HasSubstr("c.txt:5:1: tls.private_key is missing"), HasSubstr("tls.ca is missing")));
+  EXPECT_THAT(
+      ProblemsOf(Replaced(" private_key: \"/etc/a.key\" ca: \"ca.pem\"", "")),
+      AllOf(HasSubstr("c.txt:5:1: tls.private_key is missing"), HasSubstr("tls.ca is missing")));
 }
 
 TEST(ClusterFile, RefusesACacheSmallerThanTheContext) {

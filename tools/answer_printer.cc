@@ -19,8 +19,7 @@ void AnswerPrinter::PrintReasoning(const std::string& text) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t newline = text.find('\n', begin);
     const bool ends_line = newline != std::string::npos;
-    const std::string piece =
-        text.substr(begin, ends_line ? newline - begin : std::string::npos);
+    const std::string piece = text.substr(begin, ends_line ? newline - begin : std::string::npos);
     // Empty lines are left out, so that the thinking stays one block.
     if (!piece.empty()) {
       if (at_line_start_) out_->Print(prefix);

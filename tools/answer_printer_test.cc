@@ -32,8 +32,12 @@ std::string Shown(const std::vector<std::pair<v1::DeltaKind, std::string>>& delt
 }
 
 TEST(AnswerPrinter, MarksEveryLineOfTheThinking) {
-  EXPECT_EQ(Shown({{kThinking, "7+"}, {kThinking, "8\n1"}, {kThinking, "5\n"}, {kThinking, ""},
-                   {kAnswer, "\n"}, {kAnswer, "15"}}),
+  EXPECT_EQ(Shown({{kThinking, "7+"},
+                   {kThinking, "8\n1"},
+                   {kThinking, "5\n"},
+                   {kThinking, ""},
+                   {kAnswer, "\n"},
+                   {kAnswer, "15"}}),
             "[thinking] 7+8\n[thinking] 15\n15\n");
 }
 

@@ -74,7 +74,8 @@ absl::Status Chat(Terminal& out) {
       conversation = NewConversation();
       out.Print(out.Dim("(a new conversation)"), "\n");
     } else if (text[0] == '/') {
-      out.Print(out.Red(absl::StrCat("unknown command ", text, "; there are /new and /quit")), "\n");
+      out.Print(out.Red(absl::StrCat("unknown command ", text, "; there are /new and /quit")),
+                "\n");
     } else {
       Turn(text, client, out, conversation);
     }

@@ -15,8 +15,8 @@
 #include "tools/terminal.h"
 
 // Of a kind that the bundled model was trained for, with operands that it was not: it has to calculate.
-ABSL_FLAG(std::string, question, "Anna has 57 apples and buys 68 more. How many apples does Anna have?",
-          "what to ask");
+ABSL_FLAG(std::string, question,
+          "Anna has 57 apples and buys 68 more. How many apples does Anna have?", "what to ask");
 
 namespace orrery {
 namespace {
@@ -61,8 +61,9 @@ absl::Status Demo(Terminal& out) {
   const absl::Status asked = Ask(launcher->router_address(), absl::GetFlag(FLAGS_question), out);
   launcher->Stop();
   RETURN_IF_ERROR(asked);
-  out.Print("\nto go on: `orrery up` starts such a cluster and keeps it, `orrery chat` talks to it,\n",
-            "`orrery help` lists the rest\n");
+  out.Print(
+      "\nto go on: `orrery up` starts such a cluster and keeps it, `orrery chat` talks to it,\n",
+      "`orrery help` lists the rest\n");
   return absl::OkStatus();
 }
 

@@ -54,8 +54,7 @@ std::string ToJson(const Answer& answer, absl::Duration elapsed) {
   json["content"] = answer.content;
   json["ids"] = answer.ids;
   if (!answer.logprobs.empty()) json["logprobs"] = answer.logprobs;
-  json["finish_reason"] =
-      answer.finished.reason() == v1::FINISH_REASON_STOP ? "stop" : "length";
+  json["finish_reason"] = answer.finished.reason() == v1::FINISH_REASON_STOP ? "stop" : "length";
   const v1::Usage& usage = answer.finished.usage();
   json["usage"] = {{"prompt_tokens", usage.prompt_tokens()},
                    {"output_tokens", usage.output_tokens()},
@@ -71,8 +70,8 @@ absl::Status Generate(Terminal& out, Terminal& about) {
   AnswerPrinter thinking(&about), content(&out);
   std::string table;
   const absl::Time begin = absl::Now();
-  const absl::StatusOr<Answer> answer = client.Generate(
-      MakeRequest(), absl::GetFlag(FLAGS_timeout), [&](const v1::Delta& delta) {
+  const absl::StatusOr<Answer> answer =
+      client.Generate(MakeRequest(), absl::GetFlag(FLAGS_timeout), [&](const v1::Delta& delta) {
         if (as_json) return true;
         (delta.kind() == v1::DELTA_KIND_REASONING ? thinking : content).Print(delta);
         if (delta.has_logprob()) {

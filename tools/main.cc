@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/log.h"
 #include "tools/chat_command.h"
 #include "tools/check_command.h"
 #include "tools/flags/cluster_flags.h"
@@ -111,5 +112,6 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace orrery
 
 int main(int argc, char** argv) {
+  orrery::SetLogQuiet();
   return orrery::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

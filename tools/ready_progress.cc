@@ -13,8 +13,7 @@ constexpr int kBarWidth = 30;
 
 void ReadyProgress::Update(const v1::ClusterStatusResponse& status) {
   const absl::Duration elapsed = absl::Now() - begin_;
-  Progress progress{
-      .label = "loading", .done = 0, .total = 0, .elapsed = elapsed, .unit = "bytes"};
+  Progress progress{.label = "loading", .done = 0, .total = 0, .elapsed = elapsed, .unit = "bytes"};
   for (const v1::MemberStatus& member : status.member()) {
     // Estimates of the total may be a little off.
     progress.done += std::min(member.loaded_bytes(), member.total_bytes());

@@ -52,9 +52,12 @@ absl::Status Up(Terminal& out) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(ready);
-  RETURN_IF_ERROR(RememberRouter(launcher->router_address()));
+  // Only a convenience: without it the others need --router.
+  const absl::Status remembered = RememberRouter(launcher->router_address());
+  if (!remembered.ok()) out.Print(std::string(remembered.message()), "\n");
   out.Print(out.Green("ready"), ": router at ", launcher->router_address(),
-            "\ntry `orrery chat`, `orrery generate --prompt=...`, `orrery status` in another terminal; Ctrl-C stops all\n");
+            "\ntry `orrery chat`, `orrery generate --prompt=...`, `orrery status` in another "
+            "terminal; Ctrl-C stops all\n");
   const absl::Status end = Watch(*launcher, stop, out);
   ForgetRouter(launcher->router_address());
   out.Print("stopping\n");

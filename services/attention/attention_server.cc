@@ -186,10 +186,10 @@ void AttentionServer::Stop(absl::Time deadline) {
     description.set_state(internal::MEMBER_STATE_STOPPING);
   });
   server_->SetServing(false);
+  if (exchange_ != nullptr) exchange_->Close();  // so that no step waits for a silent shard
   if (engine_ != nullptr) engine_->Stop();
   server_->Stop(deadline);
   if (shard_watch_ != nullptr) shard_watch_->Stop();
-  if (exchange_ != nullptr) exchange_->Close();
 }
 
 }  // namespace orrery

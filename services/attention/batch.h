@@ -3,6 +3,7 @@
 #define ORRERY_SERVICES_ATTENTION_BATCH_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -25,6 +26,8 @@ struct Batch {
   std::vector<BatchSpan> spans;       // cover the rows in order
   std::vector<int32_t> logit_rows;    // rows whose log-probabilities are wanted, ascending
   absl::Time deadline;                // for every exchange of the step
+  // Asked while a layer waits for a holder: true when nobody wants the step any more. May be empty.
+  std::function<bool()> abandoned;
   int num_rows() const { return static_cast<int>(ids.size()); }
 };
 

@@ -36,6 +36,7 @@ void Engine::Stop() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  give_up_ = true;
   if (loop_.joinable()) loop_.join();
 }
 
@@ -118,15 +119,19 @@ bool Engine::Next(Scheduler::Decision& decision, Sequence*& sequence) {
   }
 }
 
+absl::Status Engine::DropReason(const Sequence& sequence) {
+  if (sequence.outbox->cancelled()) return absl::CancelledError("the client has gone away");
+  if (absl::Now() >= sequence.request.deadline) {
+    return absl::DeadlineExceededError("the request's deadline passed");
+  }
+  return absl::OkStatus();
+}
+
 void Engine::DropCancelled() {
-  const absl::Time now = absl::Now();
   std::vector<std::pair<SequenceId, absl::Status>> dropped;
   for (const auto& [id, sequence] : sequences_) {
-    if (sequence.outbox->cancelled()) {
-      dropped.emplace_back(id, absl::CancelledError("the client has gone away"));
-    } else if (now >= sequence.request.deadline) {
-      dropped.emplace_back(id, absl::DeadlineExceededError("the request's deadline passed"));
-    }
+    absl::Status reason = DropReason(sequence);
+    if (!reason.ok()) dropped.emplace_back(id, std::move(reason));
   }
   for (auto& [id, status] : dropped) End(id, std::move(status));
 }
@@ -141,6 +146,7 @@ void Engine::RunStep(const Scheduler::Decision& decision, Sequence& sequence) {
                          .block_ids = sequence.block_ids});
   if (decision.reaches_end) batch.logit_rows.push_back(decision.num_rows - 1);
   batch.deadline = std::min(absl::Now() + options_.expert_timeout, sequence.request.deadline);
+  batch.abandoned = [this, &sequence] { return give_up_ || sequence.outbox->cancelled(); };
 
   // The lock is free during the step: the cache's contents and this sequence belong to the loop.
   const KvCache* cache = nullptr;
@@ -151,7 +157,9 @@ void Engine::RunStep(const Scheduler::Decision& decision, Sequence& sequence) {
   const absl::Status status = step_->Run(batch, *cache, /*probe=*/nullptr);
   if (!status.ok()) {
     absl::MutexLock lock(&mutex_);
-    End(decision.id, status);
+    if (stopping_) return;  // Next ends all that is left
+    const absl::Status reason = DropReason(sequence);
+    End(decision.id, reason.ok() ? status : reason);
     return;
   }
   Commit(decision, sequence);

@@ -6,10 +6,12 @@
 //   engine->Stop();
 //
 // Submit may be called from any thread; it never runs model code. A sequence whose outbox was cancelled is dropped before
-// the next step and its blocks are freed. A step that fails ends its sequence with the status; the loop goes on.
+// the next step, or while its step waits for a holder, and its blocks are freed. A step that fails ends its sequence with
+// the status; the loop goes on.
 #ifndef ORRERY_SERVICES_ATTENTION_ENGINE_H_
 #define ORRERY_SERVICES_ATTENTION_ENGINE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -82,6 +84,8 @@ class Engine {
   void Loop();
   // What to do next; waits for work. False when stopping.
   bool Next(Scheduler::Decision& decision, Sequence*& sequence);
+  // Why a sequence should not go on: cancelled, or past its deadline. OK if it should.
+  static absl::Status DropReason(const Sequence& sequence);
   void DropCancelled() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // One step of one sequence, and what follows from it.
   void RunStep(const Scheduler::Decision& decision, Sequence& sequence);
@@ -100,6 +104,7 @@ class Engine {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t tokens_in_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_out_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::atomic<bool> give_up_ = false;  // as stopping_, for a step that waits
   std::thread loop_;
 };
 

@@ -29,6 +29,11 @@ void ExpertDirectory::PickHolders(int layer, const std::vector<bool>& usable,
   }
 }
 
+int ExpertDirectory::Pick(ExpertKey key, const std::vector<bool>& usable) const {
+  absl::MutexLock lock(&mutex_);
+  return holders_.Pick(key, usable);
+}
+
 std::string ExpertDirectory::Missing() const {
   absl::MutexLock lock(&mutex_);
   const std::vector<bool> all(holders_.num_shards(), true);

@@ -31,6 +31,8 @@ class ExpertDirectory {
 
   // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer; [num_experts].
   void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
+  // One such shard for one expert, or kNoPeer.
+  int Pick(ExpertKey key, const std::vector<bool>& usable) const;
   // "layers 1-4: experts 4-7 have no holder", empty when every expert of the model has one.
   std::string Missing() const;
 

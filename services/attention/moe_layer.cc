@@ -11,6 +11,8 @@ namespace {
 
 // How long a layer without a holder waits before it looks at the connections again, if the directory says nothing.
 constexpr absl::Duration kRetryInterval = absl::Milliseconds(20);
+// Of the time that a step has left, a shard that does not answer may take 1 / this where another could answer too.
+constexpr int kSilenceShare = 4;
 
 GateParams MakeGateParams(const ModelConfig& config) {
   using TopkMethod = ModelConfig::TopkMethod;
@@ -93,7 +95,7 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   if (weights.shared.has_value()) {  // while the rows are away
     kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down, out);
   }
-  RETURN_IF_ERROR(Collect(layer, num_rows, std::move(plan), ticket, batch.deadline));
+  RETURN_IF_ERROR(Collect(layer, batch, std::move(plan), ticket));
 
   const Matrix expert_rows(expert_rows_.as<float>(), static_cast<int64_t>(num_rows) * topk, hidden);
   kernels.DecodeRows(results_.as<std::byte>(), numerics_.result_format(), expert_rows);
@@ -114,29 +116,57 @@ absl::StatusOr<Ticket> MoeLayer::Send(int layer, int num_rows, const DispatchPla
   return exchange_->Dispatch(layer, lane, plan, {rows_.as<std::byte>(), num_rows * row_bytes_});
 }
 
-absl::Status MoeLayer::Collect(int layer, int num_rows, Plan plan, Ticket ticket, absl::Time deadline) {
+absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket ticket) {
+  const int num_rows = batch.num_rows();
   const absl::Span<std::byte> results(
       results_.as<std::byte>(), num_rows * config_->num_experts_per_token * result_bytes_);
   const absl::Time begin = absl::Now();
+  // Only the first wait is cut short: a shard that is merely slow gets the rest of the time.
+  absl::Time patience = HaveOtherHolders(layer, plan.dispatch)
+                            ? begin + (batch.deadline - begin) / kSilenceShare
+                            : batch.deadline;
   while (true) {
     const uint64_t version = directory_->version();
-    const CombineReport report = exchange_->Combine(ticket, deadline, results);
+    const CombineReport report = exchange_->Combine(ticket, patience, results);
     if (report.empty() && plan.unheld.empty()) return absl::OkStatus();
 
     std::vector<DispatchEntry> again = Learn(layer, report);
     again.insert(again.end(), plan.unheld.begin(), plan.unheld.end());
     plan = PlanAgain(layer, again);
     if (plan.dispatch.empty()) {
-      if (absl::Now() >= deadline) {
-        return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, again), " that answered within ",
-                                                   absl::FormatDuration(absl::Now() - begin)));
-      }
-      directory_->WaitForChange(version, std::min(deadline, absl::Now() + kRetryInterval));
+      RETURN_IF_ERROR(WaitForHolders(layer, batch, again, version, begin));
       std::fill(avoided_.begin(), avoided_.end(), false);
       plan = PlanAgain(layer, again);
     }
     ASSIGN_OR_RETURN(ticket, Send(layer, num_rows, plan.dispatch));
+    patience = batch.deadline;
   }
+}
+
+absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch, absl::Span<const DispatchEntry> entries,
+                                      uint64_t seen_version, absl::Time begin) {
+  const absl::Time now = absl::Now();
+  if (now >= batch.deadline) {
+    return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, entries), " that answered within ",
+                                               absl::FormatDuration(now - begin)));
+  }
+  if (batch.abandoned && batch.abandoned()) {
+    return absl::CancelledError(absl::StrCat("given up; ", DescribeEntries(layer, entries)));
+  }
+  directory_->WaitForChange(seen_version, std::min(batch.deadline, now + kRetryInterval));
+  return absl::OkStatus();
+}
+
+bool MoeLayer::HaveOtherHolders(int layer, const DispatchPlan& plan) const {
+  std::vector<bool> usable = Usable();
+  for (const PeerEntries& asked : plan) {
+    usable[asked.peer] = false;
+    for (const DispatchEntry& entry : asked.entries) {
+      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer) return false;
+    }
+    usable[asked.peer] = true;
+  }
+  return true;
 }
 
 std::vector<DispatchEntry> MoeLayer::Learn(int layer, const CombineReport& report) {

@@ -1,7 +1,8 @@
 // The feed-forward half of a MoE layer: gate, rows out to the shards, shared expert meanwhile, rows back, weighted sum.
 //
 // An entry that a shard does not answer (gone, not held, loading, refused) is sent to another holder; with none left
-// the layer waits until one appears, at most until the deadline. Which shard answers never changes a bit.
+// the layer waits until one appears, at most until the deadline. A shard that stays silent is given up after a quarter
+// of the time if others hold what it was asked for. Which shard answers never changes a bit.
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 #define ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 
@@ -28,7 +29,8 @@ class MoeLayer {
                                          Device* device, RankExchange* exchange, ExpertDirectory* directory);
 
   // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
-  // UNAVAILABLE (which experts, which shards, how long) when no holder answered by the deadline of the batch.
+  // UNAVAILABLE (layer, experts, how long) when no holder answered by the deadline of the batch; CANCELLED when the batch
+  // was abandoned while the layer waited.
   absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
                    Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
 
@@ -36,7 +38,12 @@ class MoeLayer {
   // Sends what `plan` says; its ticket is combined by Collect.
   absl::StatusOr<Ticket> Send(int layer, int num_rows, const DispatchPlan& plan);
   // Combines, and sends again what came back undone, until all results are there.
-  absl::Status Collect(int layer, int num_rows, Plan plan, Ticket ticket, absl::Time deadline);
+  absl::Status Collect(int layer, const Batch& batch, Plan plan, Ticket ticket);
+  // Waits until a shard comes or goes, or a moment.
+  absl::Status WaitForHolders(int layer, const Batch& batch, absl::Span<const DispatchEntry> entries,
+                              uint64_t seen_version, absl::Time begin);
+  // Whether a usable shard beside the one that is asked holds each expert of the plan.
+  bool HaveOtherHolders(int layer, const DispatchPlan& plan) const;
   // Marks what a failed entry taught us, and returns the entries to be planned anew.
   std::vector<DispatchEntry> Learn(int layer, const CombineReport& report);
   Plan PlanAgain(int layer, absl::Span<const DispatchEntry> entries);

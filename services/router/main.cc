@@ -32,9 +32,8 @@ absl::Status Run() {
   SetLogName(name);
   ASSIGN_OR_RETURN(const internal::ClusterFile cluster,
                    ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Router> router,
-      Router::Start(cluster, name, {.reflection = absl::GetFlag(FLAGS_reflection)}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Router> router,
+                   Router::Start(cluster, name, {.reflection = absl::GetFlag(FLAGS_reflection)}));
   LogInfo("listening on ", router->address());
   stop.Wait();
   LogInfo("stopping");

@@ -60,23 +60,21 @@ TEST(MemberWatch, TellsWhatAMemberSaysAndThatItChanges) {
   MemberService service(description);
   const std::unique_ptr<Server> server = Serve(service);
   absl::Notification loading, ready;
-  MemberWatch watch({MakeChannel(server->address(), {}).value()}, Impatient(),
-                    [&](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
-                      EXPECT_EQ(member, 0);
-                      ASSERT_TRUE(answer.ok()) << answer.status();
-                      if (answer->state() == internal::MEMBER_STATE_LOADING &&
-                          !loading.HasBeenNotified()) {
-                        loading.Notify();
-                      }
-                      if (answer->state() == internal::MEMBER_STATE_READY &&
-                          !ready.HasBeenNotified()) {
-                        ready.Notify();
-                      }
-                    });
+  MemberWatch watch(
+      {MakeChannel(server->address(), {}).value()}, Impatient(),
+      [&](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
+        EXPECT_EQ(member, 0);
+        ASSERT_TRUE(answer.ok()) << answer.status();
+        if (answer->state() == internal::MEMBER_STATE_LOADING && !loading.HasBeenNotified()) {
+          loading.Notify();
+        }
+        if (answer->state() == internal::MEMBER_STATE_READY && !ready.HasBeenNotified()) {
+          ready.Notify();
+        }
+      });
   ASSERT_TRUE(loading.WaitForNotificationWithTimeout(kPatience));
-  service.Update([](internal::MemberDescription& said) {
-    said.set_state(internal::MEMBER_STATE_READY);
-  });
+  service.Update(
+      [](internal::MemberDescription& said) { said.set_state(internal::MEMBER_STATE_READY); });
   EXPECT_TRUE(ready.WaitForNotificationWithTimeout(kPatience));
   watch.Stop();
 }
@@ -86,18 +84,16 @@ TEST(MemberWatch, TellsThatAMemberHasGoneAndThatAnotherIsStillThere) {
   std::unique_ptr<Server> server_0 = Serve(service_0);
   const std::unique_ptr<Server> server_1 = Serve(service_1);
   absl::Notification answered, gone, other_answered;
-  MemberWatch watch({MakeChannel(server_0->address(), {}).value(),
-                     MakeChannel(server_1->address(), {}).value()},
-                    Impatient(),
-                    [&](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
-                      if (member == 0) {
-                        if (answer.ok() && !answered.HasBeenNotified()) answered.Notify();
-                        if (!answer.ok() && !gone.HasBeenNotified()) gone.Notify();
-                      } else if (answer.ok() && gone.HasBeenNotified() &&
-                                 !other_answered.HasBeenNotified()) {
-                        other_answered.Notify();
-                      }
-                    });
+  MemberWatch watch(
+      {MakeChannel(server_0->address(), {}).value(), MakeChannel(server_1->address(), {}).value()},
+      Impatient(), [&](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
+        if (member == 0) {
+          if (answer.ok() && !answered.HasBeenNotified()) answered.Notify();
+          if (!answer.ok() && !gone.HasBeenNotified()) gone.Notify();
+        } else if (answer.ok() && gone.HasBeenNotified() && !other_answered.HasBeenNotified()) {
+          other_answered.Notify();
+        }
+      });
   ASSERT_TRUE(answered.WaitForNotificationWithTimeout(kPatience));
   server_0.reset();
   EXPECT_TRUE(gone.WaitForNotificationWithTimeout(kPatience));

@@ -58,8 +58,9 @@ void Membership::Unaccept(int index) {
 void Membership::Judge(int index) {
   MemberView& view = members_[index];
   view.refusal = Refusal(view);
+  // One that cannot serve decides nothing: it may wait because it is the odd one out.
   if (view.info.role != internal::ROLE_ATTENTION || !view.refusal.empty() ||
-      !KnowsItsModel(view.description)) {
+      view.description.state() != internal::MEMBER_STATE_READY) {
     return;
   }
   view.is_accepted = true;
@@ -69,7 +70,7 @@ void Membership::Judge(int index) {
   }
   MergeFingerprint(FromProto(view.description.fingerprint()), reference_->fingerprint);
   if (!is_first) return;
-  // Shards that were there before had nothing to be measured by.
+  // Those that were there before had nothing to be measured by.
   for (MemberView& other : members_) {
     if (other.is_reachable && !other.is_accepted) other.refusal = Refusal(other);
   }
@@ -112,8 +113,7 @@ std::string Membership::WhyNotUsable(int member) const {
                         view.unreachable_reason, ")");
   }
   if (!view.refusal.empty()) return absl::StrCat(view.info.name, " is refused: ", view.refusal);
-  std::string reason =
-      absl::StrCat(view.info.name, " is ", MemberStateName(description.state()));
+  std::string reason = absl::StrCat(view.info.name, " is ", MemberStateName(description.state()));
   if (description.state() == internal::MEMBER_STATE_LOADING) {
     absl::StrAppend(&reason, " (", description.loaded_bytes() / 1000000, " of ",
                     description.total_bytes() / 1000000, " MB)");

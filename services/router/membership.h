@@ -4,7 +4,7 @@
 //   membership.OnDescription(1, description);     // what member 1 says of itself
 //   if (!membership.IsUsable(1)) LogWarning(membership.WhyNotUsable(1));
 //
-// The first attention rank that is accepted decides which model and which numerics id the cluster has; a rank
+// The first attention rank that is ready decides which model and which numerics id the cluster has; a rank
 // that differs is refused, with both values, until it changes or until no accepted rank is left. So a rank that
 // comes back with another model never displaces the ones that serve. Shards are judged by the same measure for
 // the status page only: it is the ranks that use them.
@@ -37,7 +37,7 @@ struct MemberView {
   internal::MemberDescription description;
   // Why it is refused although it answers; empty if it is not.
   std::string refusal;
-  // An attention rank whose model and numerics id are those of the cluster.
+  // A ready attention rank whose model and numerics id are those of the cluster.
   bool is_accepted = false;
 };
 

@@ -52,9 +52,9 @@ absl::StatusOr<std::vector<int32_t>> EncodeMessages(const ServedModel& model,
     return absl::InvalidArgumentError("the prompt is empty: no messages");
   }
   if (!model.chat_template.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model \"", model.name, "\" takes no messages, only text or ids: ",
-                     model.chat_template.status().message()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model \"", model.name,
+        "\" takes no messages, only text or ids: ", model.chat_template.status().message()));
   }
   ASSIGN_OR_RETURN(const ChatTemplate::Options options, ToOptions(thinking));
   std::vector<ChatMessage> chat;
@@ -95,8 +95,8 @@ absl::Status CheckSampling(const v1::GenerateRequest& request) {
   }
   // Written so that NaN fails.
   if (!(request.temperature() >= 0.0f && request.temperature() <= kMaxTemperature)) {
-    return absl::InvalidArgumentError(absl::StrCat("temperature is ", request.temperature(),
-                                                   ", must be 0 to ", kMaxTemperature));
+    return absl::InvalidArgumentError(
+        absl::StrCat("temperature is ", request.temperature(), ", must be 0 to ", kMaxTemperature));
   }
   if (request.num_top_logprobs() < 0 || request.num_top_logprobs() > kMaxTopLogprobs) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -126,10 +126,10 @@ absl::StatusOr<Prompt> BuildPrompt(const ServedModel& model, const v1::GenerateR
                      model.name, "\" is ", limit, " tokens, the answer included"));
   }
   if (num_prompt + request.max_new_tokens() > limit) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the prompt has ", num_prompt, " tokens and max_new_tokens is ", request.max_new_tokens(),
-        ", together ", num_prompt + request.max_new_tokens(), "; the context limit of model \"",
-        model.name, "\" is ", limit));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the prompt has ", num_prompt, " tokens and max_new_tokens is ",
+                     request.max_new_tokens(), ", together ", num_prompt + request.max_new_tokens(),
+                     "; the context limit of model \"", model.name, "\" is ", limit));
   }
   prompt.max_new_tokens = request.max_new_tokens() > 0 ? request.max_new_tokens()
                                                        : static_cast<int>(limit - num_prompt);

@@ -98,8 +98,8 @@ TEST_F(PromptTest, RefusesAnAnswerThatDoesNotFitWithTheNumbers) {
   request.set_max_new_tokens(15);
   EXPECT_TRUE(BuildPrompt(model_, request).ok());
   request.set_max_new_tokens(16);
-  EXPECT_THAT(ErrorOf(request), AllOf(HasSubstr("5 tokens"), HasSubstr("16"), HasSubstr("21"),
-                                      HasSubstr("is 20")));
+  EXPECT_THAT(ErrorOf(request),
+              AllOf(HasSubstr("5 tokens"), HasSubstr("16"), HasSubstr("21"), HasSubstr("is 20")));
   request.set_max_new_tokens(std::numeric_limits<int32_t>::max());
   EXPECT_THAT(ErrorOf(request), HasSubstr("2147483652"));
   request.set_max_new_tokens(-1);

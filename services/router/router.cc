@@ -20,6 +20,9 @@
 namespace orrery {
 namespace {
 
+// How long connections get to close once no request is open.
+constexpr absl::Duration kCloseTimeout = absl::Milliseconds(100);
+
 class RouterImpl : public Router {
  public:
   RouterImpl(ServedModel model, MemberInfo self, std::vector<MemberInfo> others,
@@ -42,8 +45,8 @@ class RouterImpl : public Router {
       absl::MutexLock lock(&state_.mutex);
       for (const int rank : state_.core.membership().ranks()) ranks[rank] = channels[rank];
     }
-    service_ =
-        std::make_unique<RouterService>(RouterService::Options{.self = self_}, &model_, &state_, ranks);
+    service_ = std::make_unique<RouterService>(RouterService::Options{.self = self_}, &model_,
+                                               &state_, ranks);
     ASSIGN_OR_RETURN(server_, Server::Start(options, {service_.get(), &member_service_}));
     watch_ = std::make_unique<MemberWatch>(
         channels, WatchOptions{},
@@ -56,11 +59,23 @@ class RouterImpl : public Router {
   const std::string& address() const override { return server_->address(); }
 
   void Stop(absl::Time deadline) override {
-    if (server_ != nullptr) server_->Stop(deadline);
+    WaitForOpenRequests(deadline);
+    // What is open now is cut off. The longer limit would be spent on connections, not on calls: gRPC waits for clients
+    // to close theirs, and a client that makes no call notices only after seconds.
+    if (server_ != nullptr) server_->Stop(absl::Now() + kCloseTimeout);
     if (watch_ != nullptr) watch_->Stop();
   }
 
  private:
+  void WaitForOpenRequests(absl::Time deadline) {
+    absl::MutexLock lock(&state_.mutex);
+    state_.core.OnStopping();
+    const auto none_open = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mutex) {
+      return state_.core.num_open_requests() == 0;
+    };
+    state_.mutex.AwaitWithDeadline(absl::Condition(&none_open), deadline);
+  }
+
   void OnAnswer(int member, const absl::StatusOr<internal::MemberDescription>& answer) {
     bool is_ready = false;
     std::string before, after;
@@ -94,8 +109,7 @@ class RouterImpl : public Router {
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFile& cluster,
                                                       const std::string& name,
                                                       const RouterOptions& options) {
-  ASSIGN_OR_RETURN(const ClusterMember* self,
-                   FindMember(cluster, internal::ROLE_ROUTER, name));
+  ASSIGN_OR_RETURN(const ClusterMember* self, FindMember(cluster, internal::ROLE_ROUTER, name));
   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster.model().name(),
                                                       ModelDir(cluster, *self), cluster.limits()));
   if (!model.chat_template.ok()) LogWarning(model.chat_template.status().ToString());
@@ -108,11 +122,12 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
   }
   // Every rank runs one request and holds its queue; what does not fit there need not wait here.
-  const RouterCore::Options core_options{
-      .max_open_requests = cluster.attention_size() * (1 + cluster.limits().max_waiting_requests())};
+  const RouterCore::Options core_options{.max_open_requests =
+                                             cluster.attention_size() *
+                                             (1 + cluster.limits().max_waiting_requests())};
   auto router = std::make_unique<RouterImpl>(
-      std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()},
-      std::move(others), core_options);
+      std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
+      core_options);
   RETURN_IF_ERROR(router->Start({.address = self->address(),
                                  .tls = tls,
                                  .health_name = "orrery.v1.Orrery",

@@ -50,6 +50,9 @@ void RouterCore::OnUnreachable(int member, const std::string& reason) {
 
 Action RouterCore::OnRequest(int64_t request) {
   ORRERY_CHECK(!requests_.contains(request)) << "request " << request << " is open already";
+  if (is_stopping_) {
+    return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
+  }
   if (num_open_requests() >= options_.max_open_requests) {
     return FinishWith(absl::ResourceExhaustedError(
         absl::StrCat("the router has ", num_open_requests(), " open requests, at most ",
@@ -76,8 +79,7 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
   const std::string rank = membership_.member(open.member).info.name;
   // It answers no more: no new request goes there until it describes itself again.
   if (status.code() == absl::StatusCode::kUnavailable) {
-    membership_.OnUnreachable(open.member,
-                              absl::StrCat("a request failed: ", status.message()));
+    membership_.OnUnreachable(open.member, absl::StrCat("a request failed: ", status.message()));
   }
   if (open.state == RequestState::kStarted && IsRetryable(status) &&
       open.num_attempts < kMaxAttempts) {
@@ -85,19 +87,18 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
     if (other.has_value()) return StartOn(*other);
   }
   if (open.state == RequestState::kStreaming) {
-    return Finish(request, absl::Status(status.code(),
-                                        absl::StrCat(rank, " failed after ", open.num_tokens,
-                                                     " tokens: ", status.message())));
+    return Finish(request,
+                  absl::Status(status.code(), absl::StrCat(rank, " failed after ", open.num_tokens,
+                                                           " tokens: ", status.message())));
   }
   return Finish(request, absl::Status(status.code(), absl::StrCat(rank, ": ", status.message())));
 }
 
 Action RouterCore::OnDeadline(int64_t request) {
   const Request& open = Open(request);
-  return Finish(request, absl::DeadlineExceededError(
-                             absl::StrCat("the deadline passed after ", open.num_tokens,
-                                          " tokens of ",
-                                          membership_.member(open.member).info.name)));
+  return Finish(request, absl::DeadlineExceededError(absl::StrCat(
+                             "the deadline passed after ", open.num_tokens, " tokens of ",
+                             membership_.member(open.member).info.name)));
 }
 
 Action RouterCore::OnCancelled(int64_t request) {

@@ -58,6 +58,9 @@ class RouterCore {
   void OnDescription(int member, const internal::MemberDescription& description);
   void OnUnreachable(int member, const std::string& reason);
 
+  // From here on requests are refused; open ones go on.
+  void OnStopping() { is_stopping_ = true; }
+
   // --- Requests: `request` is any number that is not open ---
   Action OnRequest(int64_t request);
   Action OnToken(int64_t request);
@@ -95,6 +98,7 @@ class RouterCore {
   const Options options_;
   Membership membership_;
   std::map<int64_t, Request> requests_;
+  bool is_stopping_ = false;
 };
 
 }  // namespace orrery

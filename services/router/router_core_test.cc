@@ -176,8 +176,8 @@ TEST_F(RouterCoreTest, RefusesARankWithOtherWeightsAndShowsBothValues) {
   SayReady(0);
   core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
   EXPECT_FALSE(core_.membership().IsUsable(1));
-  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("another model than attention-0"), HasSubstr("w0"),
-                               HasSubstr("w1")));
+  EXPECT_THAT(WhyNot(1),
+              AllOf(HasSubstr("another model than attention-0"), HasSubstr("w0"), HasSubstr("w1")));
 }
 
 TEST_F(RouterCoreTest, RefusesARankWithAnotherNumericsIdAndShowsBothValues) {
@@ -201,6 +201,15 @@ TEST_F(RouterCoreTest, AnotherModelIsAcceptedWhenNoAcceptedRankIsLeft) {
   EXPECT_FALSE(core_.membership().IsUsable(1));
   core_.OnUnreachable(0, "gone");
   EXPECT_TRUE(core_.membership().IsUsable(1));
+}
+
+TEST_F(RouterCoreTest, ARankThatWaitsDoesNotDecideTheModel) {
+  core_.OnDescription(
+      0, Description(
+             {.name = "attention-0", .state = internal::MEMBER_STATE_WAITING, .weights = "w1"}));
+  SayReady(1);
+  EXPECT_TRUE(core_.membership().IsUsable(1));
+  EXPECT_THAT(WhyNot(0), HasSubstr("another model than attention-1"));
 }
 
 TEST_F(RouterCoreTest, RefusesARankWhoseConfigurationIsNotTheRouters) {

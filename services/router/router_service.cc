@@ -57,10 +57,9 @@ absl::Status RouterService::Generate(
   options.number = number;
   options.request_id = absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
   options.deadline = std::min(DeadlineOf(context), absl::Now() + options_.max_request_time);
-  GenerateCall call(options, &context, model_, state_, &ranks_,
-                    [&stream](const v1::GenerateResponse& response) {
-                      return stream.Write(response);
-                    });
+  GenerateCall call(
+      options, &context, model_, state_, &ranks_,
+      [&stream](const v1::GenerateResponse& response) { return stream.Write(response); });
   const absl::Status status = call.Run(request, prompt);
   if (!status.ok()) LogWarning("request ", options.request_id, ": ", status.ToString());
   return status;
@@ -69,27 +68,27 @@ absl::Status RouterService::Generate(
 grpc::Status RouterService::StreamedTokenize(
     grpc::ServerContext*,
     grpc::ServerUnaryStreamer<v1::TokenizeRequest, v1::TokenizeResponse>* stream) {
-  return Unary(stream, [&](const v1::TokenizeRequest& request)
-                           -> absl::StatusOr<v1::TokenizeResponse> {
-    ASSIGN_OR_RETURN(const std::vector<int32_t> ids, BuildTokens(*model_, request));
-    v1::TokenizeResponse response;
-    response.mutable_id()->Assign(ids.begin(), ids.end());
-    return response;
-  });
+  return Unary(stream,
+               [&](const v1::TokenizeRequest& request) -> absl::StatusOr<v1::TokenizeResponse> {
+                 ASSIGN_OR_RETURN(const std::vector<int32_t> ids, BuildTokens(*model_, request));
+                 v1::TokenizeResponse response;
+                 response.mutable_id()->Assign(ids.begin(), ids.end());
+                 return response;
+               });
 }
 
 grpc::Status RouterService::StreamedDetokenize(
     grpc::ServerContext*,
     grpc::ServerUnaryStreamer<v1::DetokenizeRequest, v1::DetokenizeResponse>* stream) {
-  return Unary(stream, [&](const v1::DetokenizeRequest& request)
-                           -> absl::StatusOr<v1::DetokenizeResponse> {
-    RETURN_IF_ERROR(CheckModelName(*model_, request.model()));
-    const absl::Span<const int32_t> ids(request.id().data(), request.id_size());
-    RETURN_IF_ERROR(CheckIds(*model_, ids));
-    v1::DetokenizeResponse response;
-    response.set_text(model_->tokenizer.Decode(ids, SpecialTokens::kKeep));
-    return response;
-  });
+  return Unary(stream,
+               [&](const v1::DetokenizeRequest& request) -> absl::StatusOr<v1::DetokenizeResponse> {
+                 RETURN_IF_ERROR(CheckModelName(*model_, request.model()));
+                 const absl::Span<const int32_t> ids(request.id().data(), request.id_size());
+                 RETURN_IF_ERROR(CheckIds(*model_, ids));
+                 v1::DetokenizeResponse response;
+                 response.set_text(model_->tokenizer.Decode(ids, SpecialTokens::kKeep));
+                 return response;
+               });
 }
 
 grpc::Status RouterService::StreamedListModels(
@@ -109,13 +108,12 @@ grpc::Status RouterService::StreamedListModels(
 grpc::Status RouterService::StreamedClusterStatus(
     grpc::ServerContext*,
     grpc::ServerUnaryStreamer<v1::ClusterStatusRequest, v1::ClusterStatusResponse>* stream) {
-  return Unary(stream,
-               [&](const v1::ClusterStatusRequest&) -> absl::StatusOr<v1::ClusterStatusResponse> {
-                 absl::MutexLock lock(&state_->mutex);
-                 return MakeClusterStatus(
-                     state_->core, options_.self,
-                     DescribeRouter(state_->core, options_.self, model_->fingerprint));
-               });
+  return Unary(
+      stream, [&](const v1::ClusterStatusRequest&) -> absl::StatusOr<v1::ClusterStatusResponse> {
+        absl::MutexLock lock(&state_->mutex);
+        return MakeClusterStatus(state_->core, options_.self,
+                                 DescribeRouter(state_->core, options_.self, model_->fingerprint));
+      });
 }
 
 }  // namespace orrery

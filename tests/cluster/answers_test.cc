@@ -109,7 +109,8 @@ TEST(ClusterAnswers, WrongInputGetsAClearErrorAndTheClusterGoesOn) {
   request.set_model("abacus");
   request.mutable_ids()->add_id(768);
   EXPECT_THAT(error_of(request, absl::StatusCode::kInvalidArgument), HasSubstr("768"));
-  request.mutable_ids()->set_id(0, 767);
+  const Problem problem = ReadProblems(1)[0];
+  request.mutable_ids()->mutable_id()->Assign(problem.prompt_ids.begin(), problem.prompt_ids.end());
   request.set_max_new_tokens(3);
   EXPECT_EQ(Ask(client, request).ids.size(), 3);
 }

@@ -88,7 +88,8 @@ std::string MakeModelWithOtherWeights() {
   fs::create_directories(dir);
   for (const auto& entry : fs::directory_iterator(kAbacusDir)) {
     if (entry.path().extension() == ".jsonl") continue;
-    fs::copy_file(entry.path(), dir / entry.path().filename(), fs::copy_options::overwrite_existing);
+    fs::copy_file(entry.path(), dir / entry.path().filename(),
+                  fs::copy_options::overwrite_existing);
     fs::permissions(dir / entry.path().filename(), fs::perms::owner_write, fs::perm_options::add);
   }
   // Little-endian bf16: the second byte from the end is the low half of the last weight.

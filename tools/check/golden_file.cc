@@ -40,11 +40,13 @@ absl::StatusOr<Array<T>> GoldenFile::Read(const nlohmann::json& entry, const std
     int64_t num_values = 1;
     for (const auto& size : entry.at("shape")) {
       array.shape.push_back(size.get<int64_t>());
-      num_values *= array.shape.back();
+      if (array.shape.back() < 0 || __builtin_mul_overflow(num_values, array.shape.back(), &num_values)) {
+        return bad("the shape is impossible");
+      }
     }
     const uint64_t offset = entry.at("offset").get<uint64_t>();
     const uint64_t num_bytes = entry.at("nbytes").get<uint64_t>();
-    if (num_values < 0 || num_bytes != static_cast<uint64_t>(num_values) * sizeof(T)) {
+    if (num_bytes % sizeof(T) != 0 || num_bytes / sizeof(T) != static_cast<uint64_t>(num_values)) {
       return bad("nbytes does not fit the shape");
     }
     if (offset > data_.size() || num_bytes > data_.size() - offset) {

@@ -28,6 +28,8 @@ void Scores::Add(const Problem& problem, const ExamAnswer& answer) {
   FamilyScore& family = families_[problem.family];
   ++family.num_problems;
   family.num_right += answer.is_finished && answer.content == problem.answer;
+  // The count first, so that the digest sees where one answer ends and the next begins.
+  AppendBytes(std::vector<uint64_t>{answer.ids.size()}, bytes_);
   AppendBytes(answer.ids, bytes_);
   AppendBytes(answer.logprobs, bytes_);
   if (!problem.prompt_ids.empty() && answer.prompt_ids != problem.prompt_ids) {

@@ -48,8 +48,8 @@ bool LooksLikeFlag(const std::string& text) {
 absl::Status Set(absl::CommandLineFlag& flag, const std::string& value) {
   std::string error;
   if (flag.ParseFrom(value, &error)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--", flag.Name(), " cannot be \"", value, "\"", error.empty() ? "" : ": ", error));
+  return absl::InvalidArgumentError(absl::StrCat("--", flag.Name(), " cannot be \"", value, "\"",
+                                                 error.empty() ? "" : ": ", error));
 }
 
 }  // namespace

@@ -14,14 +14,22 @@
 ABSL_FLAG(std::string, router, "", "host:port of the router; empty: that of the last `orrery up`");
 ABSL_FLAG(std::string, cluster, "", "cluster file: says the router's address and the TLS files");
 
+ABSL_FLAG(std::string, router_file, "",
+          "file in which `up` leaves the router's address; empty: .orrery/router of the checkout");
+
 namespace orrery {
 namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 
+std::string RouterFile() {
+  const std::string path = absl::GetFlag(FLAGS_router_file);
+  return path.empty() ? RouterAddressFile() : path;
+}
+
 std::string RememberedRouter() {
   std::string address;
-  std::ifstream file(RouterAddressFile());
+  std::ifstream file(RouterFile());
   std::getline(file, address);
   return address;
 }
@@ -45,9 +53,9 @@ absl::StatusOr<OrreryClient> ConnectFromFlags() {
 }
 
 absl::Status RememberRouter(const std::string& address) {
-  const std::filesystem::path path = RouterAddressFile();
+  const std::filesystem::path path = RouterFile();
   std::error_code error;
-  std::filesystem::create_directories(path.parent_path(), error);
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
   std::ofstream file(path, std::ios::trunc);
   file << address << "\n";
   file.close();
@@ -59,7 +67,7 @@ void ForgetRouter(const std::string& address) {
   // A later `up` may have put its own there.
   if (RememberedRouter() != address) return;
   std::error_code ignored;
-  std::filesystem::remove(RouterAddressFile(), ignored);
+  std::filesystem::remove(RouterFile(), ignored);
 }
 
 }  // namespace orrery

@@ -23,8 +23,9 @@ absl::StatusOr<std::string> BundledModelDir() {
     const fs::path config = fs::canonical(root / kModel / "config.json", error);
     if (!error) return config.parent_path().string();
   }
-  return absl::NotFoundError(absl::StrCat("the bundled model is neither in ", (beside / kModel).string(),
-                                          " nor in ./", kModel, "; say --model=DIR"));
+  return absl::NotFoundError(absl::StrCat("the bundled model is neither in ",
+                                          (beside / kModel).string(), " nor in ./", kModel,
+                                          "; say --model=DIR"));
 }
 
 std::string RouterAddressFile() {

@@ -69,7 +69,8 @@ std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status) 
   std::vector<std::string> reasons;
   for (const v1::MemberStatus& member : status.member()) {
     if (member.state() == "ready" && member.problem().empty()) continue;
-    std::string reason = absl::StrCat(member.name(), " at ", member.address(), " is ", member.state());
+    std::string reason =
+        absl::StrCat(member.name(), " at ", member.address(), " is ", member.state());
     if (!member.problem().empty()) {
       absl::StrAppend(&reason, " (", absl::StrJoin(member.problem(), "; "), ")");
     }
@@ -146,7 +147,7 @@ absl::Status Launcher::WaitUntilReady(absl::Duration timeout, const OnProgress& 
                                       const std::function<bool()>& should_stop) {
   const absl::Time deadline = started_at_ + timeout;
   v1::ClusterStatusResponse status = EveryoneStarting();
-  while (absl::Now() < deadline) {
+  while (true) {
     RETURN_IF_ERROR(CheckAlive());
     if (should_stop && should_stop()) return absl::CancelledError("stopped while starting");
     if (std::optional<v1::ClusterStatusResponse> answer = AskRouter(kPollInterval)) {
@@ -154,13 +155,13 @@ absl::Status Launcher::WaitUntilReady(absl::Duration timeout, const OnProgress& 
     }
     if (on_progress) on_progress(status);
     if (status.ready() && WhoIsNotReady(status).empty()) return absl::OkStatus();
+    if (absl::Now() >= deadline) break;
     absl::SleepFor(kPollInterval);
   }
   keep_folder_ = true;
-  return absl::DeadlineExceededError(
-      absl::StrCat("the cluster is not ready after ", Seconds(timeout), ":\n  ",
-                   absl::StrJoin(WhoIsNotReady(status), "\n  "), "\noutput of the members: ",
-                   folder_));
+  return absl::DeadlineExceededError(absl::StrCat(
+      "the cluster is not ready after ", Seconds(absl::Now() - started_at_), ":\n  ",
+      absl::StrJoin(WhoIsNotReady(status), "\n  "), "\noutput of the members: ", folder_));
 }
 
 absl::Status Launcher::CheckAlive() {
@@ -169,10 +170,10 @@ absl::Status Launcher::CheckAlive() {
     if (!exit.has_value() || member.end_was_told) continue;
     member.end_was_told = true;
     keep_folder_ = true;
-    return absl::AbortedError(absl::StrCat(
-        member.name, " ended with ", exit->ToString(), " after ",
-        Seconds(absl::Now() - started_at_), "; its last output (", member.output_path, "):\n",
-        Tail(Output(member.name))));
+    return absl::AbortedError(absl::StrCat(member.name, " ended with ", exit->ToString(), " after ",
+                                           Seconds(absl::Now() - started_at_),
+                                           "; its last output (", member.output_path, "):\n",
+                                           Tail(Output(member.name))));
   }
   return absl::OkStatus();
 }

@@ -55,7 +55,7 @@ class Launcher {
   // Kills whatever still runs.
   ~Launcher();
 
-  // Until every member of the cluster is ready. `on_progress` may be empty; `should_stop`, if given, ends the wait
+  // Until every member of the cluster is ready, at most `timeout` after they were started. `on_progress` may be empty; `should_stop`, if given, ends the wait
   // with CANCELLED.
   absl::Status WaitUntilReady(absl::Duration timeout, const OnProgress& on_progress = {},
                               const std::function<bool()>& should_stop = {});

@@ -58,8 +58,8 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
   ASSIGN_OR_RETURN(const std::vector<int> ports,
                    PickFreePorts(1 + topology.num_ranks + topology.num_shards));
   internal::ClusterFile cluster;
-  cluster.mutable_model()->set_name(
-      topology.model_name.empty() ? dir.filename().string() : topology.model_name);
+  cluster.mutable_model()->set_name(topology.model_name.empty() ? dir.filename().string()
+                                                                : topology.model_name);
   cluster.mutable_model()->set_dir(dir.string());
   *cluster.mutable_numerics() = topology.numerics;
   *cluster.mutable_limits() = topology.limits;

@@ -12,7 +12,6 @@
 namespace orrery {
 namespace {
 
-
 TEST(Topology, BecomesAClusterFileThatIsAccepted) {
   Topology topology;
   topology.model_dir = ::testing::TempDir();

@@ -1,0 +1,81 @@
+#include "model/numerics.h"
+
+#include <set>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr Precision kPrecisions[] = {Precision::kBf16, Precision::kF32};
+constexpr RowFormat kRowFormats[] = {RowFormat::kF32, RowFormat::kBf16, RowFormat::kFp8};
+
+TEST(NumericsId, DiffersForEverySetting) {
+  std::set<std::string> ids;
+  int num_settings = 0;
+  for (const Precision precision : kPrecisions) {
+    for (const RowFormat rows : kRowFormats) {
+      for (const char* family : {"x86-1", "x86-2", "reference-1"}) {
+        ids.insert(NumericsId({.precision = precision, .row_format = rows}, family));
+        ++num_settings;
+      }
+    }
+  }
+  EXPECT_EQ(ids.size(), num_settings);
+}
+
+// Written down, because members of two builds compare it: a change here splits a cluster.
+TEST(NumericsId, NamesWhatBitsDependOn) {
+  EXPECT_EQ(NumericsId({.precision = Precision::kBf16, .row_format = RowFormat::kBf16}, "x86-1"),
+            "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1");
+  EXPECT_EQ(NumericsId({.precision = Precision::kF32, .row_format = RowFormat::kFp8}, "x86-1"),
+            "x86-1 act=f32 kv=f32 rows=fp8/bf16 cell=1");
+}
+
+TEST(Numerics, PrecisionDecidesProductsAndCache) {
+  EXPECT_EQ(Numerics{.precision = Precision::kF32}.product_format(), ProductFormat::kF32);
+  EXPECT_EQ(Numerics{.precision = Precision::kF32}.kv_format(), DType::kF32);
+  EXPECT_EQ(Numerics{.precision = Precision::kBf16}.product_format(), ProductFormat::kBf16);
+  EXPECT_EQ(Numerics{.precision = Precision::kBf16}.kv_format(), DType::kBf16);
+}
+
+TEST(Numerics, RowsComeBackAsTheyWentOutExceptFp8WhichComesBackAsBf16) {
+  EXPECT_EQ(Numerics{.row_format = RowFormat::kF32}.result_format(), RowFormat::kF32);
+  EXPECT_EQ(Numerics{.row_format = RowFormat::kBf16}.result_format(), RowFormat::kBf16);
+  EXPECT_EQ(Numerics{.row_format = RowFormat::kFp8}.result_format(), RowFormat::kBf16);
+}
+
+TEST(Numerics, NamesReadBackAsWhatTheyName) {
+  for (const Precision precision : kPrecisions) {
+    const auto parsed = ParsePrecision(PrecisionName(precision));
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed, precision);
+  }
+  for (const RowFormat format : kRowFormats) {
+    const auto parsed = ParseRowFormat(RowFormatName(format));
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed, format);
+  }
+}
+
+TEST(Numerics, UnknownNamesAreRefusedWithTheValueAndTheChoice) {
+  for (const char* name : {"", "BF16", "fp16", "bf16 "}) {
+    const auto precision = ParsePrecision(name);
+    EXPECT_EQ(precision.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(std::string(precision.status().message()),
+                AllOf(HasSubstr("'" + std::string(name) + "'"), HasSubstr("bf16 or f32")));
+    const auto rows = ParseRowFormat(name);
+    EXPECT_EQ(rows.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(std::string(rows.status().message()),
+                AllOf(HasSubstr("'" + std::string(name) + "'"), HasSubstr("bf16, f32 or fp8")));
+  }
+  EXPECT_FALSE(ParsePrecision("fp8").ok());  // rows only
+}
+
+}  // namespace
+}  // namespace orrery

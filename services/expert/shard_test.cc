@@ -1,0 +1,240 @@
+#include "services/expert/shard.h"
+
+#include <cstring>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "checkpoint/safetensors.h"
+#include "checkpoint/test_files.h"
+#include "device/host/host_device.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/factory/make_kernels.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int kNumExperts = 6;  // of fp8_w128, in layers 1 and 2
+constexpr int kMoeLayer = 1;
+
+std::string DTypeInFile(DType dtype) {
+  return dtype == DType::kF32 ? "F32" : dtype == DType::kBf16 ? "BF16" : "F8_E4M3";
+}
+
+// Tensors on their way into one safetensors file.
+struct FileContent {
+  std::string header;  // without the braces around it
+  std::string data;
+
+  void Add(const std::string& name, const TensorView& tensor) {
+    absl::StrAppend(&header, header.empty() ? "" : ", ", "\"", name, "\": {\"dtype\": \"",
+                    DTypeInFile(tensor.dtype), "\", \"shape\": [",
+                    absl::StrJoin(tensor.shape, ", "), "], \"data_offsets\": [", data.size(), ", ",
+                    data.size() + tensor.num_bytes, "]}");
+    data.append(reinterpret_cast<const char*>(tensor.data), tensor.num_bytes);
+  }
+};
+
+// The fp8 model cut anew: experts 0-1, experts 2-5 and the rest are files of their own, of which
+// only those named are written; the index knows all.
+std::string MakeCheckpoint(const std::vector<std::string>& files_there) {
+  const std::string golden = GoldenDir("fp8_w128");
+  const std::string dir = MakeTempDir();
+  std::map<std::string, FileContent> files;
+  std::string weight_map;
+  for (int i = 1; i <= 3; ++i) {
+    const auto source =
+        SafetensorsFile::Open(absl::StrCat(golden, "/model-0000", i, "-of-000003.safetensors"));
+    EXPECT_TRUE(source.ok()) << source.status();
+    for (const auto& [name, tensor] : (*source)->tensors()) {
+      const bool is_routed = absl::StrContains(name, ".experts.");
+      const bool is_low =
+          absl::StrContains(name, ".experts.0.") || absl::StrContains(name, ".experts.1.");
+      const std::string file = !is_routed ? "rest" : is_low ? "experts-0-1" : "experts-2-5";
+      files[file].Add(name, tensor);
+      absl::StrAppend(&weight_map, weight_map.empty() ? "" : ", ", "\"", name, "\": \"", file,
+                      ".safetensors\"");
+    }
+  }
+  for (const std::string& file : files_there) {
+    WriteTempFile(dir, file + ".safetensors",
+                  SafetensorsBytes(absl::StrCat("{", files[file].header, "}"), files[file].data));
+  }
+  WriteTempFile(dir, "model.safetensors.index.json",
+                absl::StrCat("{\"weight_map\": {", weight_map, "}}"));
+  WriteTempFile(dir, "config.json", ReadTextFile(golden + "/config.json"));
+  return dir;
+}
+
+class ShardTest : public ::testing::Test {
+ protected:
+  ShardTest() {
+    kernels_ = *MakeKernels(Backend::kCpu, CpuVariant::kBest, stream_.get());
+    config_ = *ReadModelConfig(GoldenDir("fp8_w128"));
+  }
+
+  absl::StatusOr<std::unique_ptr<Shard>> Load(const std::string& dir, ExpertRange range) {
+    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(dir));
+    ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
+                     Shard::Load({.checkpoint = &checkpoint,
+                                  .config = config_,
+                                  .numerics = {.row_format = RowFormat::kF32},
+                                  .kernels = kernels_.get(),
+                                  .device = device_.get(),
+                                  .stream = stream_.get()},
+                                 range, &loaded_bytes_));
+    ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint());
+    return shard;
+  }
+  std::unique_ptr<Shard> LoadGolden(ExpertRange range = {0, kNumExperts}) {
+    auto shard = Load(GoldenDir("fp8_w128"), range);
+    EXPECT_TRUE(shard.ok()) << shard.status();
+    return *std::move(shard);
+  }
+
+  // Rows of random values; row i is the same whatever the number of rows.
+  std::vector<float> Rows(int num_rows) const {
+    std::mt19937 random(17);
+    std::vector<float> rows(static_cast<size_t>(num_rows) * config_.hidden_size);
+    for (float& value : rows) value = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
+    return rows;
+  }
+
+  struct Answer {
+    std::vector<EntryState> states;
+    std::vector<std::vector<float>> results;  // by entry; empty unless kDone
+  };
+  Answer Run(Shard& shard, const std::vector<float>& rows, std::vector<InboundFrame::Entry> entries,
+             int layer = kMoeLayer) {
+    InboundFrame frame;
+    frame.layer = layer;
+    frame.entries = std::move(entries);
+    frame.num_rows = static_cast<int>(rows.size()) / config_.hidden_size;
+    frame.rows = reinterpret_cast<const std::byte*>(rows.data());
+    Answer answer;
+    std::vector<std::byte> results;
+    const absl::Status status = shard.Run(frame, answer.states, results);
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_EQ(answer.states.size(), frame.entries.size());
+    EXPECT_EQ(results.size(), frame.entries.size() * shard.result_bytes());
+    for (size_t i = 0; i < answer.states.size(); ++i) {
+      answer.results.emplace_back();
+      if (answer.states[i] != EntryState::kDone) continue;
+      answer.results[i].resize(config_.hidden_size);
+      std::memcpy(answer.results[i].data(), results.data() + i * shard.result_bytes(),
+                  shard.result_bytes());
+    }
+    return answer;
+  }
+
+  std::unique_ptr<Device> device_ = MakeHostDevice();
+  std::unique_ptr<Stream> stream_ = device_->MakeStream();
+  std::unique_ptr<Kernels> kernels_;
+  ModelConfig config_;
+  Fingerprint fingerprint_;
+  std::atomic<int64_t> loaded_bytes_ = 0;
+};
+
+TEST_F(ShardTest, HoldsItsRangeInEveryMoeLayerAndNoOther) {
+  const auto shard = LoadGolden({2, 5});
+  ASSERT_EQ(shard->held().size(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(shard->held()[i].layer, i + 1);  // layer 0 is dense
+    EXPECT_THAT(shard->held()[i].experts, ElementsAre(2, 3, 4));
+  }
+  EXPECT_GT(loaded_bytes_, 0);
+}
+
+TEST_F(ShardTest, StartsFromADirectoryWithoutTheFilesOfOthers) {
+  const auto shard = Load(MakeCheckpoint({"experts-2-5"}), {2, 6});
+  ASSERT_TRUE(shard.ok()) << shard.status();
+  EXPECT_EQ(fingerprint_.files.size(), 1u);
+  EXPECT_EQ(fingerprint_.files.count("experts-2-5.safetensors"), 1u);
+  const std::vector<float> rows = Rows(3);
+  const std::vector<InboundFrame::Entry> entries = {{0, 2}, {1, 5}, {2, 3}};
+  const auto whole = LoadGolden();
+  EXPECT_EQ(Run(**shard, rows, entries).results, Run(*whole, rows, entries).results);
+}
+
+TEST_F(ShardTest, AMissingFileOfItsOwnIsNamed) {
+  const auto shard = Load(MakeCheckpoint({"rest", "experts-2-5"}), {1, 3});
+  EXPECT_EQ(shard.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(shard.status().message()), HasSubstr("experts-0-1.safetensors"));
+}
+
+TEST_F(ShardTest, WithMoreShardsThanExpertsItMayHoldNothing) {
+  const auto shard = LoadGolden({3, 3});
+  EXPECT_EQ(loaded_bytes_, 0);
+  EXPECT_THAT(Run(*shard, Rows(1), {{0, 3}}).states, ElementsAre(EntryState::kNotHeld));
+}
+
+TEST_F(ShardTest, AnswersAnEmptyFrameWithNothing) {
+  EXPECT_TRUE(Run(*LoadGolden(), {}, {}).states.empty());
+}
+
+TEST_F(ShardTest, SaysWhatItDoesNotHoldAndDoesTheRest) {
+  const auto shard = LoadGolden({2, 4});
+  const Answer answer = Run(*shard, Rows(2), {{0, 1}, {0, 2}, {0, 900}, {1, 3}, {1, 4}, {1, -1}});
+  EXPECT_THAT(answer.states,
+              ElementsAre(EntryState::kNotHeld, EntryState::kDone, EntryState::kNotHeld,
+                          EntryState::kDone, EntryState::kNotHeld, EntryState::kNotHeld));
+}
+
+TEST_F(ShardTest, HoldsNothingOfADenseLayerOrOneThatIsNotThere) {
+  const auto shard = LoadGolden();
+  for (const int layer : {-1, 0, 3, 1000}) {
+    EXPECT_THAT(Run(*shard, Rows(1), {{0, 2}}, layer).states, ElementsAre(EntryState::kNotHeld));
+  }
+}
+
+TEST_F(ShardTest, LayersAndExpertsHaveWeightsOfTheirOwn) {
+  const auto shard = LoadGolden();
+  const std::vector<float> rows = Rows(1);
+  const Answer first = Run(*shard, rows, {{0, 2}, {0, 3}}, 1);
+  const Answer second = Run(*shard, rows, {{0, 2}, {0, 3}}, 2);
+  EXPECT_NE(first.results[0], first.results[1]);
+  EXPECT_NE(first.results[0], second.results[0]);
+}
+
+// A whole prompt that visits one expert: each row as if it had come alone.
+TEST_F(ShardTest, AllRowsToOneExpertGiveWhatEachGivesAlone) {
+  const auto shard = LoadGolden();
+  constexpr int kNumRows = 37;
+  const std::vector<float> rows = Rows(kNumRows);
+  std::vector<InboundFrame::Entry> entries;
+  for (int row = 0; row < kNumRows; ++row) entries.push_back({row, 4});
+  const Answer together = Run(*shard, rows, entries);
+  EXPECT_THAT(together.states, Each(EntryState::kDone));
+  for (int row = 0; row < kNumRows; ++row) {
+    EXPECT_EQ(Run(*shard, rows, {{row, 4}}).results[0], together.results[row]) << row;
+  }
+}
+
+TEST_F(ShardTest, NeitherOtherRowsNorTheOrderOfEntriesChangeABit) {
+  const auto shard = LoadGolden();
+  const std::vector<float> rows = Rows(8);
+  std::vector<InboundFrame::Entry> entries;
+  for (int row = 0; row < 8; ++row) {
+    for (int j = 0; j < 3; ++j) entries.push_back({row, (row + 2 * j) % kNumExperts});
+  }
+  const Answer answer = Run(*shard, rows, entries);
+  std::vector<InboundFrame::Entry> reversed(entries.rbegin(), entries.rend());
+  const Answer backwards = Run(*shard, rows, reversed);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    EXPECT_EQ(answer.results[i], backwards.results[entries.size() - 1 - i]) << i;
+    EXPECT_EQ(answer.results[i], Run(*shard, rows, {entries[i]}).results[0]) << i;
+  }
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,117 @@
+#include "tests/engine/engine_cluster.h"
+
+#include <random>
+#include <utility>
+
+#include "base/check.h"
+#include "checkpoint/checkpoint.h"
+#include "device/host/host_device.h"
+#include "gtest/gtest.h"
+#include "kernels/factory/make_kernels.h"
+#include "services/attention/kv_cache.h"
+
+namespace orrery {
+
+std::unique_ptr<EngineCluster> EngineCluster::Make(const EngineClusterOptions& options) {
+  std::unique_ptr<EngineCluster> cluster(new EngineCluster());
+  const absl::Status status = cluster->Build(options);
+  EXPECT_TRUE(status.ok()) << status;
+  return status.ok() ? std::move(cluster) : nullptr;
+}
+
+absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
+  device_ = MakeHostDevice();
+  ranks_.resize(options.num_ranks);
+  for (Rank& rank : ranks_) {
+    ASSIGN_OR_RETURN(rank.processor, MakeProcessor());
+  }
+  Kernels* kernels = ranks_[0].processor.kernels.get();
+  ASSIGN_OR_RETURN(
+      model_, LoadModel(checkpoint, config, options.numerics, options.max_context_tokens, kernels,
+                        device_.get(), &loaded_bytes_));
+
+  const int num_shards = static_cast<int>(options.shards.size());
+  ExchangeOptions exchange;
+  exchange.numerics_id = NumericsId(options.numerics, kernels->family());
+  exchange.row_bytes = EncodedRowBytes(options.numerics.row_format, config.hidden_size);
+  exchange.result_bytes = EncodedRowBytes(options.numerics.result_format(), config.hidden_size);
+  ASSIGN_OR_RETURN(
+      loopback_,
+      Loopback::Create({.num_ranks = options.num_ranks, .num_shards = num_shards}, exchange));
+  shards_.resize(num_shards);
+  for (int i = 0; i < num_shards; ++i) {
+    ASSIGN_OR_RETURN(shards_[i].processor, MakeProcessor());
+    const ShardParts parts = {.checkpoint = &checkpoint,
+                              .config = config,
+                              .numerics = options.numerics,
+                              .kernels = shards_[i].processor.kernels.get(),
+                              .device = device_.get(),
+                              .stream = shards_[i].processor.stream.get()};
+    ASSIGN_OR_RETURN(shards_[i].shard, Shard::Load(parts, options.shards[i], &loaded_bytes_));
+  }
+  for (Rank& rank : ranks_) {
+    rank.directory = std::make_unique<ExpertDirectory>(config, num_shards);
+    for (int i = 0; i < num_shards; ++i) rank.directory->SetHeld(i, shards_[i].shard->held());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EngineCluster::Processor> EngineCluster::MakeProcessor() const {
+  Processor processor;
+  processor.stream = device_->MakeStream();
+  ASSIGN_OR_RETURN(processor.kernels,
+                   MakeKernels(Backend::kCpu, CpuVariant::kBest, processor.stream.get()));
+  return processor;
+}
+
+StepParts EngineCluster::parts(int rank) const {
+  return {.model = &model_,
+          .kernels = ranks_[rank].processor.kernels.get(),
+          .device = device_.get(),
+          .stream = ranks_[rank].processor.stream.get(),
+          .exchange = &loopback_->rank(rank),
+          .directory = ranks_[rank].directory.get()};
+}
+
+void EngineCluster::Answer(int shard) {
+  ShardHost& host = shards_[shard];
+  host.loop = std::make_unique<ServeLoop>(&loopback_->shard(shard), host.shard.get());
+}
+
+void EngineCluster::AnswerAll() {
+  for (size_t shard = 0; shard < shards_.size(); ++shard) Answer(static_cast<int>(shard));
+}
+
+void EngineCluster::FallSilent(int shard) { shards_[shard].loop.reset(); }
+
+absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
+                                             const std::vector<int32_t>& ids, absl::Time deadline,
+                                             StepProbe* probe) {
+  const int num_rows = static_cast<int>(ids.size());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Step> step,
+                   Step::Create(parts, {.max_rows = num_rows, .max_logit_rows = 1}));
+  ASSIGN_OR_RETURN(KvCache cache,
+                   KvCache::Create(parts.model->config, parts.model->numerics.kv_format(),
+                                   KvCache::BlocksFor(num_rows), parts.device));
+  std::vector<int32_t> block_ids;
+  ORRERY_CHECK(cache.Reserve(num_rows, block_ids)) << num_rows << " rows";
+  Batch batch;
+  batch.ids = ids;
+  batch.spans.push_back({.row_begin = 0, .num_rows = num_rows, .block_ids = block_ids});
+  batch.logit_rows.push_back(num_rows - 1);
+  batch.deadline = deadline;
+  RETURN_IF_ERROR(step->Run(batch, cache, probe));
+  const absl::Span<const float> logprobs = step->logprobs(0);
+  return std::vector<float>(logprobs.begin(), logprobs.end());
+}
+
+std::vector<int32_t> RandomIds(const ModelConfig& config, int num_ids, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids(num_ids);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % config.vocab_size);
+  return ids;
+}
+
+}  // namespace orrery

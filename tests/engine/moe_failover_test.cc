@@ -1,0 +1,165 @@
+// Shards that vanish, stay silent, or hold less than believed: an answer takes longer, and keeps
+// every bit.
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/engine/engine_cluster.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr ExpertRange kAll = {.begin = 0, .end = 16};  // abacus has 16 experts
+constexpr ExpertRange kLowerHalf = {.begin = 0, .end = 8};
+constexpr ExpertRange kUpperHalf = {.begin = 8, .end = 16};
+constexpr int kFirstMoeLayer = 1;
+
+absl::Time Patiently() { return absl::Now() + kPatience; }
+
+class MoeFailover : public ::testing::Test {
+ protected:
+  // What one shard with everything answers, undisturbed.
+  static void SetUpTestSuite() {
+    const auto cluster = EngineCluster::Make({.shards = {kAll}});
+    cluster->AnswerAll();
+    ids_ = new std::vector<int32_t>(RandomIds(cluster->config(), 23, /*seed=*/7));
+    expected_ = new std::vector<float>(*RunPrompt(cluster->parts(0), *ids_, Patiently()));
+  }
+  static void TearDownTestSuite() {
+    delete ids_;
+    delete expected_;
+  }
+
+  static void ExpectSameBits(EngineCluster& cluster, StepProbe* probe = nullptr) {
+    const auto logprobs = RunPrompt(cluster.parts(0), *ids_, Patiently(), probe);
+    ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+    EXPECT_EQ(*logprobs, *expected_);
+  }
+
+  static std::vector<int32_t>* ids_;
+  static std::vector<float>* expected_;
+};
+std::vector<int32_t>* MoeFailover::ids_ = nullptr;
+std::vector<float>* MoeFailover::expected_ = nullptr;
+
+// Cuts a shard off when a layer's attention is done.
+class Cutter : public StepProbe {
+ public:
+  Cutter(Loopback* loopback, int layer, int shard)
+      : loopback_(loopback), layer_(layer), shard_(shard) {}
+  void OnAttention(int layer, ConstMatrix out) override {
+    if (layer == layer_) loopback_->DisconnectShard(shard_);
+  }
+
+ private:
+  Loopback* loopback_;
+  const int layer_;
+  const int shard_;
+};
+
+TEST_F(MoeFailover, HowExpertsAreSpreadOverShardsChangesNoBit) {
+  const auto halves = EngineCluster::Make({.shards = {kUpperHalf, kLowerHalf}});
+  halves->AnswerAll();
+  ExpectSameBits(*halves);
+  const auto copies = EngineCluster::Make({.shards = {kAll, kLowerHalf, kAll}});
+  copies->AnswerAll();
+  ExpectSameBits(*copies);
+}
+
+TEST_F(MoeFailover, AShardThatIsGoneIsReplacedByTheOtherHolderAndTakenBackLater) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->AnswerAll();
+  for (const int shard : {0, 1}) {
+    cluster->loopback().DisconnectShard(shard);
+    ExpectSameBits(*cluster);
+    cluster->loopback().ReconnectShard(shard);
+    ExpectSameBits(*cluster);
+  }
+}
+
+TEST_F(MoeFailover, AShardThatVanishesBetweenTwoLayersChangesNoBit) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->AnswerAll();
+  Cutter cutter(&cluster->loopback(), /*layer=*/3, /*shard=*/1);
+  ExpectSameBits(*cluster, &cutter);
+}
+
+// The frame was received, and its answer never comes: kill -9 in the middle of the work.
+TEST_F(MoeFailover, AShardThatDiesWithRowsInItsHandsChangesNoBit) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  std::thread dying([&] {
+    EXPECT_TRUE(cluster->loopback().shard(0).Receive(Patiently()).has_value());
+    cluster->loopback().DisconnectShard(0);
+  });
+  ExpectSameBits(*cluster);
+  dying.join();
+}
+
+// Shard 0 is connected and never answers. It costs a part of the step's time, not the answer.
+TEST_F(MoeFailover, AShardThatNeverAnswersIsGivenUpForTheOtherHolder) {
+  const std::string model_dir = "tests/data/golden/real_head_dims";  // one MoE layer
+  const auto cluster = EngineCluster::Make({.model_dir = model_dir, .shards = {kAll, kAll}});
+  const std::vector<int32_t> ids = RandomIds(cluster->config(), 9, /*seed=*/3);
+  cluster->AnswerAll();
+  const auto expected = RunPrompt(cluster->parts(0), ids, Patiently());
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  cluster->FallSilent(0);
+  const auto logprobs = RunPrompt(cluster->parts(0), ids, absl::Now() + absl::Seconds(8));
+  ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+  EXPECT_EQ(*logprobs, *expected);
+}
+
+// What the directory says is a hint.
+TEST_F(MoeFailover, AShardThatHoldsLessThanBelievedIsCorrected) {
+  const auto cluster = EngineCluster::Make({.shards = {kLowerHalf, kAll}});
+  cluster->AnswerAll();
+  cluster->directory(0).SetHeld(0, cluster->shard(1).held());
+  ExpectSameBits(*cluster);
+  std::vector<int> holders(cluster->config().num_experts);
+  cluster->directory(0).PickHolders(kFirstMoeLayer, {true, false}, holders);
+  EXPECT_EQ(holders[0], 0);
+  EXPECT_THAT(holders, ::testing::Contains(kNoShard));  // it said so, and was believed
+}
+
+TEST_F(MoeFailover, WithoutAnyHolderTheErrorNamesLayerAndExpertsAndTheNextStepWorks) {
+  const auto cluster = EngineCluster::Make({.shards = {kLowerHalf, kUpperHalf}});
+  cluster->AnswerAll();
+  cluster->loopback().DisconnectShard(1);
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Now() + absl::Milliseconds(300));
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+  EXPECT_THAT(std::string(failed.status().message()),
+              ::testing::ContainsRegex("layer 1: experts? [0-9, -]+ ha(s|ve) no holder that "
+                                       "answered within [0-9.]+m?s"));
+  EXPECT_THAT(std::string(failed.status().message()), ::testing::Not(HasSubstr("layer 2")));
+  cluster->loopback().ReconnectShard(1);
+  ExpectSameBits(*cluster);
+}
+
+TEST_F(MoeFailover, AHolderThatAppearsWhileALayerWaitsIsUsed) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll}});
+  cluster->AnswerAll();
+  cluster->directory(0).SetHeld(0, {});
+  std::thread announcing([&] { cluster->directory(0).SetHeld(0, cluster->shard(0).held()); });
+  ExpectSameBits(*cluster);
+  announcing.join();
+}
+
+TEST_F(MoeFailover, NothingButNotHeldEndsAtTheDeadline) {
+  const auto cluster = EngineCluster::Make({.shards = {kLowerHalf}});
+  cluster->AnswerAll();
+  LayerExperts everything = {.layer = kFirstMoeLayer, .experts = {}};
+  for (int expert = 0; expert < kAll.end; ++expert) everything.experts.push_back(expert);
+  cluster->directory(0).SetHeld(0, {everything});
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Now() + absl::Milliseconds(300));
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+}
+
+}  // namespace
+}  // namespace orrery
