@@ -1,4 +1,5 @@
-// ORRERY_CHECK: a broken invariant of our own ends the process and says where and with which values.
+// ORRERY_CHECK: a broken invariant of our own ends the process and says where and with which
+// values.
 //
 //   ORRERY_CHECK(row < num_rows) << "row " << row << " of " << num_rows;
 //

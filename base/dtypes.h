@@ -85,10 +85,12 @@ constexpr uint8_t F32ToFp8E4m3(float value) {
   const uint8_t sign = static_cast<uint8_t>((bits >> 24) & 0x80u);
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return 0x7f;
-  // 464 lies halfway between 448 and the missing 480: everything from there on saturates, as does 448..464.
+  // 464 lies halfway between 448 and the missing 480: everything from there on saturates, as does
+  // 448..464.
   if (magnitude >= std::bit_cast<uint32_t>(448.0f)) return sign | 0x7e;
   if (magnitude < std::bit_cast<uint32_t>(0x1p-6f)) {
-    // Subnormal: a multiple of 2^-9. Adding 2^14 makes the f32 unit exactly 2^-9 and rounds to nearest even.
+    // Subnormal: a multiple of 2^-9. Adding 2^14 makes the f32 unit exactly 2^-9 and rounds to
+    // nearest even.
     const float shifted = std::bit_cast<float>(magnitude) + 0x1p14f;
     return sign | static_cast<uint8_t>(std::bit_cast<uint32_t>(shifted) & 0xfu);
   }

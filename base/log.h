@@ -16,7 +16,8 @@ namespace orrery {
 // Name that stands in every later line of this process; call once, before threads start.
 void SetLogName(std::string_view name);
 
-// Leaves out the lines of LogInfo: for commands whose output people read. Call once, before threads start.
+// Leaves out the lines of LogInfo: for commands whose output people read. Call once, before threads
+// start.
 void SetLogQuiet();
 
 void LogLine(char severity, std::string_view message);

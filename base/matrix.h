@@ -3,6 +3,7 @@
 #define ORRERY_BASE_MATRIX_H_
 
 #include <cstdint>
+#include <type_traits>
 
 namespace orrery {
 
@@ -20,8 +21,7 @@ struct MatrixView {
   MatrixView(T* data, int64_t num_rows, int64_t num_cols, int64_t stride)
       : data(data), num_rows(num_rows), num_cols(num_cols), stride(stride) {}
   // A view of mutable elements reads as a view of const ones.
-  template <typename U>
-    requires(!__is_same(T, U) && __is_same(T, const U))
+  template <typename U, typename = std::enable_if_t<std::is_same_v<const U, T>>>
   MatrixView(const MatrixView<U>& other)  // NOLINT: implicit on purpose
       : MatrixView(other.data, other.num_rows, other.num_cols, other.stride) {}
 

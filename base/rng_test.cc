@@ -22,7 +22,8 @@ TEST(UniformDraw, DependsOnEveryPartOfTheKey) {
   }
 }
 
-// Known-answer vector of Philox 4x32-10 (Random123 distribution, kat_vectors): counter and key zero.
+// Known-answer vector of Philox 4x32-10 (Random123 distribution, kat_vectors): counter and key
+// zero.
 TEST(UniformDraw, IsPhilox) {
   const uint64_t bits = (uint64_t{0x6627e8d5} << 32 | 0xe169c58d) >> 11;
   EXPECT_EQ(UniformDraw({}), (static_cast<double>(bits) + 0.5) * 0x1p-53);

@@ -3,7 +3,8 @@
 //   ASSIGN_OR_RETURN(Config config, ReadConfig(path));
 //   RETURN_IF_ERROR(Check(config));
 //
-// Status is for failures of the world (files, peers, requests); broken invariants of our own are ORRERY_CHECK.
+// Status is for failures of the world (files, peers, requests); broken invariants of our own are
+// ORRERY_CHECK.
 #ifndef ORRERY_BASE_STATUS_H_
 #define ORRERY_BASE_STATUS_H_
 

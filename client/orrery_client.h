@@ -1,4 +1,5 @@
-// The C++ client of a cluster: proto/orrery.proto with absl::Status, deadlines and a callback per token.
+// The C++ client of a cluster: proto/orrery.proto with absl::Status, deadlines and a callback per
+// token.
 //
 //   ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect("127.0.0.1:7400", {}, absl::Seconds(5)));
 //   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5),
@@ -6,8 +7,8 @@
 //
 // One router for now; resuming an answer at another router does not exist yet.
 //
-// Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody listens at the
-// address. Texts that are not UTF-8 are refused here already, with the position.
+// Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody
+// listens at the address. Texts that are not UTF-8 are refused here already, with the position.
 // Threads: safe for concurrent use; callbacks run in the calling thread.
 #ifndef ORRERY_CLIENT_ORRERY_CLIENT_H_
 #define ORRERY_CLIENT_ORRERY_CLIENT_H_

@@ -7,22 +7,23 @@
 // Kernels do not know the model, and keep no state between calls but their scratch memory.
 //
 // The numerics are part of the contract (design: ARCHITECTURE.md, "Determinism"):
-//   * Activations travel as f32. A weight's ProductFormat says what enters its products: kF32 takes the
-//     activations as they are, kBf16 rounds them to bf16 (nearest even) first. Sums are f32.
-//   * A result row depends on its own input row only: never on num_rows, on the other rows, or on threads.
-//     Attention over a paged cache sums in blocks of kKvBlockTokens anchored at position 0, so that chunking
-//     a prompt changes no bit.
-//   * Implementations with the same family() agree bit for bit on every machine. Different families agree
-//     within rounding.
+//   * Activations travel as f32. A weight's ProductFormat says what enters its products: kF32 takes
+//     the activations as they are, kBf16 rounds them to bf16 (nearest even) first. Sums are f32.
+//   * A result row depends on its own input row only: never on num_rows, on the other rows, or on
+//     threads. Attention over a paged cache sums in blocks of kKvBlockTokens anchored at position
+//     0, so that chunking a prompt changes no bit.
+//   * Implementations with the same family() agree bit for bit on every machine. Different families
+//     agree within rounding.
 //   * Ties (gate, argmax) go to the lower index.
 //   * Denormals are flushed to zero on the way in and out (the `reference` family keeps them).
 //
 // Sizes may be any positive number; nothing needs to be a multiple of anything. num_rows may be 0.
 //
-// Threads: one Kernels object serves one thread. Calls queue work on the stream given at creation; on the host
-// they have finished when they return. Pointers are device pointers unless said otherwise.
-// Errors: only MakeWeight can fail (it says which value, and why); the rest checks shapes with ORRERY_CHECK,
-// because shapes were validated when the model was loaded.
+// Threads: one Kernels object serves one thread. Calls queue work on the stream given at creation;
+// on the host they have finished when they return. Pointers are device pointers unless said
+// otherwise.
+// Errors: only MakeWeight can fail (it says which value, and why); the rest checks shapes with
+// ORRERY_CHECK, because shapes were validated when the model was loaded.
 #ifndef ORRERY_KERNELS_KERNELS_H_
 #define ORRERY_KERNELS_KERNELS_H_
 
@@ -44,20 +45,23 @@ enum class ProductFormat { kF32, kBf16 };
 // Tokens in one block of the paged cache, and the unit of the online softmax.
 inline constexpr int kKvBlockTokens = 64;
 
-// A matrix as the checkpoint stores it, row major [num_outputs, num_inputs], in host memory, any alignment.
+// A matrix as the checkpoint stores it, row major [num_outputs, num_inputs], in host memory, any
+// alignment.
 struct WeightSource {
   DType dtype = DType::kF32;
   const void* data = nullptr;
   int num_outputs = 0;
   int num_inputs = 0;
   // fp8 only: value = code * scales[output / scale_block_outputs][input / scale_block_inputs],
-  // scales row major [ceil(num_outputs / scale_block_outputs), ceil(num_inputs / scale_block_inputs)].
+  // scales row major [ceil(num_outputs / scale_block_outputs),
+  // ceil(num_inputs / scale_block_inputs)].
   const float* scales = nullptr;
   int scale_block_outputs = 0;
   int scale_block_inputs = 0;
 };
 
-// A matrix in the layout that an implementation multiplies with. Made once at load, read only afterwards.
+// A matrix in the layout that an implementation multiplies with. Made once at load, read only
+// afterwards.
 class Weight {
  public:
   Weight(int num_outputs, int num_inputs) : num_outputs_(num_outputs), num_inputs_(num_inputs) {}
@@ -86,8 +90,8 @@ struct RopeTable {
   int dim = 0;
 };
 
-// The paged cache of one layer. Token t of a sequence lies in block block_ids[t / kKvBlockTokens], as row
-// t % kKvBlockTokens; a row has row_width values of the given format (f32 or bf16).
+// The paged cache of one layer. Token t of a sequence lies in block block_ids[t / kKvBlockTokens],
+// as row t % kKvBlockTokens; a row has row_width values of the given format (f32 or bf16).
 //
 //   data + ((block_id * kKvBlockTokens) + row) * row_width * DTypeBytes(format)
 struct KvCacheView {
@@ -97,15 +101,16 @@ struct KvCacheView {
   int row_width = 0;
 };
 
-// Attention of consecutive rows of one sequence over its cache: row r has position first_position + r and sees
-// positions 0..first_position + r, which must have been appended. All heads read the same keys and values, both
-// parts of the cache row: multi-query attention. Absorbed MLA is one call per layer (key = latent and rope key,
-// value = latent); GQA is one call per kv head.
+// Attention of consecutive rows of one sequence over its cache: row r has position first_position +
+// r and sees positions 0..first_position + r, which must have been appended. All heads read the
+// same keys and values, both parts of the cache row: multi-query attention. Absorbed MLA is one
+// call per layer (key = latent and rope key, value = latent); GQA is one call per kv head.
 //
 //   score[h][j] = scale * sum_d q[h][d] * cache[j][key_offset + d]           d < key_dim
 //   out[h]      = sum_j softmax(score[h])[j] * cache[j][value_offset + ...]   value_dim values
 struct AttendArgs {
-  ConstMatrix q;  // [num_rows, num_heads * key_dim], head-major; rounded to the cache's format first
+  // [num_rows, num_heads * key_dim], head-major; rounded to the cache's format first
+  ConstMatrix q;
   int num_heads = 0;
   int key_dim = 0;
   int key_offset = 0;
@@ -136,8 +141,9 @@ struct GateParams {
 // Rows of hidden state on their way between processes.
 enum class RowFormat { kF32, kBf16, kFp8 };
 
-// Bytes of one encoded row. fp8: one f32 scale per 128 values (the last block may be short), scales after the
-// codes, which are padded to 4 bytes:  [codes: width, padded to 4][scales: ceil(width / 128) f32]
+// Bytes of one encoded row. fp8: one f32 scale per 128 values (the last block may be short), scales
+// after the codes, which are padded to 4 bytes:  [codes: width, padded to 4]
+// [scales: ceil(width / 128) f32]
 size_t EncodedRowBytes(RowFormat format, int width);
 
 class Kernels {
@@ -159,20 +165,23 @@ class Kernels {
   // out[r] = weight * x[r] / sqrt(mean(x[r]^2) + eps); weight [num_cols]. out may be x.
   virtual void RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix out) = 0;
 
-  // out = x * weight^T (+ bias): [num_rows, num_inputs] -> [num_rows, num_outputs]. bias [num_outputs] or null.
+  // out = x * weight^T (+ bias): [num_rows, num_inputs] -> [num_rows, num_outputs]. bias
+  // [num_outputs] or null.
   virtual void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) = 0;
 
-  // Rotates consecutive rows of one sequence: row r has position first_position + r, and each of its num_heads
-  // vectors of table.dim values starts at head * head_stride.
-  virtual void Rope(Matrix x, int num_heads, int head_stride, int first_position, RopePairing pairing,
-                    const RopeTable& table) = 0;
+  // Rotates consecutive rows of one sequence: row r has position first_position + r, and each of
+  // its num_heads vectors of table.dim values starts at head * head_stride.
+  virtual void Rope(Matrix x, int num_heads, int head_stride, int first_position,
+                    RopePairing pairing, const RopeTable& table) = 0;
 
-  // Appends rows [num_rows, row_width] of one sequence at positions first_position..., rounded to the format.
-  virtual void AppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
-                        int first_position) = 0;
+  // Appends rows [num_rows, row_width] of one sequence at positions first_position..., rounded to
+  // the format.
+  virtual void AppendKv(ConstMatrix rows, const KvCacheView& cache,
+                        absl::Span<const int32_t> block_ids, int first_position) = 0;
   virtual void Attend(const AttendArgs& args) = 0;
 
-  // out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed expert.
+  // out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
+  // expert.
   // [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
   virtual void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
                            Matrix out) = 0;
@@ -184,7 +193,8 @@ class Kernels {
 
   // Chooses topk experts for each row of logits [num_rows, num_experts]: expert_ids and weights
   // [num_rows, topk], by ascending expert id. forced_ids (same shape, ascending; may be null) replaces the
-  // choice but not the computation of the weights: for tests that compare with another implementation.
+  // choice but not the computation of the weights: for tests that compare with another
+  // implementation.
   virtual void Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,
                     int32_t* expert_ids, float* weights) = 0;
 
@@ -192,16 +202,20 @@ class Kernels {
   virtual void EncodeRows(ConstMatrix rows, RowFormat format, std::byte* encoded) = 0;
   virtual void DecodeRows(const std::byte* encoded, RowFormat format, Matrix rows) = 0;
 
-  // out[r] = sum over j < topk, ascending, of weights[r * topk + j] * rows[r * topk + j]: the combine.
+  // out[r] = sum over j < topk, ascending, of weights[r * topk + j] * rows[r * topk + j]: the
+  // combine.
   virtual void WeightedSum(ConstMatrix rows, const float* weights, int topk, Matrix out) = 0;
 
-  // For each row of logits: log-probabilities of all ids, x - max - log(sum exp(x - max)). out may be logits.
+  // For each row of logits: log-probabilities of all ids, x - max - log(sum exp(x - max)). out may
+  // be logits.
   virtual void LogSoftmax(ConstMatrix logits, Matrix out) = 0;
 };
 
-// Fills cos and sin [num_positions, num_pairs] of angle = position * inverse_frequencies[pair], computed in f64 by
-// argument reduction and polynomials of our own, so that no math library changes a bit. Host memory.
-void MakeRopeTable(absl::Span<const double> inverse_frequencies, int num_positions, float* cos, float* sin);
+// Fills cos and sin [num_positions, num_pairs] of angle = position * inverse_frequencies[pair],
+// computed in f64 by argument reduction and polynomials of our own, so that no math library changes
+// a bit. Host memory.
+void MakeRopeTable(absl::Span<const double> inverse_frequencies, int num_positions, float* cos,
+                   float* sin);
 
 }  // namespace orrery
 

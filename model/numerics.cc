@@ -37,7 +37,8 @@ absl::StatusOr<RowFormat> ParseRowFormat(std::string_view text) {
 
 std::string NumericsId(const Numerics& numerics, std::string_view kernel_family) {
   const std::string act(PrecisionName(numerics.precision));
-  // cell=1: a reduction cell is one expert; experts are summed at the attention rank, by ascending id.
+  // cell=1: a reduction cell is one expert; experts are summed at the attention rank, by ascending
+  // id.
   return absl::StrCat(std::string(kernel_family), " act=", act, " kv=", act,
                       " rows=", std::string(RowFormatName(numerics.row_format)), "/",
                       std::string(RowFormatName(numerics.result_format())), " cell=1");

@@ -25,7 +25,8 @@ struct Numerics {
     return precision == Precision::kF32 ? ProductFormat::kF32 : ProductFormat::kBf16;
   }
   DType kv_format() const { return precision == Precision::kF32 ? DType::kF32 : DType::kBf16; }
-  // Rows back: fp8 rows come back as bf16, since a sum of experts needs more than 3 bits of mantissa.
+  // Rows back: fp8 rows come back as bf16, since a sum of experts needs more than 3 bits of
+  // mantissa.
   RowFormat result_format() const {
     return row_format == RowFormat::kFp8 ? RowFormat::kBf16 : row_format;
   }

@@ -39,7 +39,8 @@ std::vector<float> ToF32(const TensorView& tensor, size_t num_values) {
 absl::StatusOr<WeightLoader::Tensor> WeightLoader::Read(const std::string& name, int num_outputs,
                                                         int num_inputs) {
   const std::string tensor_name = name + ".weight";
-  ASSIGN_OR_RETURN(const TensorView view, checkpoint_->Tensor(tensor_name, {num_outputs, num_inputs}));
+  ASSIGN_OR_RETURN(const TensorView view,
+                   checkpoint_->Tensor(tensor_name, {num_outputs, num_inputs}));
   Tensor tensor;
   tensor.source.dtype = view.dtype;
   tensor.source.data = view.data;
@@ -57,11 +58,11 @@ absl::StatusOr<WeightLoader::Tensor> WeightLoader::Read(const std::string& name,
   const int scale_rows = CeilDiv(num_outputs, block_outputs);
   const int scale_cols = CeilDiv(num_inputs, block_inputs);
   const std::string scale_name = tensor_name + "_scale_inv";
-  ASSIGN_OR_RETURN(const TensorView scales, checkpoint_->Tensor(scale_name, {scale_rows, scale_cols}));
+  ASSIGN_OR_RETURN(const TensorView scales,
+                   checkpoint_->Tensor(scale_name, {scale_rows, scale_cols}));
   if (scales.dtype != DType::kF32) {
-    return absl::InvalidArgumentError(absl::StrCat(scale_name, " has dtype ",
-                                                   std::string(DTypeName(scales.dtype)),
-                                                   "; scales must be f32"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        scale_name, " has dtype ", std::string(DTypeName(scales.dtype)), "; scales must be f32"));
   }
   tensor.scales = ToF32(scales, static_cast<size_t>(scale_rows) * scale_cols);
   tensor.source.scales = tensor.scales.data();
@@ -75,7 +76,8 @@ ProductFormat WeightLoader::FormatFor(DType stored) const {
   return fits_bf16 ? product_format_ : ProductFormat::kF32;
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Make(const std::string& name, const WeightSource& source,
+absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Make(const std::string& name,
+                                                           const WeightSource& source,
                                                            ProductFormat format) {
   absl::StatusOr<std::unique_ptr<Weight>> weight = kernels_->MakeWeight(source, format);
   if (!weight.ok()) {
@@ -85,14 +87,14 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Make(const std::string& na
   return weight;
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Linear(const std::string& name, int num_outputs,
-                                                             int num_inputs) {
+absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Linear(const std::string& name,
+                                                             int num_outputs, int num_inputs) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(name, num_outputs, num_inputs));
   return Make(name, tensor.source, FormatFor(tensor.source.dtype));
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::LinearF32(const std::string& name, int num_outputs,
-                                                                int num_inputs) {
+absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::LinearF32(const std::string& name,
+                                                                int num_outputs, int num_inputs) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(name, num_outputs, num_inputs));
   return Make(name, tensor.source, ProductFormat::kF32);
 }
@@ -157,7 +159,8 @@ absl::StatusOr<HostMatrix> WeightLoader::Dequantized(const std::string& name, in
       const size_t index = static_cast<size_t>(o) * num_inputs + i;
       float value = ReadValue(source.dtype, data, index);
       if (source.scales) {
-        value *= source.scales[o / source.scale_block_outputs * scale_cols + i / source.scale_block_inputs];
+        value *= source.scales[o / source.scale_block_outputs * scale_cols +
+                               i / source.scale_block_inputs];
       }
       matrix.values[index] = value;
     }
@@ -165,8 +168,9 @@ absl::StatusOr<HostMatrix> WeightLoader::Dequantized(const std::string& name, in
   return matrix;
 }
 
-absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::FromValues(const float* values, int num_outputs,
-                                                                 int num_inputs, ProductFormat format) {
+absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::FromValues(const float* values,
+                                                                 int num_outputs, int num_inputs,
+                                                                 ProductFormat format) {
   WeightSource source;
   source.dtype = DType::kF32;
   source.data = values;

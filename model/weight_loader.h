@@ -3,9 +3,10 @@
 //   WeightLoader loader(&checkpoint, &config, &kernels, &device, numerics.product_format());
 //   ASSIGN_OR_RETURN(auto q_a, loader.Linear("model.layers.0.self_attn.q_a_proj", q_lora_rank, hidden_size));
 //
-// fp8 tensors take their scales from NAME.weight_scale_inv, wherever the index says it lies. No weight is rounded on the
-// way: a tensor stored as f32 or f16 multiplies in f32, whatever the precision of the cluster. (The one exception is the
-// dequantised fp8 kv_b_proj of absorbed attention, which becomes bf16 as in the published code.)
+// fp8 tensors take their scales from NAME.weight_scale_inv, wherever the index says it lies. No
+// weight is rounded on the way: a tensor stored as f32 or f16 multiplies in f32, whatever the
+// precision of the cluster. (The one exception is the dequantised fp8 kv_b_proj of absorbed
+// attention, which becomes bf16 as in the published code.)
 //
 // Threads: one loader belongs to one thread. Errors: those of Checkpoint, with file and tensor.
 #ifndef ORRERY_MODEL_WEIGHT_LOADER_H_
@@ -45,9 +46,10 @@ struct HostMatrix {
 
 class WeightLoader {
  public:
-  // Everything must outlive the loader. Loaded bytes are added to *loaded_bytes, which other threads may read.
-  WeightLoader(const Checkpoint* checkpoint, const ModelConfig* config, Kernels* kernels, Device* device,
-               ProductFormat product_format, std::atomic<int64_t>* loaded_bytes)
+  // Everything must outlive the loader. Loaded bytes are added to *loaded_bytes, which other
+  // threads may read.
+  WeightLoader(const Checkpoint* checkpoint, const ModelConfig* config, Kernels* kernels,
+               Device* device, ProductFormat product_format, std::atomic<int64_t>* loaded_bytes)
       : checkpoint_(checkpoint),
         config_(config),
         kernels_(kernels),
@@ -56,9 +58,11 @@ class WeightLoader {
         loaded_bytes_(loaded_bytes) {}
 
   // NAME.weight, [num_outputs, num_inputs].
-  absl::StatusOr<std::unique_ptr<Weight>> Linear(const std::string& name, int num_outputs, int num_inputs);
+  absl::StatusOr<std::unique_ptr<Weight>> Linear(const std::string& name, int num_outputs,
+                                                 int num_inputs);
   // The same, but multiplied with f32 activations whatever the precision: the gate.
-  absl::StatusOr<std::unique_ptr<Weight>> LinearF32(const std::string& name, int num_outputs, int num_inputs);
+  absl::StatusOr<std::unique_ptr<Weight>> LinearF32(const std::string& name, int num_outputs,
+                                                    int num_inputs);
   // gate_proj, up_proj and down_proj under a prefix like "model.layers.3.mlp.experts.7".
   absl::StatusOr<FeedForwardWeights> FeedForward(const std::string& prefix, int hidden, int width);
   // NAME as f32 in device memory.
@@ -67,8 +71,8 @@ class WeightLoader {
   absl::StatusOr<Table> Rows(const std::string& name, int num_rows, int width);
   // NAME.weight on the host, scales applied; parts of it become weights by FromValues.
   absl::StatusOr<HostMatrix> Dequantized(const std::string& name, int num_outputs, int num_inputs);
-  absl::StatusOr<std::unique_ptr<Weight>> FromValues(const float* values, int num_outputs, int num_inputs,
-                                                     ProductFormat format);
+  absl::StatusOr<std::unique_ptr<Weight>> FromValues(const float* values, int num_outputs,
+                                                     int num_inputs, ProductFormat format);
 
  private:
   struct Tensor {

@@ -4,13 +4,13 @@
 //   ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_EXPERT, "expert-3"));
 //   Load(ModelDir(cluster, *me));
 //
-// The format is proto/cluster.proto in text form. What is returned is complete and sane: defaults are filled in
-// (except limits.max_context_tokens, whose default only the model knows), folders and PEM files are resolved
-// against the folder of the file, and every rule of the contract holds. It is not the running cluster: nobody
-// is contacted and no name is resolved.
+// The format is proto/cluster.proto in text form. What is returned is complete and sane: defaults
+// are filled in (except limits.max_context_tokens, whose default only the model knows), folders and
+// PEM files are resolved against the folder of the file, and every rule of the contract holds. It
+// is not the running cluster: nobody is contacted and no name is resolved.
 //
-// Errors: NOT_FOUND or PERMISSION_DENIED (the file), INVALID_ARGUMENT with all problems of the file at once, one
-// a line, "cluster.txtpb:4:12: what is wrong". Nothing aborts.
+// Errors: NOT_FOUND or PERMISSION_DENIED (the file), INVALID_ARGUMENT with all problems of the file
+// at once, one a line, "cluster.txtpb:4:12: what is wrong". Nothing aborts.
 #ifndef ORRERY_RPC_CLUSTER_FILE_H_
 #define ORRERY_RPC_CLUSTER_FILE_H_
 
@@ -27,7 +27,8 @@ using internal::ClusterMember;
 
 absl::StatusOr<internal::ClusterFile> ReadClusterFile(const std::string& path);
 
-// The same from its text. `origin` is the path that stands in messages and whose folder resolves others.
+// The same from its text. `origin` is the path that stands in messages and whose folder resolves
+// others.
 absl::StatusOr<internal::ClusterFile> ParseClusterFile(const std::string& text,
                                                        const std::string& origin);
 
@@ -38,7 +39,8 @@ absl::StatusOr<const ClusterMember*> FindMember(const internal::ClusterFile& clu
 // Where this member finds the model.
 const std::string& ModelDir(const internal::ClusterFile& cluster, const ClusterMember& member);
 
-// Every member with its role: routers, attention ranks, expert shards, each in the order of the file.
+// Every member with its role: routers, attention ranks, expert shards, each in the order of the
+// file.
 struct RoleAndMember {
   internal::Role role = internal::ROLE_UNSPECIFIED;
   const ClusterMember* member = nullptr;

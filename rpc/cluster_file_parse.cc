@@ -17,8 +17,8 @@ class Collector : public google::protobuf::io::ErrorCollector {
                 const std::string& message) override {
     errors.push_back({std::max(line, 0), std::max<int>(column, 0), message});
   }
-  // Unknown fields are warnings when they are allowed, which lets the parser go on behind them. Any other warning is
-  // advice; a good file has none.
+  // Unknown fields are warnings when they are allowed, which lets the parser go on behind them. Any
+  // other warning is advice; a good file has none.
   void AddWarning(int line, google::protobuf::io::ColumnNumber column,
                   const std::string& message) override {
     warnings.push_back({std::max(line, 0), std::max<int>(column, 0), message});
@@ -45,8 +45,8 @@ void SetPlace(const std::string& text, size_t offset, FileProblem& problem) {
       static_cast<int>(line_begin == std::string::npos ? offset : offset - line_begin - 1);
 }
 
-// An enum value that does not exist: the parser reports it one token late. Finds its place and puts 0, which every
-// enum has, over it.
+// An enum value that does not exist: the parser reports it one token late. Finds its place and puts
+// 0, which every enum has, over it.
 bool RecoverFromEnumValue(std::string& text, FileProblem& problem) {
   const std::string start = "Unknown enumeration value of \"";
   if (problem.message.compare(0, start.size(), start) != 0) return false;
@@ -72,7 +72,8 @@ void MoveToFieldName(const std::string& text, FileProblem& problem) {
   if (offset != std::string::npos) SetPlace(text, offset, problem);
 }
 
-// Anything else: leaves the line out, if its braces are balanced, so that the blocks around it stay whole.
+// Anything else: leaves the line out, if its braces are balanced, so that the blocks around it stay
+// whole.
 bool RecoverFromLine(std::string& text, const FileProblem& problem) {
   const size_t begin = OffsetOf(text, {problem.line, 0, ""});
   const size_t end = std::min(text.find('\n', begin), text.size());

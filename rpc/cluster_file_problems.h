@@ -1,5 +1,6 @@
-// The two halves of reading a cluster file, apart from each other so that each can be read on one screen: the
-// text (syntax, unknown fields, types) and the meaning (names, addresses, limits). Both add to one list.
+// The two halves of reading a cluster file, apart from each other so that each can be read on one
+// screen: the text (syntax, unknown fields, types) and the meaning (names, addresses, limits). Both
+// add to one list.
 //
 // Internal to rpc/cluster_file.
 #ifndef ORRERY_RPC_CLUSTER_FILE_PROBLEMS_H_
@@ -28,7 +29,8 @@ struct ParsedClusterText {
   bool incomplete = false;
 };
 
-// Parses as much as it can: after a mistake it goes on behind it, so that the others are found as well.
+// Parses as much as it can: after a mistake it goes on behind it, so that the others are found as
+// well.
 void ParseClusterText(const std::string& text, ParsedClusterText& parsed,
                       std::vector<FileProblem>& problems);
 

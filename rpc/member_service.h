@@ -1,4 +1,5 @@
-// What a process says of itself when asked: proto/member.proto from a description that its owner keeps up to date.
+// What a process says of itself when asked: proto/member.proto from a description that its owner
+// keeps up to date.
 //
 //   MemberService member(description);
 //   member.Update([](internal::MemberDescription& d) { d.set_state(internal::MEMBER_STATE_READY); });
@@ -21,13 +22,15 @@ class MemberService : public internal::Member::Service {
  public:
   using Edit = std::function<void(internal::MemberDescription&)>;
 
-  explicit MemberService(internal::MemberDescription description) : description_(std::move(description)) {}
+  explicit MemberService(internal::MemberDescription description)
+      : description_(std::move(description)) {}
 
   void Update(const Edit& edit) {
     absl::MutexLock lock(&mutex_);
     edit(description_);
   }
-  // Adds what changes by itself (load, progress) to every answer. May be called from any thread, under no lock of ours.
+  // Adds what changes by itself (load, progress) to every answer. May be called from any thread,
+  // under no lock of ours.
   void SetLive(Edit live) {
     absl::MutexLock lock(&mutex_);
     live_ = std::move(live);

@@ -1,5 +1,5 @@
-// Shows an answer while it is made, its thinking visibly apart: dim and indented on a terminal, elsewhere each line of
-// it behind "[thinking] ".
+// Shows an answer while it is made, its thinking visibly apart: dim and indented on a terminal,
+// elsewhere each line of it behind "[thinking] ".
 //
 //   AnswerPrinter printer(&out);
 //   client.Generate(request, timeout, [&](const v1::Delta& delta) { printer.Print(delta); return true; });
@@ -38,7 +38,8 @@ class AnswerPrinter {
 // "37 tokens in 1.2 s (31 tokens/s)".
 std::string SpeedLine(int num_tokens, absl::Duration elapsed);
 
-// The answer without the white space that the border leaves before it: what belongs into a conversation's next turn.
+// The answer without the white space that the border leaves before it: what belongs into a
+// conversation's next turn.
 std::string TrimmedContent(const std::string& content);
 
 }  // namespace orrery

@@ -12,7 +12,8 @@ namespace orrery {
 
 int RunCheck(const std::vector<std::string>& arguments) {
   if (arguments.size() < 2 || arguments[0] != "golden") {
-    std::fprintf(stderr, "orrery: say `orrery check golden DIR...`: each DIR holds a golden.json\n");
+    std::fprintf(stderr,
+                 "orrery: say `orrery check golden DIR...`: each DIR holds a golden.json\n");
     return 2;
   }
   const absl::StatusOr<LocalClusterOptions> cluster = LocalClusterFromFlags(Precision::kF32);
@@ -20,7 +21,8 @@ int RunCheck(const std::vector<std::string>& arguments) {
     std::fprintf(stderr, "orrery: %s\n", std::string(cluster.status().message()).c_str());
     return 2;
   }
-  const CheckModelOptions options = {.cluster = *cluster, .force_routing = absl::GetFlag(FLAGS_force_routing)};
+  const CheckModelOptions options = {.cluster = *cluster,
+                                     .force_routing = absl::GetFlag(FLAGS_force_routing)};
   Report report(stdout);
   for (size_t i = 1; i < arguments.size(); ++i) {
     const absl::Status status = CheckGolden(arguments[i], options, report);

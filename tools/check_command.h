@@ -7,7 +7,8 @@
 
 namespace orrery {
 
-// Exit code 0 when everything held, 1 when something did not or could not be run, 2 for a wrong call.
+// Exit code 0 when everything held, 1 when something did not or could not be run, 2 for a wrong
+// call.
 int RunCheck(const std::vector<std::string>& arguments);
 
 }  // namespace orrery

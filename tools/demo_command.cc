@@ -14,7 +14,8 @@
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
 
-// Of a kind that the bundled model was trained for, with operands that it was not: it has to calculate.
+// Of a kind that the bundled model was trained for, with operands that it was not: it has to
+// calculate.
 ABSL_FLAG(std::string, question,
           "Anna has 57 apples and buys 68 more. How many apples does Anna have?", "what to ask");
 

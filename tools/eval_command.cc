@@ -9,15 +9,16 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "tools/flags/connect.h"
 #include "tools/eval/examinee.h"
 #include "tools/eval/problems.h"
 #include "tools/eval/score.h"
+#include "tools/flags/connect.h"
 #include "tools/flags/local_flags.h"
 #include "tools/terminal.h"
 
 ABSL_FLAG(bool, require_agreement, false,
-          "exit with 1 if a prompt, or an answer whose reference is clear, has other ids than the file says");
+          "exit with 1 if a prompt, or an answer whose reference is clear, has other ids than the "
+          "file says");
 ABSL_FLAG(int, limit, 0, "ask only the first so many problems; 0: all");
 ABSL_FLAG(int, max_answer_tokens, 256, "longest answer");
 
@@ -37,8 +38,8 @@ absl::StatusOr<std::unique_ptr<Examinee>> MakeExaminee() {
 }
 
 // Asks all problems from as many threads as keep the examinee busy. The first error ends it.
-absl::StatusOr<std::vector<ExamAnswer>> AskAll(const std::vector<Problem>& problems, Examinee& examinee,
-                                               Terminal& terminal) {
+absl::StatusOr<std::vector<ExamAnswer>> AskAll(const std::vector<Problem>& problems,
+                                               Examinee& examinee, Terminal& terminal) {
   std::vector<ExamAnswer> answers(problems.size());
   std::vector<absl::Status> errors(examinee.num_threads());
   std::atomic<size_t> num_taken = 0, num_done = 0;
@@ -49,10 +50,12 @@ absl::StatusOr<std::vector<ExamAnswer>> AskAll(const std::vector<Problem>& probl
   for (int t = 0; t < examinee.num_threads(); ++t) {
     threads.emplace_back([&, t] {
       for (size_t i = num_taken++; i < problems.size() && !failed; i = num_taken++) {
-        absl::StatusOr<ExamAnswer> answer = examinee.Ask(problems[i], absl::GetFlag(FLAGS_max_answer_tokens));
+        absl::StatusOr<ExamAnswer> answer =
+            examinee.Ask(problems[i], absl::GetFlag(FLAGS_max_answer_tokens));
         if (!answer.ok()) {
-          errors[t] = absl::Status(answer.status().code(),
-                                   absl::StrCat("problem ", problems[i].id, ": ", answer.status().message()));
+          errors[t] = absl::Status(
+              answer.status().code(),
+              absl::StrCat("problem ", problems[i].id, ": ", answer.status().message()));
           failed = true;
           break;
         }
@@ -83,7 +86,8 @@ absl::StatusOr<Scores> Evaluate(const std::string& path) {
   if (limit > 0 && static_cast<size_t>(limit) < problems.size()) problems.resize(limit);
   ASSIGN_OR_RETURN(const std::unique_ptr<Examinee> examinee, MakeExaminee());
   Terminal terminal(stderr);
-  std::printf("%zu problems of %s, asked %s\n", problems.size(), path.c_str(), examinee->Describe().c_str());
+  std::printf("%zu problems of %s, asked %s\n", problems.size(), path.c_str(),
+              examinee->Describe().c_str());
   std::fflush(stdout);
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const std::vector<ExamAnswer> answers, AskAll(problems, *examinee, terminal));
@@ -96,8 +100,8 @@ absl::StatusOr<Scores> Evaluate(const std::string& path) {
     num_tokens += answers[i].ids.size();
   }
   std::fputs(scores.ToString().c_str(), stdout);
-  std::printf("%zu answers of %zu tokens in %.1f s (%.0f tokens/s)\n", answers.size(), num_tokens, seconds,
-              num_tokens / std::max(seconds, 1e-9));
+  std::printf("%zu answers of %zu tokens in %.1f s (%.0f tokens/s)\n", answers.size(), num_tokens,
+              seconds, num_tokens / std::max(seconds, 1e-9));
   return scores;
 }
 

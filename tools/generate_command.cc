@@ -63,7 +63,8 @@ std::string ToJson(const Answer& answer, absl::Duration elapsed) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-// The answer goes to standard output, everything about it to standard error, so that scripts get the answer alone.
+// The answer goes to standard output, everything about it to standard error, so that scripts get
+// the answer alone.
 absl::Status Generate(Terminal& out, Terminal& about) {
   ASSIGN_OR_RETURN(OrreryClient client, ConnectFromFlags());
   const bool as_json = absl::GetFlag(FLAGS_json);

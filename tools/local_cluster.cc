@@ -16,10 +16,12 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(const LocalClusterOptions& options) {
+absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
+    const LocalClusterOptions& options) {
   if (options.num_ranks < 1 || options.num_shards < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("a cluster of ", options.num_ranks, " ranks and ",
-                                                   options.num_shards, " shards: at least one of each is needed"));
+    return absl::InvalidArgumentError(absl::StrCat("a cluster of ", options.num_ranks,
+                                                   " ranks and ", options.num_shards,
+                                                   " shards: at least one of each is needed"));
   }
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
@@ -34,9 +36,10 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(const LocalCl
     ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());
   }
   // Weights are read only, so that all ranks share one copy.
-  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config, options.numerics, cluster->max_context_tokens_,
-                                          cluster->ranks_[0].processor.kernels.get(), cluster->device_.get(),
-                                          &cluster->loaded_bytes_));
+  ASSIGN_OR_RETURN(Model model,
+                   LoadModel(checkpoint, config, options.numerics, cluster->max_context_tokens_,
+                             cluster->ranks_[0].processor.kernels.get(), cluster->device_.get(),
+                             &cluster->loaded_bytes_));
   cluster->model_ = std::make_unique<Model>(std::move(model));
   if (config.num_experts > 0) {
     RETURN_IF_ERROR(cluster->StartShards(checkpoint, config));
@@ -67,8 +70,9 @@ absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const Model
   const std::vector<ExpertRange> placement =
       DefaultPlacement({.num_experts = config.num_experts, .num_shards = num_shards});
   if (options_.transport == LocalTransport::kLoopback) {
-    ASSIGN_OR_RETURN(loopback_, Loopback::Create({.num_ranks = options_.num_ranks, .num_shards = num_shards},
-                                                 MakeExchangeOptions()));
+    ASSIGN_OR_RETURN(loopback_,
+                     Loopback::Create({.num_ranks = options_.num_ranks, .num_shards = num_shards},
+                                      MakeExchangeOptions()));
   }
   shards_.resize(num_shards);
   for (int i = 0; i < num_shards; ++i) {
@@ -84,7 +88,8 @@ absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const Model
     ShardExchange* exchange = loopback_ ? &loopback_->shard(i) : nullptr;
     if (exchange == nullptr) {
       ASSIGN_OR_RETURN(host.exchange, MakeGrpcShardExchange({.exchange = MakeExchangeOptions()}));
-      ASSIGN_OR_RETURN(host.server, Server::Start({.address = "127.0.0.1:0"}, {host.exchange->service()}));
+      ASSIGN_OR_RETURN(host.server,
+                       Server::Start({.address = "127.0.0.1:0"}, {host.exchange->service()}));
       host.exchange->SetAccepting(true);
       exchange = host.exchange.get();
     }
@@ -97,7 +102,8 @@ absl::Status LocalCluster::ConnectRanks() {
   for (int r = 0; r < num_ranks(); ++r) {
     Rank& rank = ranks_[r];
     rank.directory = std::make_unique<ExpertDirectory>(config(), options_.num_shards);
-    for (int i = 0; i < options_.num_shards; ++i) rank.directory->SetHeld(i, shards_[i].shard->held());
+    for (int i = 0; i < options_.num_shards; ++i)
+      rank.directory->SetHeld(i, shards_[i].shard->held());
     if (loopback_ != nullptr) {
       rank.exchange = &loopback_->rank(r);
       continue;
@@ -131,10 +137,11 @@ std::string LocalCluster::Describe() const {
   const std::string shards =
       config().num_experts == 0
           ? std::string(", no shard (dense)")
-          : absl::StrCat(", ", options_.num_shards, options_.num_shards == 1 ? " shard" : " shards", " over ",
-                         loopback_ ? "loopback" : "grpc");
-  return absl::StrCat(std::string(kernels.variant()), ", ", num_ranks(), num_ranks() == 1 ? " rank" : " ranks", shards,
-                      ", ", NumericsId(options_.numerics, kernels.family()));
+          : absl::StrCat(", ", options_.num_shards, options_.num_shards == 1 ? " shard" : " shards",
+                         " over ", loopback_ ? "loopback" : "grpc");
+  return absl::StrCat(std::string(kernels.variant()), ", ", num_ranks(),
+                      num_ranks() == 1 ? " rank" : " ranks", shards, ", ",
+                      NumericsId(options_.numerics, kernels.family()));
 }
 
 StepParts LocalCluster::parts(int rank) const {

@@ -1,10 +1,11 @@
-// A whole cluster inside this process: ranks and shards as objects, joined by the loopback or the gRPC exchange.
+// A whole cluster inside this process: ranks and shards as objects, joined by the loopback or the
+// gRPC exchange.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster, LocalCluster::Create({.model_dir = dir, .num_ranks = 2}));
 //   ASSIGN_OR_RETURN(std::unique_ptr<Step> step, Step::Create(cluster->parts(0), {}));
 //
-// Shards serve from Create to destruction, each in a thread of its own. It runs the same code as the processes do, without
-// their servers: for `check`, `eval` and tests.
+// Shards serve from Create to destruction, each in a thread of its own. It runs the same code as
+// the processes do, without their servers: for `check`, `eval` and tests.
 //
 // Threads: parts(i) may be used by one thread each, all at the same time.
 #ifndef ORRERY_TOOLS_LOCAL_CLUSTER_H_
@@ -46,7 +47,8 @@ struct LocalClusterOptions {
 
 class LocalCluster {
  public:
-  // Errors: those of the checkpoint and of the servers; INVALID_ARGUMENT for less than one rank or shard.
+  // Errors: those of the checkpoint and of the servers; INVALID_ARGUMENT for less than one rank or
+  // shard.
   static absl::StatusOr<std::unique_ptr<LocalCluster>> Create(const LocalClusterOptions& options);
   ~LocalCluster();
 

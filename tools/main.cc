@@ -13,14 +13,14 @@
 #include "base/log.h"
 #include "tools/chat_command.h"
 #include "tools/check_command.h"
+#include "tools/demo_command.h"
+#include "tools/eval_command.h"
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/local_flags.h"
-#include "tools/demo_command.h"
-#include "tools/eval_command.h"
-#include "tools/generate_command.h"
 #include "tools/flags/sampling_flags.h"
+#include "tools/generate_command.h"
 #include "tools/status_command.h"
 #include "tools/up_command.h"
 
@@ -41,19 +41,37 @@ struct Command {
 // A new command is a file of its own and a row here.
 std::vector<Command> Commands() {
   return {
-      {"demo", "start a whole cluster on this machine, ask it one question, stop it again", RunDemo,
-       {kClusterFlags, "tools/demo_command.cc"}, ""},
-      {"up", "start a cluster in the foreground; Ctrl-C stops it", RunUp,
-       {kClusterFlags, kConnectFlags}, ""},
-      {"chat", "talk to a running cluster", RunChat,
-       {kConnectFlags, kSamplingFlags, "tools/chat_command.cc"}, ""},
-      {"generate", "one answer from a running cluster", RunGenerate,
-       {kConnectFlags, kSamplingFlags, "tools/generate_command.cc"}, ""},
+      {"demo",
+       "start a whole cluster on this machine, ask it one question, stop it again",
+       RunDemo,
+       {kClusterFlags, "tools/demo_command.cc"},
+       ""},
+      {"up",
+       "start a cluster in the foreground; Ctrl-C stops it",
+       RunUp,
+       {kClusterFlags, kConnectFlags},
+       ""},
+      {"chat",
+       "talk to a running cluster",
+       RunChat,
+       {kConnectFlags, kSamplingFlags, "tools/chat_command.cc"},
+       ""},
+      {"generate",
+       "one answer from a running cluster",
+       RunGenerate,
+       {kConnectFlags, kSamplingFlags, "tools/generate_command.cc"},
+       ""},
       {"status", "who is there, and how they are", RunStatus, {kConnectFlags}, ""},
-      {"eval", "ask every problem of a file, and score the answers", RunEval,
-       {kClusterFlags, kConnectFlags, kLocalFlags, "tools/eval_command.cc"}, "FILE.jsonl"},
-      {"check", "compare golden folders with what this build computes", RunCheck,
-       {kClusterFlags, kLocalFlags, "tools/check_command.cc"}, "golden DIR..."},
+      {"eval",
+       "ask every problem of a file, and score the answers",
+       RunEval,
+       {kClusterFlags, kConnectFlags, kLocalFlags, "tools/eval_command.cc"},
+       "FILE.jsonl"},
+      {"check",
+       "compare golden folders with what this build computes",
+       RunCheck,
+       {kClusterFlags, kLocalFlags, "tools/check_command.cc"},
+       "golden DIR..."},
   };
 }
 
@@ -102,8 +120,8 @@ int Main(const std::vector<std::string>& arguments) {
                                          " --help` lists the flags"));
   }
   if (command->arguments.empty() && !positional->empty()) {
-    return WrongCommandLine(absl::StrCat("`orrery ", name, "` takes no argument \"",
-                                         positional->front(), "\""));
+    return WrongCommandLine(
+        absl::StrCat("`orrery ", name, "` takes no argument \"", positional->front(), "\""));
   }
   return command->run(*positional);
 }

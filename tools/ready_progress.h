@@ -1,5 +1,5 @@
-// Shows how a cluster comes up: a bar with bytes, rate and time left on a terminal, and a line per member that got
-// ready.
+// Shows how a cluster comes up: a bar with bytes, rate and time left on a terminal, and a line per
+// member that got ready.
 //
 //   ReadyProgress progress(&out);
 //   launcher->WaitUntilReady(timeout, [&](const v1::ClusterStatusResponse& status) { progress.Update(status); });

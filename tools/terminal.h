@@ -5,7 +5,8 @@
 //   out.ShowProgress(ProgressLine({.label = "loading", .done = 12, .total = 40, .elapsed = elapsed}, 40));
 //   out.ClearProgress();
 //
-// Colours only if the file is a terminal, NO_COLOR (https://no-color.org) is not set and TERM is not "dumb".
+// Colours only if the file is a terminal, NO_COLOR (https://no-color.org) is not set and TERM is
+// not "dumb".
 // Threads: one owner.
 #ifndef ORRERY_TOOLS_TERMINAL_H_
 #define ORRERY_TOOLS_TERMINAL_H_

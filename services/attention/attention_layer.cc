@@ -20,7 +20,8 @@ absl::StatusOr<AttentionLayer> AttentionLayer::Create(const ModelConfig& config,
   const int q_head = mla ? config.qk_nope_head_dim + config.qk_rope_head_dim : config.head_dim;
   const int context_head = mla ? config.kv_lora_rank : config.head_dim;
   const auto allocate = [&](int num_cols) {
-    return device->Allocate(static_cast<size_t>(max_rows) * num_cols * sizeof(float), MemoryKind::kDevice);
+    return device->Allocate(static_cast<size_t>(max_rows) * num_cols * sizeof(float),
+                            MemoryKind::kDevice);
   };
   ASSIGN_OR_RETURN(layer.normed_, allocate(config.hidden_size));
   ASSIGN_OR_RETURN(layer.q_, allocate(config.num_heads * q_head));
@@ -41,7 +42,8 @@ void AttentionLayer::Run(const Model& model, int layer, const Batch& batch, cons
                          Kernels& kernels, Matrix hidden) {
   const LayerWeights& weights = model.layers[layer];
   const Matrix normed = View(normed_, batch.num_rows(), config_->hidden_size);
-  kernels.RmsNorm(hidden, weights.attention_norm.as<float>(), static_cast<float>(config_->rms_norm_eps), normed);
+  kernels.RmsNorm(hidden, weights.attention_norm.as<float>(),
+                  static_cast<float>(config_->rms_norm_eps), normed);
   if (weights.mla.has_value()) {
     RunMla(*weights.mla, model, layer, batch, cache, kernels, normed);
   } else {
@@ -50,8 +52,9 @@ void AttentionLayer::Run(const Model& model, int layer, const Batch& batch, cons
   kernels.Add(out(batch.num_rows()), hidden);
 }
 
-void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int layer, const Batch& batch,
-                            const KvCache& cache, Kernels& kernels, ConstMatrix normed) {
+void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int layer,
+                            const Batch& batch, const KvCache& cache, Kernels& kernels,
+                            ConstMatrix normed) {
   const int num_rows = batch.num_rows();
   const int num_heads = config_->num_heads;
   const int nope = config_->qk_nope_head_dim;
@@ -77,20 +80,23 @@ void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int l
   kernels.RmsNorm(kv.Columns(0, latent), weights.kv_a_norm.as<float>(), kInnerNormEps,
                   kv.Columns(0, latent));
 
-  // Absorbed queries, head-major [latent | rope]: q_nope W_UK meets the latent, q_rope the rotated key.
+  // Absorbed queries, head-major [latent | rope]: q_nope W_UK meets the latent, q_rope the rotated
+  // key.
   const Matrix queries = View(queries_, num_rows, num_heads * key);
   for (int head = 0; head < num_heads; ++head) {
     kernels.Matmul(q.Columns(head * (nope + rope), nope), *weights.key_up[head], nullptr,
                    queries.Columns(head * key, latent));
-    kernels.Copy(q.Columns(head * (nope + rope) + nope, rope), queries.Columns(head * key + latent, rope));
+    kernels.Copy(q.Columns(head * (nope + rope) + nope, rope),
+                 queries.Columns(head * key + latent, rope));
   }
 
   const Matrix context = View(context_, num_rows, num_heads * latent);
   for (const BatchSpan& span : batch.spans) {
-    kernels.Rope(kv.Rows(span.row_begin, span.num_rows).Columns(latent, rope), 1, rope, span.first_position,
-                 Pairing(*config_), model.rope);
-    kernels.Rope(queries.Rows(span.row_begin, span.num_rows).Columns(latent, num_heads * key - latent),
-                 num_heads, key, span.first_position, Pairing(*config_), model.rope);
+    kernels.Rope(kv.Rows(span.row_begin, span.num_rows).Columns(latent, rope), 1, rope,
+                 span.first_position, Pairing(*config_), model.rope);
+    kernels.Rope(
+        queries.Rows(span.row_begin, span.num_rows).Columns(latent, num_heads * key - latent),
+        num_heads, key, span.first_position, Pairing(*config_), model.rope);
     kernels.AppendKv(kv.Rows(span.row_begin, span.num_rows), cache.layer(layer), span.block_ids,
                      span.first_position);
     kernels.Attend({.q = queries.Rows(span.row_begin, span.num_rows),
@@ -114,8 +120,9 @@ void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int l
   kernels.Matmul(values, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 
-void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int layer, const Batch& batch,
-                            const KvCache& cache, Kernels& kernels, ConstMatrix normed) {
+void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int layer,
+                            const Batch& batch, const KvCache& cache, Kernels& kernels,
+                            ConstMatrix normed) {
   const int num_rows = batch.num_rows();
   const int head_dim = config_->head_dim;
   const int num_kv_heads = config_->num_kv_heads;
@@ -134,9 +141,10 @@ void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int l
     const Matrix span_q = q.Rows(span.row_begin, span.num_rows);
     const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
     const Matrix span_context = context.Rows(span.row_begin, span.num_rows);
-    kernels.Rope(span_q, config_->num_heads, head_dim, span.first_position, Pairing(*config_), model.rope);
-    kernels.Rope(span_kv.Columns(0, kv_width), num_kv_heads, head_dim, span.first_position, Pairing(*config_),
+    kernels.Rope(span_q, config_->num_heads, head_dim, span.first_position, Pairing(*config_),
                  model.rope);
+    kernels.Rope(span_kv.Columns(0, kv_width), num_kv_heads, head_dim, span.first_position,
+                 Pairing(*config_), model.rope);
     kernels.AppendKv(span_kv, cache.layer(layer), span.block_ids, span.first_position);
     for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
       const int columns = group * head_dim;

@@ -14,11 +14,13 @@ namespace orrery {
 // Scratch and verbs for the attention of every layer of one model. Belongs to one step.
 class AttentionLayer {
  public:
-  static absl::StatusOr<AttentionLayer> Create(const ModelConfig& config, int max_rows, Device* device);
+  static absl::StatusOr<AttentionLayer> Create(const ModelConfig& config, int max_rows,
+                                               Device* device);
 
-  // hidden += attention(norm(hidden)); hidden [num_rows, hidden_size]. out is left as the addend, for probes.
-  void Run(const Model& model, int layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
-           Matrix hidden);
+  // hidden += attention(norm(hidden)); hidden [num_rows, hidden_size]. out is left as the addend,
+  // for probes.
+  void Run(const Model& model, int layer, const Batch& batch, const KvCache& cache,
+           Kernels& kernels, Matrix hidden);
   // The addend of the last Run, [num_rows, hidden_size].
   ConstMatrix out(int num_rows) const { return View(out_, num_rows, config_->hidden_size); }
 

@@ -22,7 +22,8 @@ int64_t EstimateBytes(const ModelConfig& config) {
   const int64_t heads = config.num_heads;
   int64_t per_layer = 2 * hidden * config.intermediate_size;
   if (config.attention == ModelConfig::AttentionKind::kMla) {
-    per_layer += heads * (config.qk_nope_head_dim + config.v_head_dim) * (hidden + config.kv_lora_rank);
+    per_layer +=
+        heads * (config.qk_nope_head_dim + config.v_head_dim) * (hidden + config.kv_lora_rank);
   } else {
     per_layer += 2 * hidden * config.head_dim * (heads + config.num_kv_heads);
   }
@@ -32,12 +33,13 @@ int64_t EstimateBytes(const ModelConfig& config) {
 
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
   if (config.num_experts > 0 && num_shards == 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the model in ", model_dir, " has ", config.num_experts,
-        " experts per layer, but the cluster file lists no expert shard"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the model in ", model_dir, " has ", config.num_experts,
+                     " experts per layer, but the cluster file lists no expert shard"));
   }
   if (config.num_experts == 0 && num_shards > 0) {
-    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir, " is dense, but the cluster file lists ",
+    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir,
+                                                      " is dense, but the cluster file lists ",
                                                       num_shards, " expert shards; remove them"));
   }
   return absl::OkStatus();
@@ -48,21 +50,23 @@ absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::
 absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
     const AttentionServerOptions& options) {
   const internal::ClusterFile& cluster = options.cluster;
-  ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_ATTENTION, options.name));
+  ASSIGN_OR_RETURN(const ClusterMember* me,
+                   FindMember(cluster, internal::ROLE_ATTENTION, options.name));
   const std::string model_dir = ModelDir(cluster, *me);
   std::unique_ptr<AttentionServer> rank(new AttentionServer());
   ASSIGN_OR_RETURN(rank->config_, ReadModelConfig(model_dir));
   RETURN_IF_ERROR(CheckMembers(rank->config_, cluster.expert_size(), model_dir));
   rank->numerics_ = NumericsFromProto(cluster.numerics());
   const int wanted = cluster.limits().max_context_tokens();
-  rank->max_context_tokens_ = std::min(wanted > 0 ? wanted : rank->config_.max_positions,
-                                       rank->config_.max_positions);
-  rank->max_context_tokens_ = std::min(rank->max_context_tokens_, cluster.limits().kv_cache_tokens());
+  rank->max_context_tokens_ =
+      std::min(wanted > 0 ? wanted : rank->config_.max_positions, rank->config_.max_positions);
+  rank->max_context_tokens_ =
+      std::min(rank->max_context_tokens_, cluster.limits().kv_cache_tokens());
 
   rank->device_ = MakeHostDevice();
   rank->stream_ = rank->device_->MakeStream();
-  ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
-                                               rank->stream_.get()));
+  ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
+                                               options.cpu_variant, rank->stream_.get()));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
   RETURN_IF_ERROR(rank->Listen(options, *me));
   RETURN_IF_ERROR(rank->Load(cluster, model_dir));
@@ -71,13 +75,15 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   return rank;
 }
 
-absl::Status AttentionServer::Listen(const AttentionServerOptions& options, const ClusterMember& me) {
+absl::Status AttentionServer::Listen(const AttentionServerOptions& options,
+                                     const ClusterMember& me) {
   internal::MemberDescription description;
   description.set_name(options.name);
   description.set_role(internal::ROLE_ATTENTION);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id_);
-  description.set_backend(absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
+  description.set_backend(
+      absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
   description.set_total_bytes(EstimateBytes(config_));
   member_ = std::make_unique<MemberService>(std::move(description));
   member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });
@@ -93,25 +99,28 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
   return absl::OkStatus();
 }
 
-absl::Status AttentionServer::Load(const internal::ClusterFile& cluster, const std::string& model_dir) {
+absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
+                                   const std::string& model_dir) {
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
-  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, numerics_, max_context_tokens_, kernels_.get(),
-                                          device_.get(), &loaded_bytes_));
+  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, numerics_, max_context_tokens_,
+                                          kernels_.get(), device_.get(), &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
   ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint());
-  LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin), ", ",
-          fingerprint_.ToString());
+  LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
+          ", ", fingerprint_.ToString());
   return absl::OkStatus();
 }
 
-absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster, const std::string& name) {
+absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
+                                         const std::string& name) {
   if (config_.num_experts == 0) return absl::OkStatus();
   directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size());
   GrpcRankOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
-  rank_options.exchange.result_bytes = EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
+  rank_options.exchange.result_bytes =
+      EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
   rank_options.rank_name = name;
   rank_options.tls = TlsFilesOf(cluster);
   ShardWatch::Options watch_options;
@@ -149,8 +158,8 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
   });
   loaded_ = true;
   server_->SetServing(true);
-  LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks, " blocks of ",
-          kKvBlockTokens, " tokens");
+  LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks,
+          " blocks of ", kKvBlockTokens, " tokens");
   return absl::OkStatus();
 }
 
@@ -167,7 +176,8 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
   description.set_state(ready.ok() ? internal::MEMBER_STATE_READY : internal::MEMBER_STATE_WAITING);
   if (!ready.ok()) description.add_problems(std::string(ready.message()));
   if (shard_watch_ != nullptr) {
-    for (internal::PeerView& peer : shard_watch_->Peers()) *description.add_peers() = std::move(peer);
+    for (internal::PeerView& peer : shard_watch_->Peers())
+      *description.add_peers() = std::move(peer);
   }
   const EngineLoad load = engine_->load();
   description.mutable_load()->set_running_requests(load.num_running);

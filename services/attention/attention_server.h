@@ -1,11 +1,12 @@
-// One attention process: listens, loads its part of the model, joins the shards, serves until told to stop.
+// One attention process: listens, loads its part of the model, joins the shards, serves until told
+// to stop.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<AttentionServer> server, AttentionServer::Start(options));
 //   stop.Wait();
 //   server->Stop(absl::Now() + absl::Seconds(5));
 //
-// While it loads it already answers Describe. It is ready once every expert has a holder; until then, and again when one
-// is missing, requests are refused with UNAVAILABLE and the reason.
+// While it loads it already answers Describe. It is ready once every expert has a holder; until
+// then, and again when one is missing, requests are refused with UNAVAILABLE and the reason.
 #ifndef ORRERY_SERVICES_ATTENTION_ATTENTION_SERVER_H_
 #define ORRERY_SERVICES_ATTENTION_ATTENTION_SERVER_H_
 
@@ -40,9 +41,11 @@ struct AttentionServerOptions {
 
 class AttentionServer {
  public:
-  // Returns when the weights are loaded; the shards may still be missing. Errors: unknown name, a MoE model without
-  // expert members or a dense one with some, those of server, checkpoint and cache.
-  static absl::StatusOr<std::unique_ptr<AttentionServer>> Start(const AttentionServerOptions& options);
+  // Returns when the weights are loaded; the shards may still be missing. Errors: unknown name, a
+  // MoE model without expert members or a dense one with some, those of server, checkpoint and
+  // cache.
+  static absl::StatusOr<std::unique_ptr<AttentionServer>> Start(
+      const AttentionServerOptions& options);
   ~AttentionServer();
   const std::string& address() const { return server_->address(); }
   // Unready first; running answers end with UNAVAILABLE. Idempotent.

@@ -14,7 +14,8 @@ namespace orrery {
 class AttentionService : public internal::Attention::Service {
  public:
   // engine answers with the engine, or why a request cannot be served now. Called from any thread.
-  explicit AttentionService(std::function<absl::StatusOr<Engine*>()> engine) : engine_(std::move(engine)) {}
+  explicit AttentionService(std::function<absl::StatusOr<Engine*>()> engine)
+      : engine_(std::move(engine)) {}
 
   grpc::Status Generate(grpc::ServerContext* context, const internal::SequenceRequest* request,
                         grpc::ServerWriter<internal::SequenceEvent>* writer) override;

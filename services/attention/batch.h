@@ -22,17 +22,17 @@ struct BatchSpan {
 
 // Prefill is a span with many rows, decode one with a single row: there is no second path.
 struct Batch {
-  std::vector<int32_t> ids;           // [num_rows] token ids
-  std::vector<BatchSpan> spans;       // cover the rows in order
-  std::vector<int32_t> logit_rows;    // rows whose log-probabilities are wanted, ascending
-  absl::Time deadline;                // for every exchange of the step
+  std::vector<int32_t> ids;         // [num_rows] token ids
+  std::vector<BatchSpan> spans;     // cover the rows in order
+  std::vector<int32_t> logit_rows;  // rows whose log-probabilities are wanted, ascending
+  absl::Time deadline;              // for every exchange of the step
   // Asked while a layer waits for a holder: true when nobody wants the step any more. May be empty.
   std::function<bool()> abandoned;
   int num_rows() const { return static_cast<int>(ids.size()); }
 };
 
-// Watches a step from outside, and may force the choice of experts: for comparisons with another implementation.
-// Matrices are [num_rows, ...] in host memory and valid during the call.
+// Watches a step from outside, and may force the choice of experts: for comparisons with another
+// implementation. Matrices are [num_rows, ...] in host memory and valid during the call.
 class StepProbe {
  public:
   virtual ~StepProbe() = default;
@@ -40,7 +40,8 @@ class StepProbe {
   virtual void OnFeedForward(int layer, ConstMatrix out) {}
   virtual void OnHidden(int layer, ConstMatrix hidden) {}
   // expert_ids and weights [num_rows, topk], by ascending expert id.
-  virtual void OnGate(int layer, absl::Span<const int32_t> expert_ids, absl::Span<const float> weights) {}
+  virtual void OnGate(int layer, absl::Span<const int32_t> expert_ids,
+                      absl::Span<const float> weights) {}
   virtual void OnLogits(ConstMatrix logits) {}
   // [num_rows, topk] ascending, or null to leave the choice to the gate.
   virtual const int32_t* ForcedExperts(int layer) { return nullptr; }

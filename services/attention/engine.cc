@@ -10,16 +10,18 @@
 
 namespace orrery {
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
+                                                      const EngineOptions& options) {
   if (KvCache::BlocksFor(options.max_context_tokens) > options.num_kv_blocks) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a KV cache of ", options.num_kv_blocks, " blocks (", options.num_kv_blocks * kKvBlockTokens,
-        " tokens) cannot hold max_context_tokens ", options.max_context_tokens));
+    return absl::InvalidArgumentError(
+        absl::StrCat("a KV cache of ", options.num_kv_blocks, " blocks (",
+                     options.num_kv_blocks * kKvBlockTokens,
+                     " tokens) cannot hold max_context_tokens ", options.max_context_tokens));
   }
   const Model& model = *parts.model;
   std::unique_ptr<Engine> engine(new Engine(options, model.config));
-  ASSIGN_OR_RETURN(engine->step_,
-                   Step::Create(parts, {.max_rows = options.scheduler.max_step_rows, .max_logit_rows = 1}));
+  ASSIGN_OR_RETURN(engine->step_, Step::Create(parts, {.max_rows = options.scheduler.max_step_rows,
+                                                       .max_logit_rows = 1}));
   {
     absl::MutexLock lock(&engine->mutex_);
     ASSIGN_OR_RETURN(engine->cache_, KvCache::Create(model.config, model.numerics.kv_format(),
@@ -46,7 +48,8 @@ absl::Status Engine::Validate(const GenerationRequest& request) const {
     const int32_t id = request.prompt_ids[i];
     if (id < 0 || id >= config_.vocab_size) {
       return absl::InvalidArgumentError(absl::StrCat("prompt id ", id, " at index ", i,
-                                                     " is outside the vocabulary 0..", config_.vocab_size - 1));
+                                                     " is outside the vocabulary 0..",
+                                                     config_.vocab_size - 1));
     }
   }
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());

@@ -1,13 +1,14 @@
-// The loop of one attention rank: requests in, tokens out. One thread owns scheduler, cache and step.
+// The loop of one attention rank: requests in, tokens out. One thread owns scheduler, cache and
+// step.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Start(parts, options));
 //   ASSIGN_OR_RETURN(std::shared_ptr<Outbox> outbox, engine->Submit(std::move(request)));
 //   while (auto token = outbox->Next(deadline)) ...
 //   engine->Stop();
 //
-// Submit may be called from any thread; it never runs model code. A sequence whose outbox was cancelled is dropped before
-// the next step, or while its step waits for a holder, and its blocks are freed. A step that fails ends its sequence with
-// the status; the loop goes on.
+// Submit may be called from any thread; it never runs model code. A sequence whose outbox was
+// cancelled is dropped before the next step, or while its step waits for a holder, and its blocks
+// are freed. A step that fails ends its sequence with the status; the loop goes on.
 #ifndef ORRERY_SERVICES_ATTENTION_ENGINE_H_
 #define ORRERY_SERVICES_ATTENTION_ENGINE_H_
 
@@ -59,11 +60,12 @@ struct EngineLoad {
 
 class Engine {
  public:
-  static absl::StatusOr<std::unique_ptr<Engine>> Start(const StepParts& parts, const EngineOptions& options);
+  static absl::StatusOr<std::unique_ptr<Engine>> Start(const StepParts& parts,
+                                                       const EngineOptions& options);
   ~Engine();
 
-  // INVALID_ARGUMENT (ids outside the vocabulary, context limit; with the numbers), RESOURCE_EXHAUSTED (queue full),
-  // UNAVAILABLE (stopping).
+  // INVALID_ARGUMENT (ids outside the vocabulary, context limit; with the numbers),
+  // RESOURCE_EXHAUSTED (queue full), UNAVAILABLE (stopping).
   absl::StatusOr<std::shared_ptr<Outbox>> Submit(GenerationRequest request);
   EngineLoad load() const;
   // Ends all sequences with UNAVAILABLE and the loop. Idempotent.
@@ -97,7 +99,8 @@ class Engine {
   std::unique_ptr<Step> step_;  // loop only
 
   mutable absl::Mutex mutex_;
-  KvCache cache_ ABSL_GUARDED_BY(mutex_);  // block lists change under the lock; contents belong to the loop
+  // Block lists change under the lock; contents belong to the loop.
+  KvCache cache_ ABSL_GUARDED_BY(mutex_);
   Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   std::map<SequenceId, Sequence> sequences_ ABSL_GUARDED_BY(mutex_);  // elements belong to the loop
   SequenceId next_id_ ABSL_GUARDED_BY(mutex_) = 1;

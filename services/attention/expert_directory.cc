@@ -47,7 +47,8 @@ uint64_t ExpertDirectory::version() const {
 
 void ExpertDirectory::WaitForChange(uint64_t seen, absl::Time deadline) const {
   absl::MutexLock lock(&mutex_);
-  const auto changed = [this, seen]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return version_ != seen; };
+  const auto changed = [this, seen]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return version_ != seen; };
   mutex_.AwaitWithDeadline(absl::Condition(&changed), deadline);
 }
 

@@ -1,4 +1,5 @@
-// Who holds which expert, as this rank sees it: written by the shard watch, read by the engine's loop.
+// Who holds which expert, as this rank sees it: written by the shard watch, read by the engine's
+// loop.
 //
 //   directory.SetHeld(2, held);                       // watch: shard 2 matches and advertises this
 //   directory.PickHolders(layer, usable, holders);    // loop: one holder per expert, or kNoPeer
@@ -29,7 +30,8 @@ class ExpertDirectory {
   // The shard answered that it does not hold this one.
   void Remove(int shard, ExpertKey key);
 
-  // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer; [num_experts].
+  // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer;
+  // [num_experts].
   void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
   // One such shard for one expert, or kNoPeer.
   int Pick(ExpertKey key, const std::vector<bool>& usable) const;

@@ -1,4 +1,5 @@
-// The paged KV cache of one rank: blocks of kKvBlockTokens tokens, the same block ids in every layer.
+// The paged KV cache of one rank: blocks of kKvBlockTokens tokens, the same block ids in every
+// layer.
 //
 //   ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(config, kv_format, num_blocks, device));
 //   if (!cache.Reserve(num_tokens, block_ids)) ...    // full: nothing was taken
@@ -26,9 +27,12 @@ class KvCache {
   static absl::StatusOr<KvCache> Create(const ModelConfig& config, DType format, int num_blocks,
                                         Device* device);
 
-  static int BlocksFor(int num_tokens) { return (num_tokens + kKvBlockTokens - 1) / kKvBlockTokens; }
+  static int BlocksFor(int num_tokens) {
+    return (num_tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  }
 
-  // Extends block_ids so that num_tokens fit. False, with nothing changed, when too few blocks are free.
+  // Extends block_ids so that num_tokens fit. False, with nothing changed, when too few blocks are
+  // free.
   bool Reserve(int num_tokens, std::vector<int32_t>& block_ids);
   // Gives all blocks back and clears the list.
   void Release(std::vector<int32_t>& block_ids);
@@ -39,9 +43,9 @@ class KvCache {
 
  private:
   int num_blocks_ = 0;
-  std::vector<Buffer> memory_;        // one per layer
+  std::vector<Buffer> memory_;  // one per layer
   std::vector<KvCacheView> layers_;
-  std::vector<int32_t> free_;         // taken from the back
+  std::vector<int32_t> free_;  // taken from the back
 };
 
 }  // namespace orrery

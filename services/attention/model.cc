@@ -17,7 +17,8 @@ absl::StatusOr<MlaWeights> LoadMla(const std::string& prefix, const ModelConfig&
   MlaWeights weights;
   if (config.q_lora_rank > 0) {
     ASSIGN_OR_RETURN(weights.q_a, loader.Linear(prefix + ".q_a_proj", config.q_lora_rank, hidden));
-    ASSIGN_OR_RETURN(weights.q_a_norm, loader.Vector(prefix + ".q_a_layernorm.weight", config.q_lora_rank));
+    ASSIGN_OR_RETURN(weights.q_a_norm,
+                     loader.Vector(prefix + ".q_a_layernorm.weight", config.q_lora_rank));
     ASSIGN_OR_RETURN(weights.q, loader.Linear(prefix + ".q_b_proj", q_outputs, config.q_lora_rank));
   } else {
     ASSIGN_OR_RETURN(weights.q, loader.Linear(prefix + ".q_proj", q_outputs, hidden));
@@ -27,8 +28,9 @@ absl::StatusOr<MlaWeights> LoadMla(const std::string& prefix, const ModelConfig&
   ASSIGN_OR_RETURN(weights.kv_a_norm, loader.Vector(prefix + ".kv_a_layernorm.weight", latent));
 
   // Rows of kv_b_proj are head-major, each head [nope keys | values].
-  ASSIGN_OR_RETURN(const HostMatrix kv_b,
-                   loader.Dequantized(prefix + ".kv_b_proj", config.num_heads * (nope + value), latent));
+  ASSIGN_OR_RETURN(
+      const HostMatrix kv_b,
+      loader.Dequantized(prefix + ".kv_b_proj", config.num_heads * (nope + value), latent));
   std::vector<float> transposed(static_cast<size_t>(latent) * nope);
   for (int head = 0; head < config.num_heads; ++head) {
     const float* keys = kv_b.values.data() + static_cast<size_t>(head) * (nope + value) * latent;
@@ -36,12 +38,13 @@ absl::StatusOr<MlaWeights> LoadMla(const std::string& prefix, const ModelConfig&
       for (int r = 0; r < latent; ++r) transposed[r * nope + d] = keys[d * latent + r];
     }
     ASSIGN_OR_RETURN(auto key_up, loader.FromValues(transposed.data(), latent, nope, kv_b.format));
-    ASSIGN_OR_RETURN(auto value_up,
-                     loader.FromValues(keys + static_cast<size_t>(nope) * latent, value, latent, kv_b.format));
+    ASSIGN_OR_RETURN(auto value_up, loader.FromValues(keys + static_cast<size_t>(nope) * latent,
+                                                      value, latent, kv_b.format));
     weights.key_up.push_back(std::move(key_up));
     weights.value_up.push_back(std::move(value_up));
   }
-  ASSIGN_OR_RETURN(weights.output, loader.Linear(prefix + ".o_proj", hidden, config.num_heads * value));
+  ASSIGN_OR_RETURN(weights.output,
+                   loader.Linear(prefix + ".o_proj", hidden, config.num_heads * value));
   return weights;
 }
 
@@ -95,8 +98,8 @@ absl::StatusOr<LayerWeights> LoadLayer(int layer, const ModelConfig& config, Wei
   if (config.is_moe_layer(layer)) {
     ASSIGN_OR_RETURN(weights.moe, LoadMoe(prefix + ".mlp", config, loader));
   } else {
-    ASSIGN_OR_RETURN(weights.dense,
-                     loader.FeedForward(prefix + ".mlp", config.hidden_size, config.intermediate_size));
+    ASSIGN_OR_RETURN(weights.dense, loader.FeedForward(prefix + ".mlp", config.hidden_size,
+                                                       config.intermediate_size));
   }
   return weights;
 }
@@ -128,7 +131,8 @@ absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig&
   Model model;
   model.config = config;
   model.numerics = numerics;
-  WeightLoader loader(&checkpoint, &config, kernels, device, numerics.product_format(), loaded_bytes);
+  WeightLoader loader(&checkpoint, &config, kernels, device, numerics.product_format(),
+                      loaded_bytes);
   ASSIGN_OR_RETURN(model.embedding,
                    loader.Rows("model.embed_tokens", config.vocab_size, config.hidden_size));
   for (int layer = 0; layer < config.num_layers; ++layer) {

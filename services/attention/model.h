@@ -21,15 +21,16 @@
 
 namespace orrery {
 
-// Multi-head latent attention in its absorbed form: kv_b_proj is split per head into the part that makes keys,
-// folded into the query, and the part that makes values, applied after the sum.
+// Multi-head latent attention in its absorbed form: kv_b_proj is split per head into the part that
+// makes keys, folded into the query, and the part that makes values, applied after the sum.
 struct MlaWeights {
   std::unique_ptr<Weight> q_a;  // null when the model has a single q projection
   Buffer q_a_norm;              // [q_lora_rank]
   std::unique_ptr<Weight> q;    // q_b_proj, or q_proj; outputs head-major [nope | rope]
   std::unique_ptr<Weight> kv_a;
-  Buffer kv_a_norm;                              // [kv_lora_rank]
-  std::vector<std::unique_ptr<Weight>> key_up;   // per head: [kv_lora_rank, qk_nope_head_dim], W_UK transposed
+  Buffer kv_a_norm;  // [kv_lora_rank]
+  std::vector<std::unique_ptr<Weight>>
+      key_up;  // per head: [kv_lora_rank, qk_nope_head_dim], W_UK transposed
   std::vector<std::unique_ptr<Weight>> value_up;  // per head: [v_head_dim, kv_lora_rank], W_UV
   std::unique_ptr<Weight> output;
 };
@@ -67,7 +68,8 @@ struct Model {
   RopeTable rope;
 };
 
-// max_positions: longest sequence that will run. Errors: those of the checkpoint, with file and tensor.
+// max_positions: longest sequence that will run. Errors: those of the checkpoint, with file and
+// tensor.
 absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
                                 const Numerics& numerics, int max_positions, Kernels* kernels,
                                 Device* device, std::atomic<int64_t>* loaded_bytes);

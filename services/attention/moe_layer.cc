@@ -9,16 +9,19 @@
 namespace orrery {
 namespace {
 
-// How long a layer without a holder waits before it looks at the connections again, if the directory says nothing.
+// How long a layer without a holder waits before it looks at the connections again, if the
+// directory says nothing.
 constexpr absl::Duration kRetryInterval = absl::Milliseconds(20);
-// Of the time that a step has left, a shard that does not answer may take 1 / this where another could answer too.
+// Of the time that a step has left, a shard that does not answer may take 1 / this where another
+// could answer too.
 constexpr int kSilenceShare = 4;
 
 GateParams MakeGateParams(const ModelConfig& config) {
   using TopkMethod = ModelConfig::TopkMethod;
   GateParams gate;
-  gate.score = config.scoring_func == ModelConfig::ScoringFunc::kSigmoid ? GateParams::Score::kSigmoid
-                                                                         : GateParams::Score::kSoftmax;
+  gate.score = config.scoring_func == ModelConfig::ScoringFunc::kSigmoid
+                   ? GateParams::Score::kSigmoid
+                   : GateParams::Score::kSoftmax;
   gate.group_score = config.topk_method == TopkMethod::kNoauxTc ? GateParams::GroupScore::kTop2Sum
                                                                 : GateParams::GroupScore::kMax;
   const bool limited = config.topk_method != TopkMethod::kGreedy;
@@ -42,8 +45,8 @@ std::string DescribeEntries(int layer, absl::Span<const DispatchEntry> entries) 
 
 }  // namespace
 
-absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics, int max_rows,
-                                          Device* device, RankExchange* exchange,
+absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics,
+                                          int max_rows, Device* device, RankExchange* exchange,
                                           ExpertDirectory* directory) {
   MoeLayer layer;
   layer.config_ = &config;
@@ -60,8 +63,12 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   const size_t rows = max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
-  const auto on_device = [device](size_t bytes) { return device->Allocate(bytes, MemoryKind::kDevice); };
-  const auto on_host = [device](size_t bytes) { return device->Allocate(bytes, MemoryKind::kPinnedHost); };
+  const auto on_device = [device](size_t bytes) {
+    return device->Allocate(bytes, MemoryKind::kDevice);
+  };
+  const auto on_host = [device](size_t bytes) {
+    return device->Allocate(bytes, MemoryKind::kPinnedHost);
+  };
   ASSIGN_OR_RETURN(layer.logits_, on_device(rows * config.num_experts * sizeof(float)));
   ASSIGN_OR_RETURN(layer.expert_ids_, on_host(chosen * sizeof(int32_t)));
   ASSIGN_OR_RETURN(layer.weights_, on_device(chosen * sizeof(float)));
@@ -72,8 +79,9 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   return layer;
 }
 
-absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
-                           Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out) {
+absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& batch,
+                           ConstMatrix normed, Kernels& kernels, Stream& stream, StepProbe* probe,
+                           Matrix out) {
   const int num_rows = batch.num_rows();
   const int topk = config_->num_experts_per_token;
   const int hidden = config_->hidden_size;
@@ -83,7 +91,8 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   const Matrix logits(logits_.as<float>(), num_rows, config_->num_experts);
   kernels.Matmul(normed, *weights.gate, nullptr, logits);
   gate_.bias = weights.bias.as<float>();
-  kernels.Gate(logits, gate_, probe ? probe->ForcedExperts(layer) : nullptr, expert_ids, chosen_weights);
+  kernels.Gate(logits, gate_, probe ? probe->ForcedExperts(layer) : nullptr, expert_ids,
+               chosen_weights);
   kernels.EncodeRows(normed, numerics_.row_format, rows_.as<std::byte>());
   RETURN_IF_ERROR(stream.Synchronize());
 
@@ -93,7 +102,8 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   Plan plan = PlanRows({.num_rows = num_rows, .topk = topk}, ids, holders_);
   ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, num_rows, plan.dispatch));
   if (weights.shared.has_value()) {  // while the rows are away
-    kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down, out);
+    kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down,
+                        out);
   }
   RETURN_IF_ERROR(Collect(layer, batch, std::move(plan), ticket));
 
@@ -118,8 +128,8 @@ absl::StatusOr<Ticket> MoeLayer::Send(int layer, int num_rows, const DispatchPla
 
 absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket ticket) {
   const int num_rows = batch.num_rows();
-  const absl::Span<std::byte> results(
-      results_.as<std::byte>(), num_rows * config_->num_experts_per_token * result_bytes_);
+  const absl::Span<std::byte> results(results_.as<std::byte>(),
+                                      num_rows * config_->num_experts_per_token * result_bytes_);
   const absl::Time begin = absl::Now();
   // Only the first wait is cut short: a shard that is merely slow gets the rest of the time.
   absl::Time patience = HaveOtherHolders(layer, plan.dispatch)
@@ -143,11 +153,13 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket 
   }
 }
 
-absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch, absl::Span<const DispatchEntry> entries,
+absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
+                                      absl::Span<const DispatchEntry> entries,
                                       uint64_t seen_version, absl::Time begin) {
   const absl::Time now = absl::Now();
   if (now >= batch.deadline) {
-    return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, entries), " that answered within ",
+    return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, entries),
+                                               " that answered within ",
                                                absl::FormatDuration(now - begin)));
   }
   if (batch.abandoned && batch.abandoned()) {
@@ -162,7 +174,8 @@ bool MoeLayer::HaveOtherHolders(int layer, const DispatchPlan& plan) const {
   for (const PeerEntries& asked : plan) {
     usable[asked.peer] = false;
     for (const DispatchEntry& entry : asked.entries) {
-      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer) return false;
+      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer)
+        return false;
     }
     usable[asked.peer] = true;
   }

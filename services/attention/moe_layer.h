@@ -1,8 +1,10 @@
-// The feed-forward half of a MoE layer: gate, rows out to the shards, shared expert meanwhile, rows back, weighted sum.
+// The feed-forward half of a MoE layer: gate, rows out to the shards, shared expert meanwhile, rows
+// back, weighted sum.
 //
-// An entry that a shard does not answer (gone, not held, loading, refused) is sent to another holder; with none left
-// the layer waits until one appears, at most until the deadline. A shard that stays silent is given up after a quarter
-// of the time if others hold what it was asked for. Which shard answers never changes a bit.
+// An entry that a shard does not answer (gone, not held, loading, refused) is sent to another
+// holder; with none left the layer waits until one appears, at most until the deadline. A shard
+// that stays silent is given up after a quarter of the time if others hold what it was asked for.
+// Which shard answers never changes a bit.
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 #define ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 
@@ -25,12 +27,13 @@ namespace orrery {
 class MoeLayer {
  public:
   // exchange and directory are null for a dense model, which never runs a MoE layer.
-  static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics, int max_rows,
-                                         Device* device, RankExchange* exchange, ExpertDirectory* directory);
+  static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics,
+                                         int max_rows, Device* device, RankExchange* exchange,
+                                         ExpertDirectory* directory);
 
   // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
-  // UNAVAILABLE (layer, experts, how long) when no holder answered by the deadline of the batch; CANCELLED when the batch
-  // was abandoned while the layer waited.
+  // UNAVAILABLE (layer, experts, how long) when no holder answered by the deadline of the batch;
+  // CANCELLED when the batch was abandoned while the layer waited.
   absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
                    Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
 
@@ -40,8 +43,9 @@ class MoeLayer {
   // Combines, and sends again what came back undone, until all results are there.
   absl::Status Collect(int layer, const Batch& batch, Plan plan, Ticket ticket);
   // Waits until a shard comes or goes, or a moment.
-  absl::Status WaitForHolders(int layer, const Batch& batch, absl::Span<const DispatchEntry> entries,
-                              uint64_t seen_version, absl::Time begin);
+  absl::Status WaitForHolders(int layer, const Batch& batch,
+                              absl::Span<const DispatchEntry> entries, uint64_t seen_version,
+                              absl::Time begin);
   // Whether a usable shard beside the one that is asked holds each expert of the plan.
   bool HaveOtherHolders(int layer, const DispatchPlan& plan) const;
   // Marks what a failed entry taught us, and returns the entries to be planned anew.
@@ -57,13 +61,13 @@ class MoeLayer {
   ExpertDirectory* directory_ = nullptr;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
-  Buffer logits_;       // [max_rows, num_experts]
-  Buffer expert_ids_;   // [max_rows, topk] i32, pinned host
-  Buffer weights_;      // [max_rows, topk]
-  Buffer rows_;         // [max_rows] encoded rows, pinned host
-  Buffer results_;      // [max_rows * topk] encoded results, pinned host
-  Buffer expert_rows_;  // [max_rows * topk, hidden]
-  Buffer sum_;          // [max_rows, hidden]
+  Buffer logits_;              // [max_rows, num_experts]
+  Buffer expert_ids_;          // [max_rows, topk] i32, pinned host
+  Buffer weights_;             // [max_rows, topk]
+  Buffer rows_;                // [max_rows] encoded rows, pinned host
+  Buffer results_;             // [max_rows * topk] encoded results, pinned host
+  Buffer expert_rows_;         // [max_rows * topk, hidden]
+  Buffer sum_;                 // [max_rows, hidden]
   std::vector<int> holders_;   // [num_experts]
   std::vector<bool> avoided_;  // [num_peers] failed since the layer began
 };

@@ -1,6 +1,7 @@
 // The tokens of one sequence on their way from the engine's loop to the stream of its client.
 //
-// The loop pushes and finishes, one handler pops, either side may cancel. Bounded by max_new_tokens of the request.
+// The loop pushes and finishes, one handler pops, either side may cancel. Bounded by max_new_tokens
+// of the request.
 // Thread-safe.
 #ifndef ORRERY_SERVICES_ATTENTION_OUTBOX_H_
 #define ORRERY_SERVICES_ATTENTION_OUTBOX_H_
@@ -41,7 +42,8 @@ class Outbox {
     return cancelled_;
   }
 
-  // Handler side. The next token; nullopt when the sequence has ended or the deadline passed: see end().
+  // Handler side. The next token; nullopt when the sequence has ended or the deadline passed: see
+  // end().
   std::optional<OutputToken> Next(absl::Time deadline) {
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithDeadline(absl::Condition(this, &Outbox::HasNews), deadline);
@@ -62,7 +64,9 @@ class Outbox {
   }
 
  private:
-  bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tokens_.empty() || end_.has_value(); }
+  bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !tokens_.empty() || end_.has_value();
+  }
 
   mutable absl::Mutex mutex_;
   std::deque<OutputToken> tokens_ ABSL_GUARDED_BY(mutex_);

@@ -6,7 +6,8 @@
 
 namespace orrery {
 
-IdAndLogprob SampleToken(absl::Span<const float> logprobs, const SamplingParams& params, int position) {
+IdAndLogprob SampleToken(absl::Span<const float> logprobs, const SamplingParams& params,
+                         int position) {
   const int num_ids = static_cast<int>(logprobs.size());
   int best = 0;
   double best_score = 0.0;
@@ -28,7 +29,8 @@ IdAndLogprob SampleToken(absl::Span<const float> logprobs, const SamplingParams&
 
 std::vector<IdAndLogprob> TopLogprobs(absl::Span<const float> logprobs, int count) {
   std::vector<IdAndLogprob> all(logprobs.size());
-  for (size_t id = 0; id < logprobs.size(); ++id) all[id] = {static_cast<int32_t>(id), logprobs[id]};
+  for (size_t id = 0; id < logprobs.size(); ++id)
+    all[id] = {static_cast<int32_t>(id), logprobs[id]};
   const size_t kept = std::min(all.size(), static_cast<size_t>(count));
   std::partial_sort(all.begin(), all.begin() + kept, all.end(),
                     [](const IdAndLogprob& a, const IdAndLogprob& b) {

@@ -1,8 +1,8 @@
 // From log-probabilities to one token id.
 //
-// Greedy at temperature 0: the largest, ties to the lower id. Otherwise the largest of logprob / temperature +
-// Gumbel noise keyed by (seed, choice, position, id): distributed like the tempered probabilities, and the same draw
-// in every batch, on every rank, after every failover.
+// Greedy at temperature 0: the largest, ties to the lower id. Otherwise the largest of logprob /
+// temperature + Gumbel noise keyed by (seed, choice, position, id): distributed like the tempered
+// probabilities, and the same draw in every batch, on every rank, after every failover.
 #ifndef ORRERY_SERVICES_ATTENTION_SAMPLER_H_
 #define ORRERY_SERVICES_ATTENTION_SAMPLER_H_
 
@@ -26,7 +26,8 @@ struct IdAndLogprob {
 };
 
 // logprobs [vocab_size]; position of the token to be drawn in its sequence.
-IdAndLogprob SampleToken(absl::Span<const float> logprobs, const SamplingParams& params, int position);
+IdAndLogprob SampleToken(absl::Span<const float> logprobs, const SamplingParams& params,
+                         int position);
 
 // The `count` most likely ids, most likely first, ties to the lower id.
 std::vector<IdAndLogprob> TopLogprobs(absl::Span<const float> logprobs, int count);

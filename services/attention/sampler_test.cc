@@ -17,7 +17,8 @@ TEST(SampleToken, TheSameKeyGivesTheSameDraw) {
   EXPECT_EQ(SampleToken(logprobs, params, 9), SampleToken(logprobs, params, 9));
   int num_different = 0;
   for (int position = 0; position < 20; ++position) {
-    num_different += SampleToken(logprobs, params, position).id != SampleToken(logprobs, params, 9).id;
+    num_different +=
+        SampleToken(logprobs, params, position).id != SampleToken(logprobs, params, 9).id;
   }
   EXPECT_GT(num_different, 10);
 }

@@ -8,8 +8,9 @@
 //     scheduler.Committed(decision->id, decision->num_rows, /*num_new_tokens=*/1);
 //   }
 //
-// One sequence runs at a time, in order of arrival; a prompt longer than max_step_rows is processed in chunks.
-// Batching several sequences changes Next() and nothing around it. No clock, no lock: belongs to the engine.
+// One sequence runs at a time, in order of arrival; a prompt longer than max_step_rows is processed
+// in chunks. Batching several sequences changes Next() and nothing around it. No clock, no lock:
+// belongs to the engine.
 #ifndef ORRERY_SERVICES_ATTENTION_SCHEDULER_H_
 #define ORRERY_SERVICES_ATTENTION_SCHEDULER_H_
 

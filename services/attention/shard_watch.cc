@@ -3,9 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "model/identity/fingerprint_proto.h"
 #include "proto/member.grpc.pb.h"
 #include "rpc/deadline.h"
-#include "model/identity/fingerprint_proto.h"
 #include "rpc/status.h"
 
 namespace orrery {
@@ -14,22 +14,23 @@ namespace {
 std::vector<LayerExperts> HeldBy(const internal::MemberDescription& shard) {
   std::vector<LayerExperts> held;
   for (const internal::HeldExperts& layer : shard.held()) {
-    held.push_back({.layer = layer.layer(), .experts = {layer.expert().begin(), layer.expert().end()}});
+    held.push_back(
+        {.layer = layer.layer(), .experts = {layer.expert().begin(), layer.expert().end()}});
   }
   return held;
 }
 
 }  // namespace
 
-absl::Status CheckShard(const internal::MemberDescription& shard, const Fingerprint& our_fingerprint,
-                        const std::string& our_numerics_id) {
+absl::Status CheckShard(const internal::MemberDescription& shard,
+                        const Fingerprint& our_fingerprint, const std::string& our_numerics_id) {
   if (shard.role() != internal::ROLE_EXPERT) {
     return absl::FailedPreconditionError(
         absl::StrCat("the member at this address is ", shard.name(), ", which is no expert shard"));
   }
   if (shard.state() != internal::MEMBER_STATE_READY) {
-    return absl::UnavailableError(
-        shard.problems_size() > 0 ? shard.problems(0) : std::string("it is not ready yet"));
+    return absl::UnavailableError(shard.problems_size() > 0 ? shard.problems(0)
+                                                            : std::string("it is not ready yet"));
   }
   if (shard.numerics_id() != our_numerics_id) {
     return absl::FailedPreconditionError(absl::StrCat("its numerics id is \"", shard.numerics_id(),
@@ -73,8 +74,9 @@ void ShardWatch::Ask(int shard) {
   internal::MemberDescription description;
   grpc::ClientContext context;
   SetDeadline(context, absl::Now() + options_.timeout);
-  absl::Status status = FromGrpcStatus(
-      internal::Member::NewStub(peer.channel)->Describe(&context, internal::DescribeRequest(), &description));
+  absl::Status status =
+      FromGrpcStatus(internal::Member::NewStub(peer.channel)
+                         ->Describe(&context, internal::DescribeRequest(), &description));
   if (status.ok()) status = CheckShard(description, options_.fingerprint, options_.numerics_id);
 
   {

@@ -1,11 +1,13 @@
-// Which shards this rank may use: asks each to describe itself, again and again, and checks that it fits.
+// Which shards this rank may use: asks each to describe itself, again and again, and checks that it
+// fits.
 //
 //   ShardWatch watch(options, &directory);      // from here on the directory follows the shards
 //   absl::Status ready = watch.Ready();         // OK once every expert has a holder
 //   watch.Stop();
 //
-// A shard fits if it is ready, its numerics id is ours, and its model has our fingerprint; a shard that does not is
-// refused, with both values in its problem. What a shard holds goes to the directory.
+// A shard fits if it is ready, its numerics id is ours, and its model has our fingerprint; a shard
+// that does not is refused, with both values in its problem. What a shard holds goes to the
+// directory.
 //
 // One thread per shard, so that a shard that does not answer delays no other. Thread-safe.
 #ifndef ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
@@ -28,8 +30,8 @@
 namespace orrery {
 
 // OK, or why a shard that describes itself so may not be used by a rank with these two.
-absl::Status CheckShard(const internal::MemberDescription& shard, const Fingerprint& our_fingerprint,
-                        const std::string& our_numerics_id);
+absl::Status CheckShard(const internal::MemberDescription& shard,
+                        const Fingerprint& our_fingerprint, const std::string& our_numerics_id);
 
 class ShardWatch {
  public:
@@ -41,7 +43,8 @@ class ShardWatch {
     std::vector<Shard> shards;
     Fingerprint fingerprint;
     std::string numerics_id;
-    // Between two questions to one shard, and how long one may take. A shard that stays silent counts as gone.
+    // Between two questions to one shard, and how long one may take. A shard that stays silent
+    // counts as gone.
     absl::Duration interval = absl::Milliseconds(100);
     absl::Duration timeout = absl::Seconds(2);
   };

@@ -4,13 +4,15 @@
 
 namespace orrery {
 
-absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts, const StepOptions& options) {
+absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts,
+                                                   const StepOptions& options) {
   std::unique_ptr<Step> step(new Step(parts, options));
   const Model& model = *parts.model;
   const ModelConfig& config = model.config;
-  ASSIGN_OR_RETURN(step->attention_, AttentionLayer::Create(config, options.max_rows, parts.device));
-  ASSIGN_OR_RETURN(step->moe_, MoeLayer::Create(config, model.numerics, options.max_rows, parts.device,
-                                                parts.exchange, parts.directory));
+  ASSIGN_OR_RETURN(step->attention_,
+                   AttentionLayer::Create(config, options.max_rows, parts.device));
+  ASSIGN_OR_RETURN(step->moe_, MoeLayer::Create(config, model.numerics, options.max_rows,
+                                                parts.device, parts.exchange, parts.directory));
   const auto allocate = [&](size_t num_rows, size_t num_cols, MemoryKind kind) {
     return parts.device->Allocate(num_rows * num_cols * sizeof(float), kind);
   };
@@ -28,7 +30,8 @@ absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts, const
 
 absl::Status Step::Run(const Batch& batch, const KvCache& cache, StepProbe* probe) {
   const Model& model = *parts_.model;
-  ORRERY_CHECK(batch.num_rows() <= options_.max_rows) << batch.num_rows() << " rows of " << options_.max_rows;
+  ORRERY_CHECK(batch.num_rows() <= options_.max_rows)
+      << batch.num_rows() << " rows of " << options_.max_rows;
   const Matrix hidden(hidden_.as<float>(), batch.num_rows(), model.config.hidden_size);
 
   parts_.kernels->Embed(model.embedding.dtype, model.embedding.data.data(), batch.ids, hidden);
@@ -49,9 +52,11 @@ absl::Status Step::FeedForward(int layer, const Batch& batch, StepProbe* probe, 
   kernels.RmsNorm(hidden, weights.feed_forward_norm.as<float>(),
                   static_cast<float>(parts_.model->config.rms_norm_eps), normed);
   if (weights.moe.has_value()) {
-    RETURN_IF_ERROR(moe_.Run(*weights.moe, layer, batch, normed, kernels, *parts_.stream, probe, addend));
+    RETURN_IF_ERROR(
+        moe_.Run(*weights.moe, layer, batch, normed, kernels, *parts_.stream, probe, addend));
   } else {
-    kernels.FeedForward(normed, *weights.dense->gate, *weights.dense->up, *weights.dense->down, addend);
+    kernels.FeedForward(normed, *weights.dense->gate, *weights.dense->up, *weights.dense->down,
+                        addend);
   }
   if (probe) probe->OnFeedForward(layer, addend);
   kernels.Add(addend, hidden);
@@ -61,7 +66,8 @@ absl::Status Step::FeedForward(int layer, const Batch& batch, StepProbe* probe, 
 absl::Status Step::Head(const Batch& batch, StepProbe* probe, ConstMatrix hidden) {
   const Model& model = *parts_.model;
   const int num_rows = static_cast<int>(batch.logit_rows.size());
-  ORRERY_CHECK(num_rows <= options_.max_logit_rows) << num_rows << " of " << options_.max_logit_rows;
+  ORRERY_CHECK(num_rows <= options_.max_logit_rows)
+      << num_rows << " of " << options_.max_logit_rows;
   Kernels& kernels = *parts_.kernels;
   const Matrix rows(head_rows_.as<float>(), num_rows, model.config.hidden_size);
   const Matrix logits(logits_.as<float>(), num_rows, model.config.vocab_size);
@@ -69,12 +75,14 @@ absl::Status Step::Head(const Batch& batch, StepProbe* probe, ConstMatrix hidden
 
   // Gathers the wanted rows: the hidden state is a table whose ids are row numbers.
   kernels.Embed(DType::kF32, hidden.data, batch.logit_rows, rows);
-  kernels.RmsNorm(rows, model.final_norm.as<float>(), static_cast<float>(model.config.rms_norm_eps), rows);
+  kernels.RmsNorm(rows, model.final_norm.as<float>(), static_cast<float>(model.config.rms_norm_eps),
+                  rows);
   kernels.Matmul(rows, *model.head, nullptr, logits);
   if (probe) probe->OnLogits(logits);
   kernels.LogSoftmax(logits, logprobs);
-  parts_.stream->CopyToHost(host_logprobs_.data(), logprobs.data,
-                            static_cast<size_t>(num_rows) * model.config.vocab_size * sizeof(float));
+  parts_.stream->CopyToHost(
+      host_logprobs_.data(), logprobs.data,
+      static_cast<size_t>(num_rows) * model.config.vocab_size * sizeof(float));
   return parts_.stream->Synchronize();
 }
 

@@ -4,8 +4,8 @@
 //   RETURN_IF_ERROR(step->Run(batch, cache, /*probe=*/nullptr));
 //   absl::Span<const float> logprobs = step->logprobs(0);     // of batch.logit_rows[0]
 //
-// The rows' keys and values stand in the cache afterwards. A step that fails may be run again: it appends the same
-// values to the same places.
+// The rows' keys and values stand in the cache afterwards. A step that fails may be run again: it
+// appends the same values to the same places.
 //
 // Threads: belongs to the engine's loop.
 #ifndef ORRERY_SERVICES_ATTENTION_STEP_H_
@@ -44,19 +44,22 @@ struct StepOptions {
 
 class Step {
  public:
-  static absl::StatusOr<std::unique_ptr<Step>> Create(const StepParts& parts, const StepOptions& options);
+  static absl::StatusOr<std::unique_ptr<Step>> Create(const StepParts& parts,
+                                                      const StepOptions& options);
 
   // Errors: those of MoeLayer::Run, and of the stream. probe may be null.
   absl::Status Run(const Batch& batch, const KvCache& cache, StepProbe* probe);
 
-  // Log-probabilities [vocab_size] of the index-th of batch.logit_rows, in host memory, until the next Run.
+  // Log-probabilities [vocab_size] of the index-th of batch.logit_rows, in host memory, until the
+  // next Run.
   absl::Span<const float> logprobs(int index) const;
 
   const Model& model() const { return *parts_.model; }
   const StepOptions& options() const { return options_; }
 
  private:
-  explicit Step(const StepParts& parts, const StepOptions& options) : parts_(parts), options_(options) {}
+  explicit Step(const StepParts& parts, const StepOptions& options)
+      : parts_(parts), options_(options) {}
   absl::Status FeedForward(int layer, const Batch& batch, StepProbe* probe, Matrix hidden);
   absl::Status Head(const Batch& batch, StepProbe* probe, ConstMatrix hidden);
 

@@ -25,20 +25,24 @@ int IndexOf(const internal::ClusterFile& cluster, const ClusterMember* member) {
 
 // For the progress bar only: scales and other dtypes are not counted.
 int64_t EstimateBytes(const ModelConfig& config, ExpertRange range) {
-  const int64_t num_layers = std::count(config.layer_is_moe.begin(), config.layer_is_moe.end(), true);
+  const int64_t num_layers =
+      std::count(config.layer_is_moe.begin(), config.layer_is_moe.end(), true);
   const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
   return num_layers * range.size() * weights * (config.weight_block_outputs > 0 ? 1 : 2);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(const ExpertServerOptions& options) {
+absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
+    const ExpertServerOptions& options) {
   const internal::ClusterFile& cluster = options.cluster;
-  ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_EXPERT, options.name));
+  ASSIGN_OR_RETURN(const ClusterMember* me,
+                   FindMember(cluster, internal::ROLE_EXPERT, options.name));
   const std::string model_dir = ModelDir(cluster, *me);
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(model_dir));
   if (config.num_experts == 0) {
-    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir, " is dense: it has no experts, and the ",
+    return absl::FailedPreconditionError(absl::StrCat("the model in ", model_dir,
+                                                      " is dense: it has no experts, and the ",
                                                       "cluster file should list no expert shards"));
   }
   const Numerics numerics = NumericsFromProto(cluster.numerics());
@@ -46,20 +50,20 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(const ExpertSe
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
   expert->device_ = MakeHostDevice();
   expert->stream_ = expert->device_->MakeStream();
-  ASSIGN_OR_RETURN(expert->kernels_, MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
-                                                 expert->stream_.get()));
+  ASSIGN_OR_RETURN(expert->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
+                                                 options.cpu_variant, expert->stream_.get()));
   const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
   const int shard_index = IndexOf(cluster, me);
-  const ExpertRange range = DefaultPlacement({.num_experts = config.num_experts,
-                                              .num_shards = cluster.expert_size()})[shard_index];
+  const ExpertRange range = DefaultPlacement(
+      {.num_experts = config.num_experts, .num_shards = cluster.expert_size()})[shard_index];
 
   internal::MemberDescription description;
   description.set_name(options.name);
   description.set_role(internal::ROLE_EXPERT);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id);
-  description.set_backend(
-      absl::StrCat(std::string(expert->kernels_->family()), " ", std::string(expert->kernels_->variant())));
+  description.set_backend(absl::StrCat(std::string(expert->kernels_->family()), " ",
+                                       std::string(expert->kernels_->variant())));
   description.set_total_bytes(EstimateBytes(config, range));
   expert->member_ = std::make_unique<MemberService>(std::move(description));
   expert->member_->SetLive([loaded = &expert->loaded_bytes_](internal::MemberDescription& live) {
@@ -69,7 +73,8 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(const ExpertSe
   GrpcShardOptions exchange_options;
   exchange_options.exchange.numerics_id = numerics_id;
   exchange_options.exchange.row_bytes = EncodedRowBytes(numerics.row_format, config.hidden_size);
-  exchange_options.exchange.result_bytes = EncodedRowBytes(numerics.result_format(), config.hidden_size);
+  exchange_options.exchange.result_bytes =
+      EncodedRowBytes(numerics.result_format(), config.hidden_size);
   ASSIGN_OR_RETURN(expert->exchange_, MakeGrpcShardExchange(exchange_options));
 
   ServerOptions server_options;
@@ -96,14 +101,15 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                             .kernels = kernels_.get(),
                             .device = device_.get(),
                             .stream = stream_.get()};
-  const ExpertRange range = DefaultPlacement({.num_experts = config.num_experts,
-                                              .num_shards = options.cluster.expert_size()})[shard_index];
+  const ExpertRange range =
+      DefaultPlacement({.num_experts = config.num_experts,
+                        .num_shards = options.cluster.expert_size()})[shard_index];
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
   ASSIGN_OR_RETURN(const Fingerprint fingerprint, checkpoint.ComputeFingerprint());
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
   Announce(fingerprint);
-  LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin), ", ",
-          fingerprint.ToString());
+  LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
+          ", ", fingerprint.ToString());
   return absl::OkStatus();
 }
 

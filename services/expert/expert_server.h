@@ -4,8 +4,8 @@
 //   stop.Wait();
 //   server->Stop(absl::Now() + absl::Seconds(5));
 //
-// While it loads it already answers Describe (LOADING, with progress), health says NOT_SERVING, and exchange streams are
-// refused. Start returns when it serves.
+// While it loads it already answers Describe (LOADING, with progress), health says NOT_SERVING, and
+// exchange streams are refused. Start returns when it serves.
 #ifndef ORRERY_SERVICES_EXPERT_EXPERT_SERVER_H_
 #define ORRERY_SERVICES_EXPERT_EXPERT_SERVER_H_
 
@@ -45,8 +45,9 @@ class ExpertServer {
 
  private:
   ExpertServer() = default;
-  absl::Status Load(const ExpertServerOptions& options, int shard_index, const std::string& model_dir,
-                    const ModelConfig& config, const Numerics& numerics);
+  absl::Status Load(const ExpertServerOptions& options, int shard_index,
+                    const std::string& model_dir, const ModelConfig& config,
+                    const Numerics& numerics);
   void Announce(const Fingerprint& fingerprint);
 
   std::atomic<int64_t> loaded_bytes_ = 0;

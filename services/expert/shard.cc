@@ -23,8 +23,9 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {
       const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.experts.", expert);
-      ASSIGN_OR_RETURN(FeedForwardWeights weights,
-                       loader.FeedForward(prefix, config.hidden_size, config.moe_intermediate_size));
+      ASSIGN_OR_RETURN(
+          FeedForwardWeights weights,
+          loader.FeedForward(prefix, config.hidden_size, config.moe_intermediate_size));
       shard->slots_.emplace(std::make_pair(layer, expert), std::move(weights));
       held.experts.push_back(expert);
     }
@@ -42,7 +43,8 @@ absl::Status Shard::Run(const InboundFrame& frame, std::vector<EntryState>& stat
 
   // Entries of one expert together, in their order within the frame.
   order_.clear();
-  for (size_t i = 0; i < num_entries; ++i) order_.emplace_back(frame.entries[i].expert, static_cast<int>(i));
+  for (size_t i = 0; i < num_entries; ++i)
+    order_.emplace_back(frame.entries[i].expert, static_cast<int>(i));
   std::sort(order_.begin(), order_.end());
 
   std::vector<int> indices;
@@ -79,7 +81,8 @@ absl::Status Shard::RunExpert(const FeedForwardWeights& weights, const InboundFr
   kernels.EncodeRows(out, parts_.numerics.result_format(), encoded);
   RETURN_IF_ERROR(parts_.stream->Synchronize());
   for (int i = 0; i < num_rows; ++i) {
-    std::memcpy(results.data() + indices[i] * result_bytes_, encoded + i * result_bytes_, result_bytes_);
+    std::memcpy(results.data() + indices[i] * result_bytes_, encoded + i * result_bytes_,
+                result_bytes_);
   }
   return absl::OkStatus();
 }

@@ -1,9 +1,11 @@
-// The slots of one expert process: the weights of some routed experts, and the feed-forward over rows that visit them.
+// The slots of one expert process: the weights of some routed experts, and the feed-forward over
+// rows that visit them.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard, Shard::Load(source, range, &loaded_bytes));
 //   shard->Run(frame, states, results);
 //
-// Stateless: an answer is a function of (model, layer, expert, row) only, so any copy can redo a lost call.
+// Stateless: an answer is a function of (model, layer, expert, row) only, so any copy can redo a
+// lost call.
 // Threads: Load anywhere; Run belongs to the serve loop; held() may be read from any thread.
 #ifndef ORRERY_SERVICES_EXPERT_SHARD_H_
 #define ORRERY_SERVICES_EXPERT_SHARD_H_
@@ -47,8 +49,9 @@ class Shard {
   // Experts held, per MoE layer, ascending.
   const std::vector<LayerExperts>& held() const { return held_; }
 
-  // Runs each entry's expert on its row. states[i] and the encoded results + i * result_bytes belong to entries[i]; both are
-  // sized to the frame. Entries of experts that are not held get kNotHeld.
+  // Runs each entry's expert on its row. states[i] and the encoded results + i * result_bytes
+  // belong to entries[i]; both are sized to the frame. Entries of experts that are not held get
+  // kNotHeld.
   absl::Status Run(const InboundFrame& frame, std::vector<EntryState>& states,
                    std::vector<std::byte>& results);
 
@@ -68,7 +71,8 @@ class Shard {
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
   std::vector<std::pair<int, int>> order_;  // (expert, entry index) of the frame at hand
-  // Scratch for the rows of one expert; grows to the largest frame seen, which is bounded by kMaxFrameBytes.
+  // Scratch for the rows of one expert; grows to the largest frame seen, which is bounded by
+  // kMaxFrameBytes.
   int max_rows_ = 0;
   Buffer encoded_;  // [max_rows] rows in, then results, encoded; pinned host
   Buffer rows_;     // [max_rows, hidden]

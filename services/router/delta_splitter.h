@@ -1,11 +1,12 @@
-// Token ids of an answer, one by one, into typed deltas: reasoning up to </think>, content behind it.
+// Token ids of an answer, one by one, into typed deltas: reasoning up to </think>, content behind
+// it.
 //
 //   DeltaSplitter splitter(&model.tokenizer, model.markers, stop_ids, prompt.starts_in_thinking);
 //   SplitDelta delta = splitter.Append(id, /*is_last=*/false);    // {kReasoning, "57+68"}
 //
-// One delta per token. Markers and stop ids carry no text of their own; bytes of an unfinished character wait for
-// the rest of it, and come out as U+FFFD at a marker or at the end. Texts are what the model wrote, white space
-// included: the answer behind "</think>\n" begins with "\n".
+// One delta per token. Markers and stop ids carry no text of their own; bytes of an unfinished
+// character wait for the rest of it, and come out as U+FFFD at a marker or at the end. Texts are
+// what the model wrote, white space included: the answer behind "</think>\n" begins with "\n".
 //
 // Markers count by their ids: a model that writes the letters of "</think>" switches nothing.
 // Threads: one stream, one owner.

@@ -1,4 +1,5 @@
-// One Generate call under way: the rank's events in, the client's messages out, the core asked at every turn.
+// One Generate call under way: the rank's events in, the client's messages out, the core asked at
+// every turn.
 //
 //   GenerateCall call({.number = 7, .request_id = "router-0-5f3a-7", .seed = seed}, context, model, state, ranks, write);
 //   absl::Status status = call.Run(request, prompt);

@@ -2,8 +2,8 @@
 //
 //   router --cluster=cluster.txtpb --name=router-0 [--reflection]
 //
-// Runs until SIGTERM or SIGINT, then lets open answers end for a few seconds and exits with 0. What keeps it from
-// starting is one sentence on stderr and exit code 1.
+// Runs until SIGTERM or SIGINT, then lets open answers end for a few seconds and exits with 0. What
+// keeps it from starting is one sentence on stderr and exit code 1.
 #include <cstdio>
 #include <memory>
 #include <string>

@@ -4,12 +4,12 @@
 //   ...
 //   watch.Stop();
 //
-// Members are asked side by side, so that one that is silent delays no other. One that is not ready is asked more
-// often; one that fails less and less often, up to max_delay. Delays are jittered, so that several routers do not
-// ask in step.
+// Members are asked side by side, so that one that is silent delays no other. One that is not ready
+// is asked more often; one that fails less and less often, up to max_delay. Delays are jittered, so
+// that several routers do not ask in step.
 //
-// Threads: one of its own; `on_answer` is called from threads of gRPC, one call at a time per member, and not
-// after Stop() has returned. It must not block.
+// Threads: one of its own; `on_answer` is called from threads of gRPC, one call at a time per
+// member, and not after Stop() has returned. It must not block.
 #ifndef ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
 #define ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
 
@@ -35,8 +35,8 @@ struct WatchOptions {
   absl::Duration max_delay = absl::Seconds(1);
 };
 
-// How long to wait before asking again. num_failures: calls in a row that failed, 0 after an answer; `unit` in [0, 1)
-// moves the delay by up to a fifth either way.
+// How long to wait before asking again. num_failures: calls in a row that failed, 0 after an
+// answer; `unit` in [0, 1) moves the delay by up to a fifth either way.
 absl::Duration NextPollDelay(const WatchOptions& options, bool is_ready, int num_failures,
                              double unit);
 

@@ -10,7 +10,8 @@
 namespace orrery {
 namespace {
 
-// Until it has read its weights, a member knows neither its fingerprint nor, perhaps, its numerics id.
+// Until it has read its weights, a member knows neither its fingerprint nor, perhaps, its numerics
+// id.
 bool KnowsItsModel(const internal::MemberDescription& description) {
   return description.state() == internal::MEMBER_STATE_WAITING ||
          description.state() == internal::MEMBER_STATE_READY;
@@ -42,8 +43,8 @@ void Membership::OnUnreachable(int member, const std::string& reason) {
   Unaccept(member);
 }
 
-// Takes back an acceptance. When it was the last, the cluster's model is open again, and whoever was refused for
-// being different may now decide it.
+// Takes back an acceptance. When it was the last, the cluster's model is open again, and whoever
+// was refused for being different may now decide it.
 void Membership::Unaccept(int index) {
   members_[index].is_accepted = false;
   const bool any_accepted = std::any_of(members_.begin(), members_.end(),

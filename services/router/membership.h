@@ -4,12 +4,13 @@
 //   membership.OnDescription(1, description);     // what member 1 says of itself
 //   if (!membership.IsUsable(1)) LogWarning(membership.WhyNotUsable(1));
 //
-// The first attention rank that is ready decides which model and which numerics id the cluster has; a rank
-// that differs is refused, with both values, until it changes or until no accepted rank is left. So a rank that
-// comes back with another model never displaces the ones that serve. Shards are judged by the same measure for
-// the status page only: it is the ranks that use them.
+// The first attention rank that is ready decides which model and which numerics id the cluster has;
+// a rank that differs is refused, with both values, until it changes or until no accepted rank is
+// left. So a rank that comes back with another model never displaces the ones that serve. Shards
+// are judged by the same measure for the status page only: it is the ranks that use them.
 //
-// It does not ask anybody (member_watch.h does) and knows no time. Threads: none of its own; guard it from outside.
+// It does not ask anybody (member_watch.h does) and knows no time. Threads: none of its own; guard
+// it from outside.
 #ifndef ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
 #define ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
 

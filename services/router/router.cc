@@ -60,8 +60,9 @@ class RouterImpl : public Router {
 
   void Stop(absl::Time deadline) override {
     WaitForOpenRequests(deadline);
-    // What is open now is cut off. The longer limit would be spent on connections, not on calls: gRPC waits for clients
-    // to close theirs, and a client that makes no call notices only after seconds.
+    // What is open now is cut off. The longer limit would be spent on connections, not on calls:
+    // gRPC waits for clients to close theirs, and a client that makes no call notices only after
+    // seconds.
     if (server_ != nullptr) server_->Stop(absl::Now() + kCloseTimeout);
     if (watch_ != nullptr) watch_->Stop();
   }

@@ -1,4 +1,5 @@
-// A whole router: the model's texts, the watch over the members, the server. What main.cc runs; also for tests.
+// A whole router: the model's texts, the watch over the members, the server. What main.cc runs;
+// also for tests.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Router> router, Router::Start(cluster, "router-0", {}));
 //   ...

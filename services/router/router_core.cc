@@ -127,7 +127,8 @@ std::optional<int> RouterCore::Assign(Request& request, int excluded) {
   std::vector<RankSnapshot> ranks;
   for (const int member : membership_.ranks()) {
     const internal::Load& load = membership_.member(member).description.load();
-    // What the rank last said is late, what we sent is not all there is: the larger is nearer to the truth.
+    // What the rank last said is late, what we sent is not all there is: the larger is nearer to
+    // the truth.
     ranks.push_back({.is_usable = member != excluded && membership_.IsUsable(member),
                      .num_requests = std::max(num_open_requests(member),
                                               load.running_requests() + load.waiting_requests())});

@@ -5,11 +5,11 @@
 //   action = core.OnToken(request);                       // kForward
 //   action = core.OnFailed(request, status);              // kStart elsewhere, or kFinish
 //
-// A request may be started a second time, on another rank, if its first rank fails before it gave a token; after
-// that it ends with the failure. (Replaying a half-told answer does not exist yet.)
+// A request may be started a second time, on another rank, if its first rank fails before it gave a
+// token; after that it ends with the failure. (Replaying a half-told answer does not exist yet.)
 //
-// No clock, no threads, no gRPC: the service calls it under a mutex, tests and simulations call it plainly.
-// An event for a request that is not open is a bug of the caller and crashes.
+// No clock, no threads, no gRPC: the service calls it under a mutex, tests and simulations call it
+// plainly. An event for a request that is not open is a bug of the caller and crashes.
 #ifndef ORRERY_SERVICES_ROUTER_ROUTER_CORE_H_
 #define ORRERY_SERVICES_ROUTER_ROUTER_CORE_H_
 

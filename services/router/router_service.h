@@ -5,11 +5,13 @@
 //                        -> its Attention.Generate stream, token by token (generate_call.h)
 //                        -> typed deltas (delta_splitter.h) --> client
 //
-// A call holds one thread of gRPC while it is open; the core bounds how many there are. The client's deadline and
-// its cancellation reach the rank. A client without a deadline gets max_request_time.
+// A call holds one thread of gRPC while it is open; the core bounds how many there are. The
+// client's deadline and its cancellation reach the rank. A client without a deadline gets
+// max_request_time.
 //
-// Requests are read here and not by gRPC's generated code (the Streamed... variants), so that a message that does
-// not parse, such as a text that is not UTF-8, is an INVALID_ARGUMENT that says so, and not a bare INTERNAL.
+// Requests are read here and not by gRPC's generated code (the Streamed... variants), so that a
+// message that does not parse, such as a text that is not UTF-8, is an INVALID_ARGUMENT that says
+// so, and not a bare INTERNAL.
 #ifndef ORRERY_SERVICES_ROUTER_ROUTER_SERVICE_H_
 #define ORRERY_SERVICES_ROUTER_ROUTER_SERVICE_H_
 

@@ -2,8 +2,9 @@
 //
 //   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel("abacus", dir, cluster.limits()));
 //
-// Errors: those of the files, with their names. A chat template that is not understood is none: the model then
-// takes texts and ids, and requests with messages get the reason (chat_template.status()).
+// Errors: those of the files, with their names. A chat template that is not understood is none: the
+// model then takes texts and ids, and requests with messages get the reason
+// (chat_template.status()).
 // Threads: immutable after opening.
 #ifndef ORRERY_SERVICES_ROUTER_SERVED_MODEL_H_
 #define ORRERY_SERVICES_ROUTER_SERVED_MODEL_H_
@@ -41,7 +42,8 @@ struct ServedModel {
 absl::StatusOr<ServedModel> OpenServedModel(const std::string& name, const std::string& model_dir,
                                             const internal::Limits& limits);
 
-// The smallest of what the configuration allows, what the cluster file says and what the cache of a rank holds.
+// The smallest of what the configuration allows, what the cluster file says and what the cache of a
+// rank holds.
 // INVALID_ARGUMENT if the cluster file asks for more than the model can do.
 absl::StatusOr<int> ContextLimit(const ModelConfig& config, const internal::Limits& limits);
 

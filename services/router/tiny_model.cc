@@ -9,7 +9,8 @@
 namespace orrery {
 namespace {
 
-// GPT-2's byte alphabet: printable bytes stand for themselves, the others for U+0100 and up, in order.
+// GPT-2's byte alphabet: printable bytes stand for themselves, the others for U+0100 and up, in
+// order.
 std::string ByteCharacter(int byte) {
   const auto is_printable = [](int b) {
     return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);

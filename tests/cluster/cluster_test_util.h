@@ -1,4 +1,5 @@
-// What the whole-cluster tests share: real processes of all three roles with the bundled model, and its problems.
+// What the whole-cluster tests share: real processes of all three roles with the bundled model, and
+// its problems.
 //
 //   std::unique_ptr<Launcher> cluster = StartReady({.num_ranks = 2, .num_shards = 4});   // fails the test if it cannot
 //   Answer answer = Ask(*cluster, problem.messages);
@@ -15,7 +16,8 @@
 
 namespace orrery {
 
-// Long enough for a busy machine and a build with sanitizers; nothing waits for it when all is well.
+// Long enough for a busy machine and a build with sanitizers; nothing waits for it when all is
+// well.
 inline constexpr absl::Duration kPatience = absl::Minutes(2);
 
 inline constexpr char kAbacusDir[] = "models/abacus";

@@ -1,4 +1,5 @@
-// What a cluster of real processes says when something is wrong with a member, and what still works.
+// What a cluster of real processes says when something is wrong with a member, and what still
+// works.
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -147,7 +148,8 @@ TEST(ClusterFaults, TheOtherRankServesWhenOneIsKilled) {
   OrreryClient client = Connect(*launcher);
   v1::GenerateRequest request;
   *request.mutable_messages() = ReadProblems(1)[0].messages;
-  // The router may not know yet: then the request fails on the dead rank before its first token, and is tried on the other.
+  // The router may not know yet: then the request fails on the dead rank before its first token,
+  // and is tried on the other.
   for (int i = 0; i < 3; ++i) {
     const auto answer = client.Generate(request, kPatience);
     EXPECT_TRUE(answer.ok()) << answer.status();

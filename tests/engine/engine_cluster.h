@@ -90,8 +90,8 @@ class EngineCluster {
   std::vector<ShardHost> shards_;
 };
 
-// One step over a whole prompt with a fresh cache: the log-probabilities after its last token. probe
-// may be null.
+// One step over a whole prompt with a fresh cache: the log-probabilities after its last token.
+// probe may be null.
 absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
                                              const std::vector<int32_t>& ids, absl::Time deadline,
                                              StepProbe* probe = nullptr);

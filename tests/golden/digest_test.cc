@@ -1,5 +1,5 @@
-// The bits of whole answers of the bundled model, pinned: they may depend on the numerics id and on nothing else. Run it
-// with --config=o1 and --config=o3 too: no optimiser changes them either.
+// The bits of whole answers of the bundled model, pinned: they may depend on the numerics id and on
+// nothing else. Run it with --config=o1 and --config=o3 too: no optimiser changes them either.
 //
 // Who changes the order of a sum on purpose counts up the kernel family, and then these.
 #include <string>
@@ -49,7 +49,8 @@ TEST(AnswerDigest, IsTheSameThroughRanksAndShards) {
   options.transport = LocalTransport::kGrpc;
   options.num_ranks = 2;
   options.num_shards = 4;
-  EXPECT_EQ(DigestOf(options, Precision::kBf16, RowFormat::kBf16), "4b039b89d0e8d625817cef4732808951");
+  EXPECT_EQ(DigestOf(options, Precision::kBf16, RowFormat::kBf16),
+            "4b039b89d0e8d625817cef4732808951");
 }
 
 }  // namespace

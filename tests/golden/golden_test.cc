@@ -1,4 +1,5 @@
-// Every golden folder, through every backend and topology: what the official model code computes, this build computes.
+// Every golden folder, through every backend and topology: what the official model code computes,
+// this build computes.
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,7 +16,8 @@ namespace {
 std::vector<std::string> GoldenDirs() {
   std::vector<std::string> dirs;
   for (const auto& entry : std::filesystem::directory_iterator("tests/data/golden")) {
-    if (std::filesystem::exists(entry.path() / "golden.json")) dirs.push_back(entry.path().string());
+    if (std::filesystem::exists(entry.path() / "golden.json"))
+      dirs.push_back(entry.path().string());
   }
   std::sort(dirs.begin(), dirs.end());
   return dirs;
@@ -40,7 +42,8 @@ TEST_P(Golden, IsReproduced) {
   options.cluster.backend = setting.backend;
   options.cluster.cpu_variant = setting.variant;
   options.cluster.numerics.precision = setting.precision;
-  options.cluster.numerics.row_format = setting.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
+  options.cluster.numerics.row_format =
+      setting.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
   options.cluster.transport = setting.transport;
   options.cluster.num_ranks = setting.num_ranks;
   options.cluster.num_shards = setting.num_shards;
@@ -50,7 +53,8 @@ TEST_P(Golden, IsReproduced) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(report.num_failed(), 0);
   if (report.num_passed() == 0) {
-    GTEST_SKIP() << dir << ": nothing could be checked, its tokenizer.json is not in the repository";
+    GTEST_SKIP() << dir
+                 << ": nothing could be checked, its tokenizer.json is not in the repository";
   }
   EXPECT_GT(report.num_passed(), 0);
 }
@@ -59,7 +63,10 @@ std::vector<Setting> Settings() {
   std::vector<Setting> settings = {
       {.name = "reference", .backend = Backend::kReference},
       {.name = "f32", .precision = Precision::kF32},
-      {.name = "f32_2ranks_5shards_grpc", .transport = LocalTransport::kGrpc, .num_ranks = 2, .num_shards = 5},
+      {.name = "f32_2ranks_5shards_grpc",
+       .transport = LocalTransport::kGrpc,
+       .num_ranks = 2,
+       .num_shards = 5},
       {.name = "reference_2ranks_5shards_grpc",
        .backend = Backend::kReference,
        .transport = LocalTransport::kGrpc,
@@ -82,7 +89,9 @@ std::string Name(const testing::TestParamInfo<Golden::ParamType>& info) {
                       std::filesystem::path(std::get<1>(info.param)).filename().string());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Golden, testing::Combine(testing::ValuesIn(Settings()), testing::ValuesIn(GoldenDirs())),
+INSTANTIATE_TEST_SUITE_P(All, Golden,
+                         testing::Combine(testing::ValuesIn(Settings()),
+                                          testing::ValuesIn(GoldenDirs())),
                          Name);
 
 }  // namespace

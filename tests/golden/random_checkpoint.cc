@@ -49,14 +49,18 @@ class TensorWriter {
   }
 
  private:
-  void Begin(const std::string& name, const std::string& dtype, const std::vector<int>& shape, int bytes) {
+  void Begin(const std::string& name, const std::string& dtype, const std::vector<int>& shape,
+             int bytes) {
     int64_t size = bytes;
     for (const int extent : shape) size *= extent;
-    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + size}}};
+    header_[name] = {
+        {"dtype", dtype}, {"shape", shape}, {"data_offsets", {data_.size(), data_.size() + size}}};
     ++tensor_;
     draw_ = 0;
   }
-  double Draw() { return UniformDraw({.seed = seed_, .choice = 0, .position = tensor_, .draw = draw_++}); }
+  double Draw() {
+    return UniformDraw({.seed = seed_, .choice = 0, .position = tensor_, .draw = draw_++});
+  }
   void PutBf16(float value) {
     const uint16_t bits = F32ToBf16(value);
     data_.append(reinterpret_cast<const char*>(&bits), 2);
@@ -145,7 +149,8 @@ std::string WriteRandomCheckpoint(const RandomShape& s, uint64_t seed) {
       continue;
     }
     writer.Matrix(prefix + ".mlp.gate.weight", s.num_experts, s.hidden);
-    if (s.method == "noaux_tc") writer.Bias(prefix + ".mlp.gate.e_score_correction_bias", s.num_experts);
+    if (s.method == "noaux_tc")
+      writer.Bias(prefix + ".mlp.gate.e_score_correction_bias", s.num_experts);
     for (int expert = 0; expert < s.num_experts; ++expert) {
       FeedForward(absl::StrCat(prefix, ".mlp.experts.", expert), s.hidden, s.moe_width, writer);
     }

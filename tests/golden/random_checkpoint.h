@@ -30,8 +30,8 @@ struct RandomShape {
   bool normalize = true;
 };
 
-// Writes config.json and model.safetensors (bf16, gate bias f32) into a fresh folder and returns it. The same seed gives
-// the same bytes.
+// Writes config.json and model.safetensors (bf16, gate bias f32) into a fresh folder and returns
+// it. The same seed gives the same bytes.
 std::string WriteRandomCheckpoint(const RandomShape& shape, uint64_t seed);
 
 }  // namespace orrery

@@ -1,4 +1,5 @@
-// Same bits, always: one request through every topology, transport and instruction set, on shapes that divide by nothing.
+// Same bits, always: one request through every topology, transport and instruction set, on shapes
+// that divide by nothing.
 #include <cstdint>
 #include <string>
 #include <tuple>
@@ -34,15 +35,23 @@ Trace TraceOf(const LocalClusterOptions& options, int rank = 0) {
   return trace.ok() ? *std::move(trace) : Trace{};
 }
 
-// Shapes far from the goldens': 24 experts in 3 groups, odd widths, one expert per token, more shards than experts.
+// Shapes far from the goldens': 24 experts in 3 groups, odd widths, one expert per token, more
+// shards than experts.
 std::vector<RandomShape> Shapes() {
-  RandomShape softmax = {.q_lora = 17, .num_experts = 10, .num_groups = 1, .num_kept_groups = 1, .topk = 3};
+  RandomShape softmax = {
+      .q_lora = 17, .num_experts = 10, .num_groups = 1, .num_kept_groups = 1, .topk = 3};
   softmax.scoring = "softmax";
   softmax.method = "greedy";
   softmax.normalize = false;
-  RandomShape few = {.num_heads = 1, .num_experts = 3, .num_groups = 1, .num_kept_groups = 1, .topk = 1};
+  RandomShape few = {
+      .num_heads = 1, .num_experts = 3, .num_groups = 1, .num_kept_groups = 1, .topk = 1};
   few.num_shared = 0;
-  RandomShape wide = {.hidden = 257, .num_heads = 19, .num_experts = 24, .topk = 6, .num_shared = 2, .moe_width = 129};
+  RandomShape wide = {.hidden = 257,
+                      .num_heads = 19,
+                      .num_experts = 24,
+                      .topk = 6,
+                      .num_shared = 2,
+                      .moe_width = 129};
   return {RandomShape{}, softmax, few, wide};
 }
 
@@ -65,9 +74,11 @@ TEST_P(Topology, NeverChangesABit) {
     options.num_ranks = ranks;
     options.num_shards = shards;
     options.transport = LocalTransport::kLoopback;
-    EXPECT_TRUE(TraceOf(options, ranks - 1) == alone) << ranks << " ranks, " << shards << " shards, loopback";
+    EXPECT_TRUE(TraceOf(options, ranks - 1) == alone)
+        << ranks << " ranks, " << shards << " shards, loopback";
     options.transport = LocalTransport::kGrpc;
-    EXPECT_TRUE(TraceOf(options, ranks - 1) == alone) << ranks << " ranks, " << shards << " shards, grpc";
+    EXPECT_TRUE(TraceOf(options, ranks - 1) == alone)
+        << ranks << " ranks, " << shards << " shards, grpc";
   }
 }
 
@@ -91,7 +102,8 @@ TEST_P(Topology, Fp8RowsNeverChangeABitEither) {
   EXPECT_TRUE(TraceOf(options, 1) == alone);
 }
 
-// f32 sums in another order than the f64 oracle's: errors of some 1e-6 relative to logits of size 1.
+// f32 sums in another order than the f64 oracle's: errors of some 1e-6 relative to logits of size
+// 1.
 TEST_P(Topology, F32AgreesWithTheOracle) {
   LocalClusterOptions options = Options();
   if (options.numerics.precision != Precision::kF32) return;  // covered by the f32 instances
@@ -106,7 +118,8 @@ TEST_P(Topology, F32AgreesWithTheOracle) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Topology,
-                         testing::Combine(testing::Range(0, 4), testing::Values(Precision::kF32, Precision::kBf16)),
+                         testing::Combine(testing::Range(0, 4),
+                                          testing::Values(Precision::kF32, Precision::kBf16)),
                          [](const testing::TestParamInfo<Topology::ParamType>& info) {
                            return absl::StrCat("shape", std::get<0>(info.param), "_",
                                                std::string(PrecisionName(std::get<1>(info.param))));

@@ -1,4 +1,5 @@
-// ARCHITECTURE.md says the truth where a program can check it, and so do the links of every document.
+// ARCHITECTURE.md says the truth where a program can check it, and so do the links of every
+// document.
 #include <filesystem>
 
 #include "absl/strings/match.h"

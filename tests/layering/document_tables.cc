@@ -37,7 +37,8 @@ bool MentionsWord(const std::string& text, const std::string& word) {
   return false;
 }
 
-// The rule as the table shows it: sorted folders, or "everything"; test-only permissions behind "tests:".
+// The rule as the table shows it: sorted folders, or "everything"; test-only permissions behind
+// "tests:".
 std::string Describe(const std::set<std::string>& folders, const std::set<std::string>& tests,
                      bool everything) {
   return absl::StrCat(everything ? "everything" : absl::StrJoin(folders, ", "),

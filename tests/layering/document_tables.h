@@ -18,14 +18,15 @@
 
 namespace orrery {
 
-// Cells of the table rows below the heading "## TITLE", heading and ruler left out; empty if there is no such table.
+// Cells of the table rows below the heading "## TITLE", heading and ruler left out; empty if there
+// is no such table.
 std::vector<std::vector<std::string>> TableUnder(std::string_view markdown, std::string_view title);
 
 // What stands between backticks: "`a/`, `b`" -> {"a/", "b"}.
 std::vector<std::string> CodeSpans(std::string_view cell);
 
-// The floor plan table says what FloorPlan() says. "everything" stands for all folders; a row may name several folders
-// with the same rule.
+// The floor plan table says what FloorPlan() says. "everything" stands for all folders; a row may
+// name several folders with the same rule.
 Violations CheckFloorPlanTable(std::string_view markdown);
 
 // Every file of the path of a token exists and mentions the functions beside it.

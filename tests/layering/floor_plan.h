@@ -1,6 +1,6 @@
-// The floor plan: which folder may include which, as data. This is the one place that says so; ARCHITECTURE.md shows
-// the same table, the package_groups of the top-level BUILD enforce it in Bazel, and layering_test compares all three
-// with the sources.
+// The floor plan: which folder may include which, as data. This is the one place that says so;
+// ARCHITECTURE.md shows the same table, the package_groups of the top-level BUILD enforce it in
+// Bazel, and layering_test compares all three with the sources.
 //
 //   const FolderRule* rule = FindFolder("services/router");
 //   MayInclude(*rule, "kernels");   // false
@@ -41,7 +41,8 @@ bool MayInclude(const FolderRule& rule, std::string_view folder);
 // The same for its unit tests.
 bool TestMayInclude(const FolderRule& rule, std::string_view folder);
 
-// Name of the package_group in the top-level BUILD whose members may depend on `folder`: "users_of_kernels_cpu".
+// Name of the package_group in the top-level BUILD whose members may depend on `folder`:
+// "users_of_kernels_cpu".
 std::string UsersGroup(std::string_view folder);
 
 }  // namespace orrery

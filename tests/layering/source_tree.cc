@@ -26,7 +26,8 @@ std::string ReadFile(const fs::path& path) {
   return text.str();
 }
 
-// Splits BUILD text into what the parser needs: strings, identifiers and punctuation; comments are dropped.
+// Splits BUILD text into what the parser needs: strings, identifiers and punctuation; comments are
+// dropped.
 struct BuildToken {
   enum class Kind { kString, kIdentifier, kPunctuation } kind;
   std::string text;

@@ -3,8 +3,8 @@
 //   SourceTree tree = ReadSourceTree(root);
 //   for (const Include& include : Includes(tree.at("base/log.cc"))) ...
 //
-// In tests of the test it is a map literal. The BUILD parser knows as much of Starlark as our BUILD files use: rules
-// with keyword arguments and string literals; it is not an evaluator.
+// In tests of the test it is a map literal. The BUILD parser knows as much of Starlark as our BUILD
+// files use: rules with keyword arguments and string literals; it is not an evaluator.
 #ifndef ORRERY_TESTS_LAYERING_SOURCE_TREE_H_
 #define ORRERY_TESTS_LAYERING_SOURCE_TREE_H_
 
@@ -32,7 +32,8 @@ struct Include {
 };
 std::vector<Include> Includes(std::string_view text);
 
-// One call in a BUILD file, such as cc_library(...), or a list of strings that rules share, such as FILES = [...].
+// One call in a BUILD file, such as cc_library(...), or a list of strings that rules share, such as
+// FILES = [...].
 struct BuildRule {
   int line = 0;
   std::string kind;  // "cc_library"

@@ -31,7 +31,8 @@ class StormyCluster : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(StormyCluster, EndsEveryRequestOnceThroughCrashesAndCancellations) {
   EventLoop loop(GetParam());
-  ClusterWorld world(loop, {.num_requests = 2000, .crash_per_step = 0.01, .cancel_per_token = 0.01});
+  ClusterWorld world(loop,
+                     {.num_requests = 2000, .crash_per_step = 0.01, .cancel_per_token = 0.01});
   world.Run();
   EXPECT_THAT(world.violations(), IsEmpty());
   // The storm was one.

@@ -37,9 +37,11 @@ void ClusterWorld::Run() {
   }
   loop_.RunUntil(loop_.Now() + absl::Hours(1));
   Expect(num_ended_ == spec_.num_requests, absl::StrCat(num_ended_, " requests ended"));
-  Expect(core_.num_open_requests() == 0, absl::StrCat(core_.num_open_requests(), " requests are left open"));
+  Expect(core_.num_open_requests() == 0,
+         absl::StrCat(core_.num_open_requests(), " requests are left open"));
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
-    Expect(!ranks_[rank].scheduler.Next().has_value(), absl::StrCat(RankName(rank), " has sequences left"));
+    Expect(!ranks_[rank].scheduler.Next().has_value(),
+           absl::StrCat(RankName(rank), " has sequences left"));
   }
 }
 
@@ -73,7 +75,8 @@ void ClusterWorld::Start(int64_t id, int rank) {
   loop_.After(Latency(), [this, id, rank, attempt] {
     Request& started = requests_[id];
     if (started.has_ended || started.attempt != attempt) return;
-    if (!ranks_[rank].is_alive) return SendEnd(id, attempt, absl::UnavailableError("connection refused"));
+    if (!ranks_[rank].is_alive)
+      return SendEnd(id, attempt, absl::UnavailableError("connection refused"));
     const SequenceId sequence = next_sequence_++;
     const absl::Status added = ranks_[rank].scheduler.Add(sequence, started.num_prompt_tokens);
     if (!added.ok()) return SendEnd(id, attempt, added);
@@ -113,12 +116,14 @@ void ClusterWorld::FinishStep(int rank, int life) {
   Step(rank);
 }
 
-// Tokens of one stream arrive in order: each travels as long as the clock says, but never overtakes.
+// Tokens of one stream arrive in order: each travels as long as the clock says, but never
+// overtakes.
 void ClusterWorld::SendToken(int64_t id, int attempt, int number) {
   loop_.After(absl::Microseconds(50), [this, id, attempt, number] {
     Request& request = requests_[id];
     if (request.has_ended || request.attempt != attempt) return;
-    Expect(number == request.num_received, absl::StrCat("request ", id, " got token ", number, " after ", request.num_received));
+    Expect(number == request.num_received,
+           absl::StrCat("request ", id, " got token ", number, " after ", request.num_received));
     Do(id, core_.OnToken(id));
     if (loop_.Happens(spec_.cancel_per_token)) Cancel(id);
   });
@@ -129,7 +134,8 @@ void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) 
     const Request& request = requests_[id];
     if (request.has_ended || request.attempt != attempt) return;
     if (status.ok()) {
-      Expect(request.num_received == request.num_answer_tokens, absl::StrCat("request ", id, " lost a token"));
+      Expect(request.num_received == request.num_answer_tokens,
+             absl::StrCat("request ", id, " lost a token"));
     }
     Do(id, status.ok() ? core_.OnEnded(id) : core_.OnFailed(id, status));
   });
@@ -190,7 +196,9 @@ void ClusterWorld::End(int64_t id, const absl::Status& status) {
 }
 
 void ClusterWorld::Expect(bool holds, const std::string& what) {
-  if (!holds && violations_.size() < 20) violations_.push_back(absl::StrCat(absl::FormatTime(loop_.Now(), absl::UTCTimeZone()), ": ", what));
+  if (!holds && violations_.size() < 20)
+    violations_.push_back(
+        absl::StrCat(absl::FormatTime(loop_.Now(), absl::UTCTimeZone()), ": ", what));
 }
 
 }  // namespace orrery

@@ -1,5 +1,5 @@
-// A router and its ranks in virtual time: the real RouterCore, one real Scheduler per rank, and between them messages that
-// take their time. Ranks crash and come back, clients cancel.
+// A router and its ranks in virtual time: the real RouterCore, one real Scheduler per rank, and
+// between them messages that take their time. Ranks crash and come back, clients cancel.
 //
 //   EventLoop loop(seed);
 //   ClusterWorld world(loop, {.num_requests = 1000});
@@ -32,8 +32,8 @@ struct ClusterWorldSpec {
   int max_answer_tokens = 20;
   // Mean time between two arrivals; a step takes about a millisecond.
   absl::Duration arrival_gap = absl::Milliseconds(8);
-  double crash_per_step = 0.0;   // a rank dies in the middle of a step
-  double cancel_per_token = 0.0; // a client goes away after a token
+  double crash_per_step = 0.0;    // a rank dies in the middle of a step
+  double cancel_per_token = 0.0;  // a client goes away after a token
 };
 
 class ClusterWorld {

@@ -19,8 +19,9 @@ absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& option
   if (json.contains("decode_table")) {
     const std::unique_ptr<Device> device = MakeHostDevice();
     const std::unique_ptr<Stream> stream = device->MakeStream();
-    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels,
-                     MakeKernels(options.cluster.backend, options.cluster.cpu_variant, stream.get()));
+    ASSIGN_OR_RETURN(
+        const std::unique_ptr<Kernels> kernels,
+        MakeKernels(options.cluster.backend, options.cluster.cpu_variant, stream.get()));
     return CheckFp8(golden, *kernels, report);
   }
   const auto cases = json.find("cases");
@@ -28,8 +29,9 @@ absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& option
     if ((*cases)[0].contains("ids")) return CheckTokenizer(golden, report);
     if ((*cases)[0].contains("template")) return CheckChatTemplates(golden, report);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat(dir, "/golden.json holds nothing that can be checked: no logits, cases, models or decode_table"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      dir,
+      "/golden.json holds nothing that can be checked: no logits, cases, models or decode_table"));
 }
 
 }  // namespace orrery

@@ -10,7 +10,8 @@
 
 namespace orrery {
 
-// The kind of a folder shows in its golden.json, never in its name. Errors are for what could not be run.
+// The kind of a folder shows in its golden.json, never in its name. Errors are for what could not
+// be run.
 absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& options, Report& report);
 
 }  // namespace orrery

@@ -24,7 +24,8 @@ void CheckDecode(const nlohmann::json& table, Report& report) {
     const float value = Fp8E4m3ToF32(static_cast<uint8_t>(code));
     num_wrong += table[code].is_null() ? !std::isnan(value) : value != table[code].get<float>();
   }
-  report.Line(num_wrong == 0, "fp8 decode", absl::StrCat(num_wrong, " of ", table.size(), " codes differ"));
+  report.Line(num_wrong == 0, "fp8 decode",
+              absl::StrCat(num_wrong, " of ", table.size(), " codes differ"));
 }
 
 void CheckEncode(const nlohmann::json& vectors, Report& report) {
@@ -32,11 +33,13 @@ void CheckEncode(const nlohmann::json& vectors, Report& report) {
   for (const nlohmann::json& vector : vectors) {
     num_wrong += F32ToFp8E4m3(vector.at("x").get<float>()) != vector.at("code").get<int>();
   }
-  report.Line(num_wrong == 0, "fp8 encode", absl::StrCat(num_wrong, " of ", vectors.size(), " values differ"));
+  report.Line(num_wrong == 0, "fp8 encode",
+              absl::StrCat(num_wrong, " of ", vectors.size(), " values differ"));
 }
 
 // Activations of one row in blocks of 128, with power-of-two scales (the ue8m0 format of V3.1).
-void QuantizeUe8m0(const std::vector<float>& x, std::vector<float>& scales, std::vector<int>& codes) {
+void QuantizeUe8m0(const std::vector<float>& x, std::vector<float>& scales,
+                   std::vector<int>& codes) {
   for (size_t begin = 0; begin < x.size(); begin += kFp8Block) {
     const size_t end = std::min(x.size(), begin + kFp8Block);
     float amax = 1e-4f;
@@ -61,7 +64,8 @@ void CheckActQuant(const nlohmann::json& quant, Kernels& kernels, Report& report
     num_values += width;
     for (int i = 0; i < width; ++i) num_wrong += static_cast<int>(encoded[i]) != codes[i];
     const size_t scales_begin = encoded.size() - scales.size() * sizeof(float);
-    num_wrong += std::memcmp(encoded.data() + scales_begin, scales.data(), scales.size() * sizeof(float)) != 0;
+    num_wrong += std::memcmp(encoded.data() + scales_begin, scales.data(),
+                             scales.size() * sizeof(float)) != 0;
 
     if (!quant.contains("codes_ue8m0")) continue;
     std::vector<float> scales_ue8m0;
@@ -70,32 +74,38 @@ void CheckActQuant(const nlohmann::json& quant, Kernels& kernels, Report& report
     num_wrong_ue8m0 += codes_ue8m0 != quant["codes_ue8m0"][row].get<std::vector<int>>();
     num_wrong_ue8m0 += scales_ue8m0 != quant.at("scale_ue8m0")[row].get<std::vector<float>>();
   }
-  report.Line(num_wrong == 0, "fp8 rows", absl::StrCat(num_wrong, " of ", num_values, " codes and scales differ"));
-  report.Line(num_wrong_ue8m0 == 0, "fp8 rows, ue8m0", absl::StrCat(num_wrong_ue8m0, " rows differ"));
+  report.Line(num_wrong == 0, "fp8 rows",
+              absl::StrCat(num_wrong, " of ", num_values, " codes and scales differ"));
+  report.Line(num_wrong_ue8m0 == 0, "fp8 rows, ue8m0",
+              absl::StrCat(num_wrong_ue8m0, " rows differ"));
 }
 
 double RelativeError(double actual, double expected) {
   return std::abs(actual - expected) / std::max(std::abs(expected), 1e-300);
 }
 
-void CheckRope(const std::string& name, const nlohmann::json& golden, const ModelConfig& config, Report& report) {
+void CheckRope(const std::string& name, const nlohmann::json& golden, const ModelConfig& config,
+               Report& report) {
   const std::vector<double> frequencies = InverseFrequencies(config.rope);
   const std::vector<double> expected = golden.at("inv_freq").get<std::vector<double>>();
   if (frequencies.size() != expected.size()) {
-    report.Line(false, name, absl::StrCat(frequencies.size(), " frequencies, expected ", expected.size()));
+    report.Line(false, name,
+                absl::StrCat(frequencies.size(), " frequencies, expected ", expected.size()));
     return;
   }
   double error = RelativeError(config.softmax_scale, golden.at("softmax_scale").get<double>());
-  for (size_t i = 0; i < expected.size(); ++i) error = std::max(error, RelativeError(frequencies[i], expected[i]));
+  for (size_t i = 0; i < expected.size(); ++i)
+    error = std::max(error, RelativeError(frequencies[i], expected[i]));
   const nlohmann::json no_angles = nlohmann::json::object();
   const nlohmann::json& positions = golden.contains("angles") ? golden["angles"] : no_angles;
   for (const auto& [position, angles] : positions.items()) {
     for (size_t i = 0; i < angles.size(); ++i) {
-      error = std::max(error, RelativeError(std::atof(position.c_str()) * frequencies[i], angles[i].get<double>()));
+      error = std::max(error, RelativeError(std::atof(position.c_str()) * frequencies[i],
+                                            angles[i].get<double>()));
     }
   }
-  const bool same_layout = !golden.contains("layout") ||
-                           (golden["layout"] == "interleaved") == config.rope.interleaved;
+  const bool same_layout =
+      !golden.contains("layout") || (golden["layout"] == "interleaved") == config.rope.interleaved;
   report.Line(error <= kRopeTolerance && same_layout, name,
               absl::StrFormat("relative error %.1e (limit %.0e)%s", error, kRopeTolerance,
                               same_layout ? "" : ", and the pairs lie differently"));

@@ -9,11 +9,12 @@
 
 namespace orrery {
 
-// decode_table, encode {x, code}, act_quant {x, scale, codes, and the same with ue8m0 scales}; the last with the row
-// encoder of `kernels`. Exact.
+// decode_table, encode {x, code}, act_quant {x, scale, codes, and the same with ue8m0 scales}; the
+// last with the row encoder of `kernels`. Exact.
 absl::Status CheckFp8(const GoldenFile& golden, Kernels& kernels, Report& report);
 
-// Inverse frequencies, angles and softmax scales of published models, computed in f64: within 1e-12 of the golden.
+// Inverse frequencies, angles and softmax scales of published models, computed in f64: within 1e-12
+// of the golden.
 absl::Status CheckRopeTables(const GoldenFile& golden, Report& report);
 
 }  // namespace orrery

@@ -35,12 +35,14 @@ std::string CheckText(const Tokenizer& tokenizer, const nlohmann::json& text_cas
   if (!ids.ok()) return std::string(ids.status().message());
   for (size_t i = 0; i < std::max(ids->size(), expected.size()); ++i) {
     if (i >= ids->size() || i >= expected.size() || (*ids)[i] != expected[i]) {
-      return absl::StrCat("id ", i, " is ", i < ids->size() ? absl::StrCat((*ids)[i]) : "missing", ", expected ",
+      return absl::StrCat("id ", i, " is ", i < ids->size() ? absl::StrCat((*ids)[i]) : "missing",
+                          ", expected ",
                           i < expected.size() ? absl::StrCat(expected[i]) : "no more");
     }
   }
   const std::string decoded = tokenizer.Decode(expected, SpecialTokens::kSkip);
-  if (decoded != text_case.at("decode_skip_special").get<std::string>()) return "decodes to something else";
+  if (decoded != text_case.at("decode_skip_special").get<std::string>())
+    return "decodes to something else";
   DetokenizerStream stream(&tokenizer, SpecialTokens::kSkip);
   std::string streamed;
   for (const int32_t id : expected) streamed += stream.Append(id);
@@ -55,7 +57,8 @@ absl::Status CheckTokenizer(const GoldenFile& golden, Report& report) {
   report.Title(golden.dir());
   const absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Open(golden.dir());
   if (tokenizer.status().code() == absl::StatusCode::kNotFound) {
-    report.Skipped("tokenizer", absl::StrCat("there is no ", golden.dir(), "/tokenizer.json to check"));
+    report.Skipped("tokenizer",
+                   absl::StrCat("there is no ", golden.dir(), "/tokenizer.json to check"));
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(tokenizer.status());
@@ -92,14 +95,17 @@ absl::Status CheckChatTemplates(const GoldenFile& golden, Report& report) {
         ASSIGN_OR_RETURN(ChatMessage message, ReadMessage(json));
         messages.push_back(std::move(message));
       }
-      const absl::StatusOr<std::vector<PromptPiece>> pieces =
-          chat_template.Render(messages, {.add_generation_prompt = chat.value("add_generation_prompt", true)});
-      const std::string rendered = pieces.ok() ? JoinPieces(*pieces) : std::string(pieces.status().message());
+      const absl::StatusOr<std::vector<PromptPiece>> pieces = chat_template.Render(
+          messages, {.add_generation_prompt = chat.value("add_generation_prompt", true)});
+      const std::string rendered =
+          pieces.ok() ? JoinPieces(*pieces) : std::string(pieces.status().message());
       if (rendered == chat.at("expected").get<std::string>()) {
         ++num_right;
       } else {
-        report.Line(false, absl::StrCat(chat.at("template").get<std::string>(), " ", chat.value("name", "?")),
-                    absl::StrCat("renders as ", rendered));
+        report.Line(
+            false,
+            absl::StrCat(chat.at("template").get<std::string>(), " ", chat.value("name", "?")),
+            absl::StrCat("renders as ", rendered));
       }
     }
     if (num_right == static_cast<int>(cases.size())) {

@@ -1,4 +1,5 @@
-// Golden folders without a model: token ids, rendered chats, fp8 numbers, rope frequencies. All exact.
+// Golden folders without a model: token ids, rendered chats, fp8 numbers, rope frequencies. All
+// exact.
 #ifndef ORRERY_TOOLS_CHECK_CHECK_TEXT_H_
 #define ORRERY_TOOLS_CHECK_CHECK_TEXT_H_
 
@@ -8,8 +9,8 @@
 
 namespace orrery {
 
-// Cases {text, ids, decode_skip_special} for the tokenizer.json of the folder: encode, decode, and decode token by token.
-// Without that file the folder is reported as skipped.
+// Cases {text, ids, decode_skip_special} for the tokenizer.json of the folder: encode, decode, and
+// decode token by token. Without that file the folder is reported as skipped.
 absl::Status CheckTokenizer(const GoldenFile& golden, Report& report);
 
 // Cases {template, messages, add_generation_prompt, expected} for published templates.

@@ -30,17 +30,21 @@ absl::StatusOr<GoldenFile> GoldenFile::Open(const std::string& dir) {
 }
 
 template <typename T>
-absl::StatusOr<Array<T>> GoldenFile::Read(const nlohmann::json& entry, const std::string& dtype) const {
+absl::StatusOr<Array<T>> GoldenFile::Read(const nlohmann::json& entry,
+                                          const std::string& dtype) const {
   const auto bad = [&](const std::string& why) {
-    return absl::InvalidArgumentError(absl::StrCat(dir_, "/golden.json: array ", entry.dump(), ": ", why));
+    return absl::InvalidArgumentError(
+        absl::StrCat(dir_, "/golden.json: array ", entry.dump(), ": ", why));
   };
   try {
-    if (entry.at("dtype").get<std::string>() != dtype) return bad(absl::StrCat("dtype is not ", dtype));
+    if (entry.at("dtype").get<std::string>() != dtype)
+      return bad(absl::StrCat("dtype is not ", dtype));
     Array<T> array;
     int64_t num_values = 1;
     for (const auto& size : entry.at("shape")) {
       array.shape.push_back(size.get<int64_t>());
-      if (array.shape.back() < 0 || __builtin_mul_overflow(num_values, array.shape.back(), &num_values)) {
+      if (array.shape.back() < 0 ||
+          __builtin_mul_overflow(num_values, array.shape.back(), &num_values)) {
         return bad("the shape is impossible");
       }
     }

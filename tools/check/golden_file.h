@@ -28,7 +28,8 @@ class GoldenFile {
 
   const std::string& dir() const { return dir_; }
   const nlohmann::json& json() const { return json_; }
-  // The array that an entry {dtype, shape, offset, nbytes} describes. INVALID_ARGUMENT if it does not.
+  // The array that an entry {dtype, shape, offset, nbytes} describes. INVALID_ARGUMENT if it does
+  // not.
   absl::StatusOr<Array<float>> F32(const nlohmann::json& entry) const;
   absl::StatusOr<Array<int32_t>> I32(const nlohmann::json& entry) const;
 

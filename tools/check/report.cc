@@ -27,8 +27,9 @@ void Report::Title(std::string_view text) {
 
 void Report::Line(bool passed, std::string_view what, std::string_view detail) {
   ++(passed ? num_passed_ : num_failed_);
-  std::fprintf(out_, "  %s  %-24.*s %.*s\n", passed ? "ok  " : "FAIL", static_cast<int>(what.size()),
-               what.data(), static_cast<int>(detail.size()), detail.data());
+  std::fprintf(out_, "  %s  %-24.*s %.*s\n", passed ? "ok  " : "FAIL",
+               static_cast<int>(what.size()), what.data(), static_cast<int>(detail.size()),
+               detail.data());
 }
 
 void Report::Skipped(std::string_view what, std::string_view why) {
@@ -37,8 +38,8 @@ void Report::Skipped(std::string_view what, std::string_view why) {
                static_cast<int>(why.size()), why.data());
 }
 
-void Report::Compare(std::string_view what, absl::Span<const float> actual, absl::Span<const float> expected,
-                     const Tolerance& tolerance) {
+void Report::Compare(std::string_view what, absl::Span<const float> actual,
+                     absl::Span<const float> expected, const Tolerance& tolerance) {
   if (actual.size() != expected.size()) {
     Line(false, what, absl::StrCat(actual.size(), " values, expected ", expected.size()));
     return;

@@ -14,7 +14,8 @@
 
 namespace orrery {
 
-// Largest error and root mean square error of two arrays of one size. A NaN on either side counts as infinite.
+// Largest error and root mean square error of two arrays of one size. A NaN on either side counts
+// as infinite.
 struct ErrorStats {
   double max = 0.0;
   double rms = 0.0;
@@ -36,9 +37,10 @@ class Report {
   // Something that could not be checked: loud, and neither passed nor failed.
   void Skipped(std::string_view what, std::string_view why);
   // The same as Line, from two arrays; sizes must agree too.
-  void Compare(std::string_view what, absl::Span<const float> actual, absl::Span<const float> expected,
-               const Tolerance& tolerance);
-  void CompareExact(std::string_view what, absl::Span<const int32_t> actual, absl::Span<const int32_t> expected);
+  void Compare(std::string_view what, absl::Span<const float> actual,
+               absl::Span<const float> expected, const Tolerance& tolerance);
+  void CompareExact(std::string_view what, absl::Span<const int32_t> actual,
+                    absl::Span<const int32_t> expected);
 
   int num_passed() const { return num_passed_; }
   int num_failed() const { return num_failed_; }

@@ -28,7 +28,9 @@ class Recorder : public StepProbe {
   void set_first_position(int position) { first_position_ = position; }
 
   void OnAttention(int layer, ConstMatrix out) override { Append(out, trace_->attention[layer]); }
-  void OnFeedForward(int layer, ConstMatrix out) override { Append(out, trace_->feed_forward[layer]); }
+  void OnFeedForward(int layer, ConstMatrix out) override {
+    Append(out, trace_->feed_forward[layer]);
+  }
   void OnHidden(int layer, ConstMatrix hidden) override { Append(hidden, trace_->hidden[layer]); }
   void OnLogits(ConstMatrix logits) override { Append(logits, trace_->logits); }
   void OnGate(int layer, absl::Span<const int32_t> ids, absl::Span<const float> weights) override {
@@ -49,7 +51,8 @@ class Recorder : public StepProbe {
   int first_position_ = 0;
 };
 
-std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids, int num_rows) {
+std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids,
+                             int num_rows) {
   std::vector<float> values;
   for (int position = 0; position < num_rows; ++position) {
     const size_t row = static_cast<size_t>(block_ids[position / kKvBlockTokens]) * kKvBlockTokens +
@@ -82,7 +85,8 @@ absl::StatusOr<Trace> RunTrace(const StepParts& parts, const TraceRequest& reque
   Trace trace;
   Recorder recorder(&request, config.num_layers, config.num_experts_per_token, &trace);
   for (int position = 0; position < num_rows;) {
-    const int count = position < request.num_prefill ? std::min(chunk, request.num_prefill - position) : 1;
+    const int count =
+        position < request.num_prefill ? std::min(chunk, request.num_prefill - position) : 1;
     Batch batch;
     batch.ids.assign(request.ids.begin() + position, request.ids.begin() + position + count);
     batch.spans.push_back(

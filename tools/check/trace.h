@@ -23,7 +23,7 @@ struct Routing {
 
 // Everything is by layer, then by row (position).
 struct Trace {
-  std::vector<std::vector<float>> attention;     // [layers][num_rows * hidden] before the residual add
+  std::vector<std::vector<float>> attention;  // [layers][num_rows * hidden] before the residual add
   std::vector<std::vector<float>> feed_forward;  // the same
   std::vector<std::vector<float>> hidden;        // residual stream after the layer
   std::map<int, Routing> routing;                // by MoE layer
@@ -37,7 +37,8 @@ struct TraceRequest {
   // Rows per step for the first num_prefill ids; the rest goes one by one. 0: all at once.
   int num_prefill = 0;
   int chunk_rows = 0;
-  // By MoE layer: experts [ids.size(), topk], ascending within a row, to use instead of the gate's choice. May be empty.
+  // By MoE layer: experts [ids.size(), topk], ascending within a row, to use instead of the gate's
+  // choice. May be empty.
   std::map<int, std::vector<int32_t>> forced_experts;
 };
 

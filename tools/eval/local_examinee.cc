@@ -16,15 +16,19 @@ constexpr absl::Duration kTokenTimeout = absl::Seconds(60);
 
 class LocalExaminee : public Examinee {
  public:
-  LocalExaminee(std::unique_ptr<LocalCluster> cluster, Tokenizer tokenizer, ChatTemplate chat_template)
-      : cluster_(std::move(cluster)), tokenizer_(std::move(tokenizer)), chat_template_(std::move(chat_template)) {}
+  LocalExaminee(std::unique_ptr<LocalCluster> cluster, Tokenizer tokenizer,
+                ChatTemplate chat_template)
+      : cluster_(std::move(cluster)),
+        tokenizer_(std::move(tokenizer)),
+        chat_template_(std::move(chat_template)) {}
 
   absl::Status StartEngines() {
     EngineOptions options;
     options.max_context_tokens = cluster_->max_context_tokens();
     options.num_kv_blocks = KvCache::BlocksFor(options.max_context_tokens);
     for (int rank = 0; rank < cluster_->num_ranks(); ++rank) {
-      ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Start(cluster_->parts(rank), options));
+      ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                       Engine::Start(cluster_->parts(rank), options));
       engines_.push_back(std::move(engine));
     }
     return absl::OkStatus();
@@ -32,7 +36,8 @@ class LocalExaminee : public Examinee {
 
   absl::StatusOr<ExamAnswer> Ask(const Problem& problem, int max_new_tokens) override {
     ExamAnswer answer;
-    ASSIGN_OR_RETURN(const std::vector<PromptPiece> pieces, chat_template_.Render(problem.messages, {}));
+    ASSIGN_OR_RETURN(const std::vector<PromptPiece> pieces,
+                     chat_template_.Render(problem.messages, {}));
     ASSIGN_OR_RETURN(answer.prompt_ids, EncodePieces(tokenizer_, pieces));
     GenerationRequest request;
     request.prompt_ids = answer.prompt_ids;
@@ -47,7 +52,8 @@ class LocalExaminee : public Examinee {
     const std::optional<absl::StatusOr<EndReason>> end = outbox->end();
     if (!end.has_value()) {
       outbox->Cancel();
-      return absl::DeadlineExceededError(absl::StrCat("no token within ", absl::FormatDuration(kTokenTimeout)));
+      return absl::DeadlineExceededError(
+          absl::StrCat("no token within ", absl::FormatDuration(kTokenTimeout)));
     }
     RETURN_IF_ERROR(end->status());
     answer.is_finished = **end == EndReason::kStop;
@@ -56,7 +62,9 @@ class LocalExaminee : public Examinee {
   }
 
   int num_threads() const override { return cluster_->num_ranks(); }
-  std::string Describe() const override { return absl::StrCat("in this process: ", cluster_->Describe()); }
+  std::string Describe() const override {
+    return absl::StrCat("in this process: ", cluster_->Describe());
+  }
 
  private:
   // What follows the last </think>.
@@ -84,8 +92,8 @@ absl::StatusOr<std::unique_ptr<Examinee>> MakeLocalExaminee(const LocalClusterOp
   ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Open(options.model_dir));
   ASSIGN_OR_RETURN(ChatTemplate chat_template, ChatTemplate::Open(options.model_dir));
   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster, LocalCluster::Create(options));
-  auto examinee =
-      std::make_unique<LocalExaminee>(std::move(cluster), std::move(tokenizer), std::move(chat_template));
+  auto examinee = std::make_unique<LocalExaminee>(std::move(cluster), std::move(tokenizer),
+                                                  std::move(chat_template));
   RETURN_IF_ERROR(examinee->StartEngines());
   return examinee;
 }

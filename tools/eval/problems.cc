@@ -12,7 +12,8 @@ absl::StatusOr<ChatMessage::Role> ParseRole(const std::string& role) {
   if (role == "system") return ChatMessage::Role::kSystem;
   if (role == "user") return ChatMessage::Role::kUser;
   if (role == "assistant") return ChatMessage::Role::kAssistant;
-  return absl::InvalidArgumentError(absl::StrCat("role \"", role, "\" must be system, user or assistant"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("role \"", role, "\" must be system, user or assistant"));
 }
 
 absl::StatusOr<Problem> ParseProblem(const std::string& line) {
@@ -24,8 +25,10 @@ absl::StatusOr<Problem> ParseProblem(const std::string& line) {
     problem.family = json.value("family", std::string("all"));
     problem.answer = json.at("answer").get<std::string>();
     for (const nlohmann::json& message : json.at("messages")) {
-      ASSIGN_OR_RETURN(const ChatMessage::Role role, ParseRole(message.at("role").get<std::string>()));
-      problem.messages.push_back({.role = role, .content = message.at("content").get<std::string>()});
+      ASSIGN_OR_RETURN(const ChatMessage::Role role,
+                       ParseRole(message.at("role").get<std::string>()));
+      problem.messages.push_back(
+          {.role = role, .content = message.at("content").get<std::string>()});
     }
     problem.prompt_ids = json.value("prompt_ids", std::vector<int32_t>());
     problem.reference_ids = json.value("reference_ids", std::vector<int32_t>());
@@ -47,7 +50,8 @@ absl::StatusOr<std::vector<Problem>> ReadProblems(const std::string& path) {
     if (line.empty()) continue;
     absl::StatusOr<Problem> problem = ParseProblem(line);
     if (!problem.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ":", line_number, ": ", problem.status().message()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ":", line_number, ": ", problem.status().message()));
     }
     problems.push_back(*std::move(problem));
   }

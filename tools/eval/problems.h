@@ -3,8 +3,9 @@
 //   {"id": 7, "family": "add", "messages": [{"role": "user", "content": "2+2?"}], "answer": "4",
 //    "prompt_ids": [...], "reference_ids": [...], "min_top2_gap": 3.1}
 //
-// The last three are optional: what template and tokenizer must give, the greedy ids of an independent f32
-// implementation (end token included), and the smallest distance between its best and second logit on the way.
+// The last three are optional: what template and tokenizer must give, the greedy ids of an
+// independent f32 implementation (end token included), and the smallest distance between its best
+// and second logit on the way.
 #ifndef ORRERY_TOOLS_EVAL_PROBLEMS_H_
 #define ORRERY_TOOLS_EVAL_PROBLEMS_H_
 

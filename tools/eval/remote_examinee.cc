@@ -53,7 +53,9 @@ class RemoteExaminee : public Examinee {
   }
 
   int num_threads() const override { return kNumThreads; }
-  std::string Describe() const override { return absl::StrCat("the cluster behind ", client_.address()); }
+  std::string Describe() const override {
+    return absl::StrCat("the cluster behind ", client_.address());
+  }
 
  private:
   OrreryClient client_;

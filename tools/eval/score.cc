@@ -17,9 +17,10 @@ void AppendBytes(const std::vector<T>& values, std::string& bytes) {
 double Percent(int part, int whole) { return whole == 0 ? 0.0 : 100.0 * part / whole; }
 
 std::string Row(const std::string& name, const FamilyScore& score) {
-  return absl::StrFormat("%-12s %8d %8d  %6.2f %%   %8d / %-8d %6.2f %%\n", name, score.num_problems,
-                         score.num_right, Percent(score.num_right, score.num_problems), score.num_same_ids,
-                         score.num_with_reference, Percent(score.num_same_ids, score.num_with_reference));
+  return absl::StrFormat(
+      "%-12s %8d %8d  %6.2f %%   %8d / %-8d %6.2f %%\n", name, score.num_problems, score.num_right,
+      Percent(score.num_right, score.num_problems), score.num_same_ids, score.num_with_reference,
+      Percent(score.num_same_ids, score.num_with_reference));
 }
 
 }  // namespace
@@ -41,8 +42,8 @@ void Scores::Add(const Problem& problem, const ExamAnswer& answer) {
   if (answer.ids == problem.reference_ids) {
     ++family.num_same_ids;
   } else {
-    differing_.push_back(absl::StrCat("problem ", problem.id, " (", problem.family, "): other ids; it says \"",
-                                      answer.content, "\""));
+    differing_.push_back(absl::StrCat("problem ", problem.id, " (", problem.family,
+                                      "): other ids; it says \"", answer.content, "\""));
   }
 }
 
@@ -67,11 +68,12 @@ std::string Scores::Digest() const {
 }
 
 std::string Scores::ToString() const {
-  std::string text =
-      absl::StrFormat("%-12s %8s %8s  %8s   %19s %8s\n", "family", "problems", "right", "", "reference's ids", "");
+  std::string text = absl::StrFormat("%-12s %8s %8s  %8s   %19s %8s\n", "family", "problems",
+                                     "right", "", "reference's ids", "");
   for (const auto& [name, family] : families_) text += Row(name, family);
   text += Row("all", total());
-  for (size_t i = 0; i < differing_.size() && i < kMaxDifferingShown; ++i) absl::StrAppend(&text, differing_[i], "\n");
+  for (size_t i = 0; i < differing_.size() && i < kMaxDifferingShown; ++i)
+    absl::StrAppend(&text, differing_[i], "\n");
   if (differing_.size() > kMaxDifferingShown) {
     absl::StrAppend(&text, "... and ", differing_.size() - kMaxDifferingShown, " more differ\n");
   }

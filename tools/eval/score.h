@@ -20,9 +20,9 @@ inline constexpr double kClearGap = 1e-3;
 
 struct FamilyScore {
   int num_problems = 0;
-  int num_right = 0;            // the content is the expected answer, and the answer ended by itself
-  int num_with_reference = 0;   // problems whose file gives reference ids, by a clear gap
-  int num_same_ids = 0;         // of these, answered with the very same ids
+  int num_right = 0;           // the content is the expected answer, and the answer ended by itself
+  int num_with_reference = 0;  // problems whose file gives reference ids, by a clear gap
+  int num_same_ids = 0;        // of these, answered with the very same ids
 };
 
 class Scores {

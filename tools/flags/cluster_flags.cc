@@ -19,13 +19,14 @@ ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels of the cpu backend: best, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, bin_dir, "",
           "folder with the programs router, attention and expert; empty: beside this one");
-ABSL_FLAG(absl::Duration, start_timeout, absl::Minutes(10), "how long the cluster may take to start");
+ABSL_FLAG(absl::Duration, start_timeout, absl::Minutes(10),
+          "how long the cluster may take to start");
 
 namespace orrery {
 namespace {
 
-// The value of a protobuf enum from a short name: "bf16" with prefix "PRECISION_" is PRECISION_BF16. An empty text is
-// the unspecified value.
+// The value of a protobuf enum from a short name: "bf16" with prefix "PRECISION_" is
+// PRECISION_BF16. An empty text is the unspecified value.
 template <typename Enum>
 absl::StatusOr<Enum> ParseEnum(const std::string& flag, const std::string& prefix,
                                const std::string& text) {
@@ -56,12 +57,12 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(topology.model_dir));
   topology.num_ranks = absl::GetFlag(FLAGS_ranks);
   topology.num_shards = config.num_experts > 0 ? absl::GetFlag(FLAGS_shards) : 0;
-  ASSIGN_OR_RETURN(const internal::Precision precision,
-                   ParseEnum<internal::Precision>("precision", "PRECISION_",
-                                                  absl::GetFlag(FLAGS_precision)));
-  ASSIGN_OR_RETURN(const internal::RowFormat row_format,
-                   ParseEnum<internal::RowFormat>("row_format", "ROW_FORMAT_",
-                                                  absl::GetFlag(FLAGS_row_format)));
+  ASSIGN_OR_RETURN(
+      const internal::Precision precision,
+      ParseEnum<internal::Precision>("precision", "PRECISION_", absl::GetFlag(FLAGS_precision)));
+  ASSIGN_OR_RETURN(
+      const internal::RowFormat row_format,
+      ParseEnum<internal::RowFormat>("row_format", "ROW_FORMAT_", absl::GetFlag(FLAGS_row_format)));
   ASSIGN_OR_RETURN(
       const internal::Backend backend,
       ParseEnum<internal::Backend>("backend", "BACKEND_", absl::GetFlag(FLAGS_backend)));

@@ -1,5 +1,6 @@
-// Flags that describe a cluster to be made: which model, how many ranks and shards, which numbers. Shared by every
-// command that makes one; list kClusterFlags among the flag files of such a command.
+// Flags that describe a cluster to be made: which model, how many ranks and shards, which numbers.
+// Shared by every command that makes one; list kClusterFlags among the flag files of such a
+// command.
 #ifndef ORRERY_TOOLS_FLAGS_CLUSTER_FLAGS_H_
 #define ORRERY_TOOLS_FLAGS_CLUSTER_FLAGS_H_
 
@@ -27,7 +28,8 @@ inline constexpr char kClusterFlags[] = "tools/flags/cluster_flags.cc";
 
 // --model, or the bundled one.
 absl::StatusOr<std::string> ModelDirFromFlags();
-// INVALID_ARGUMENT for a value that does not exist, with those that do. A dense model gets no shards.
+// INVALID_ARGUMENT for a value that does not exist, with those that do. A dense model gets no
+// shards.
 absl::StatusOr<Topology> TopologyFromFlags();
 LaunchOptions LaunchOptionsFromFlags();
 

@@ -1,9 +1,10 @@
-// Flags of a subcommand: absl flags, but only those of the files that the command names, and with errors returned.
+// Flags of a subcommand: absl flags, but only those of the files that the command names, and with
+// errors returned.
 //
 //   ASSIGN_OR_RETURN(std::vector<std::string> rest, ParseFlags({"--ranks=2", "file.jsonl"}, {"tools/flags/cluster_flags.cc"}));
 //
-// Understands --name=value, --name value, --name and --noname for booleans, and "--" before arguments that look like
-// flags. A flag of another command is as unknown as a misspelt one.
+// Understands --name=value, --name value, --name and --noname for booleans, and "--" before
+// arguments that look like flags. A flag of another command is as unknown as a misspelt one.
 // Errors: INVALID_ARGUMENT, one sentence.
 #ifndef ORRERY_TOOLS_FLAGS_COMMAND_LINE_H_
 #define ORRERY_TOOLS_FLAGS_COMMAND_LINE_H_
@@ -15,7 +16,8 @@
 
 namespace orrery {
 
-// Sets the flags; returns the arguments that are none. `flag_files`: sources whose ABSL_FLAGs belong to the command.
+// Sets the flags; returns the arguments that are none. `flag_files`: sources whose ABSL_FLAGs
+// belong to the command.
 absl::StatusOr<std::vector<std::string>> ParseFlags(const std::vector<std::string>& arguments,
                                                     const std::vector<std::string>& flag_files);
 

@@ -1,5 +1,5 @@
-// Flags that say which running cluster a command talks to, and the connection. List kConnectFlags among the flag
-// files of such a command.
+// Flags that say which running cluster a command talks to, and the connection. List kConnectFlags
+// among the flag files of such a command.
 #ifndef ORRERY_TOOLS_FLAGS_CONNECT_H_
 #define ORRERY_TOOLS_FLAGS_CONNECT_H_
 
@@ -16,8 +16,8 @@ namespace orrery {
 
 inline constexpr char kConnectFlags[] = "tools/flags/connect.cc";
 
-// The router of --router, else of the first one in --cluster, else of the last `orrery up`. UNAVAILABLE if it does
-// not answer, NOT_FOUND if none is known.
+// The router of --router, else of the first one in --cluster, else of the last `orrery up`.
+// UNAVAILABLE if it does not answer, NOT_FOUND if none is known.
 absl::StatusOr<OrreryClient> ConnectFromFlags();
 
 // What `up` leaves for ConnectFromFlags, and takes back when it stops.

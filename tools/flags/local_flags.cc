@@ -7,7 +7,8 @@
 #include "tools/flags/cluster_flags.h"
 
 ABSL_FLAG(std::string, transport, "",
-          "between ranks and shards inside this process: loopback or grpc; empty: loopback for one rank and one "
+          "between ranks and shards inside this process: loopback or grpc; empty: loopback for one "
+          "rank and one "
           "shard, else grpc");
 
 namespace orrery {
@@ -30,8 +31,9 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   }
   const std::string transport = absl::GetFlag(FLAGS_transport);
   if (transport.empty()) {
-    options.transport = options.num_ranks == 1 && options.num_shards == 1 ? LocalTransport::kLoopback
-                                                                          : LocalTransport::kGrpc;
+    options.transport = options.num_ranks == 1 && options.num_shards == 1
+                            ? LocalTransport::kLoopback
+                            : LocalTransport::kGrpc;
   } else if (transport == "loopback" || transport == "grpc") {
     options.transport = transport == "grpc" ? LocalTransport::kGrpc : LocalTransport::kLoopback;
   } else {

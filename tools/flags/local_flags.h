@@ -9,7 +9,8 @@ namespace orrery {
 
 inline constexpr char kLocalFlags[] = "tools/flags/local_flags.cc";
 
-// `default_precision` stands in for an empty --precision. INVALID_ARGUMENT for a value that does not exist.
+// `default_precision` stands in for an empty --precision. INVALID_ARGUMENT for a value that does
+// not exist.
 absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_precision);
 
 }  // namespace orrery

@@ -8,12 +8,12 @@
 
 namespace orrery {
 
-// Folder of the bundled model, models/abacus: among the data that Bazel put beside this program, else below the
-// current folder. NOT_FOUND names both.
+// Folder of the bundled model, models/abacus: among the data that Bazel put beside this program,
+// else below the current folder. NOT_FOUND names both.
 absl::StatusOr<std::string> BundledModelDir();
 
-// File in which `up` leaves the router's address for `chat` and the others: .orrery/router in the checkout that this
-// program was built from, else in the current folder.
+// File in which `up` leaves the router's address for `chat` and the others: .orrery/router in the
+// checkout that this program was built from, else in the current folder.
 std::string RouterAddressFile();
 
 }  // namespace orrery

@@ -1,4 +1,5 @@
-// Flags that say how an answer is made. List kSamplingFlags among the flag files of a command that uses them.
+// Flags that say how an answer is made. List kSamplingFlags among the flag files of a command that
+// uses them.
 #ifndef ORRERY_TOOLS_FLAGS_SAMPLING_FLAGS_H_
 #define ORRERY_TOOLS_FLAGS_SAMPLING_FLAGS_H_
 

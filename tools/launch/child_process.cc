@@ -17,8 +17,9 @@ namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
 
-// Runs in the child between fork and exec, where only calls that are safe in a signal handler are allowed: nothing
-// here allocates. On failure errno goes through the pipe, which a successful exec closes.
+// Runs in the child between fork and exec, where only calls that are safe in a signal handler are
+// allowed: nothing here allocates. On failure errno goes through the pipe, which a successful exec
+// closes.
 [[noreturn]] void Become(char* const* argv, int output, int error_pipe, pid_t parent) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -3,11 +3,12 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> child, ChildProcess::Start({path, "--name=expert-0"}, "expert-0.log"));
 //   std::optional<ExitResult> exit = child->WaitUntil(absl::Now() + absl::Seconds(5));
 //
-// The child gets a process group of its own (a Ctrl-C at the terminal reaches only us, who stop it in order), no
-// standard input, and dies with the thread that started it, so that it never outlives us. Start children from the
-// main thread, or from one that stays.
+// The child gets a process group of its own (a Ctrl-C at the terminal reaches only us, who stop it
+// in order), no standard input, and dies with the thread that started it, so that it never outlives
+// us. Start children from the main thread, or from one that stays.
 //
-// Errors: NOT_FOUND, PERMISSION_DENIED or the like if the program or the file cannot be opened, naming it.
+// Errors: NOT_FOUND, PERMISSION_DENIED or the like if the program or the file cannot be opened,
+// naming it.
 // Threads: one owner.
 #ifndef ORRERY_TOOLS_LAUNCH_CHILD_PROCESS_H_
 #define ORRERY_TOOLS_LAUNCH_CHILD_PROCESS_H_

@@ -185,7 +185,8 @@ bool Launcher::HasRouter() {
 }
 
 void Launcher::Stop() {
-  // A server waits for its clients to answer its farewell, and an idle client of gRPC looks only every 5 s.
+  // A server waits for its clients to answer its farewell, and an idle client of gRPC looks only
+  // every 5 s.
   client_.reset();
   for (const internal::Role role :
        {internal::ROLE_ROUTER, internal::ROLE_ATTENTION, internal::ROLE_EXPERT}) {

@@ -5,11 +5,12 @@
 //   OrreryClient::Connect(launcher->router_address(), ...);
 //   launcher->Stop();
 //
-// The programs `router`, `attention` and `expert` are looked for in bin_dir, else beside this program. Output of the
-// members and, for StartLocal, the cluster file go into a temporary folder, which is kept if something went wrong.
+// The programs `router`, `attention` and `expert` are looked for in bin_dir, else beside this
+// program. Output of the members and, for StartLocal, the cluster file go into a temporary folder,
+// which is kept if something went wrong.
 //
-// Errors of WaitUntilReady name the member: ABORTED if it ended, with how, after how long, and the last lines of
-// its output; DEADLINE_EXCEEDED if it never came up, with what it lacks.
+// Errors of WaitUntilReady name the member: ABORTED if it ended, with how, after how long, and the
+// last lines of its output; DEADLINE_EXCEEDED if it never came up, with what it lacks.
 // Threads: one owner, the thread that started it (see child_process.h).
 #ifndef ORRERY_TOOLS_LAUNCH_LAUNCHER_H_
 #define ORRERY_TOOLS_LAUNCH_LAUNCHER_H_
@@ -32,7 +33,8 @@
 namespace orrery {
 
 struct LaunchOptions {
-  // Folder with the programs, flat or as Bazel lays them out (services/ROLE/ROLE). Empty: beside this program.
+  // Folder with the programs, flat or as Bazel lays them out (services/ROLE/ROLE). Empty: beside
+  // this program.
   std::string bin_dir;
   // Parent of the temporary folder; empty: the system's.
   std::string temp_dir;
@@ -55,8 +57,8 @@ class Launcher {
   // Kills whatever still runs.
   ~Launcher();
 
-  // Until every member of the cluster is ready, at most `timeout` after they were started. `on_progress` may be empty; `should_stop`, if given, ends the wait
-  // with CANCELLED.
+  // Until every member of the cluster is ready, at most `timeout` after they were started.
+  // `on_progress` may be empty; `should_stop`, if given, ends the wait with CANCELLED.
   absl::Status WaitUntilReady(absl::Duration timeout, const OnProgress& on_progress = {},
                               const std::function<bool()>& should_stop = {});
 
@@ -65,7 +67,8 @@ class Launcher {
   // Whether a router of ours still runs.
   bool HasRouter();
 
-  // Orderly: SIGTERM, routers first, then ranks, then shards; SIGKILL for who does not go in time. Idempotent.
+  // Orderly: SIGTERM, routers first, then ranks, then shards; SIGKILL for who does not go in time.
+  // Idempotent.
   void Stop();
 
   // For fault tests. NOT_FOUND for a name that was not started.

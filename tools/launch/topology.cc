@@ -21,8 +21,8 @@ namespace {
 constexpr int kMinPort = 10000;
 constexpr int kMaxPort = 32000;
 
-// Whether a listener could have this address. A listening socket of another process makes it false; the traces that
-// closed connections leave do not.
+// Whether a listener could have this address. A listening socket of another process makes it false;
+// the traces that closed connections leave do not.
 bool CanBind(const sockaddr* address, socklen_t length) {
   const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;

@@ -30,8 +30,9 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
 
 absl::Status WriteClusterFile(const internal::ClusterFile& cluster, const std::string& path);
 
-// Distinct ports of 127.0.0.1 that nobody listens on, drawn from 10000..32000: below the range from which the kernel
-// takes ports for outgoing connections (32768 and up), so that none of those takes one before its member does.
+// Distinct ports of 127.0.0.1 that nobody listens on, drawn from 10000..32000: below the range from
+// which the kernel takes ports for outgoing connections (32768 and up), so that none of those takes
+// one before its member does.
 absl::StatusOr<std::vector<int>> PickFreePorts(int num_ports);
 
 // Whether a process on this machine can listen at the host of this address.
