@@ -150,7 +150,7 @@ absl::StatusOr<TensorView> Checkpoint::Tensor(const std::string& name,
   return tensor;
 }
 
-absl::StatusOr<Fingerprint> Checkpoint::ComputeFingerprint() const {
+absl::StatusOr<Fingerprint> Checkpoint::ComputeFingerprint(FingerprintScope scope) const {
   Fingerprint fingerprint;
   ASSIGN_OR_RETURN(const std::string config,
                    ReadFile(JoinPath(impl_->directory, "config.json"), kMaxConfigBytes));
@@ -158,9 +158,14 @@ absl::StatusOr<Fingerprint> Checkpoint::ComputeFingerprint() const {
       ContentHash({reinterpret_cast<const std::byte*>(config.data()), config.size()});
   for (auto& [name, shard] : impl_->shards) {
     const std::lock_guard<std::mutex> lock(shard.mutex);
-    if (shard.file == nullptr) continue;
-    if (shard.hash.empty()) shard.hash = ContentHash(shard.file->bytes());
-    fingerprint.files[name] = shard.hash;
+    if (shard.file != nullptr) {
+      if (shard.hash.empty()) shard.hash = ContentHash(shard.file->bytes());
+    } else if (const std::string path = JoinPath(impl_->directory, name);
+               scope == FingerprintScope::kPresentFiles && FileExists(path)) {
+      ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+      shard.hash = ContentHash(file->bytes());
+    }
+    if (!shard.hash.empty()) fingerprint.files[name] = shard.hash;
   }
   return fingerprint;
 }

@@ -28,6 +28,12 @@
 
 namespace orrery {
 
+// Which weights files a fingerprint covers.
+enum class FingerprintScope {
+  kOpenedFiles,   // those that hold tensors asked for so far
+  kPresentFiles,  // every file of the index that is in the directory
+};
+
 class Checkpoint {
  public:
   static absl::StatusOr<Checkpoint> Open(const std::string& model_dir);
@@ -43,9 +49,9 @@ class Checkpoint {
   absl::StatusOr<TensorView> Tensor(const std::string& name,
                                     const std::vector<int64_t>& shape) const;
 
-  // Content hashes of the files that were opened so far, and of the configuration. See
-  // fingerprint.h.
-  absl::StatusOr<Fingerprint> ComputeFingerprint() const;
+  // Content hashes of the configuration and of weights files: see fingerprint.h. Reads each file
+  // once, whole.
+  absl::StatusOr<Fingerprint> ComputeFingerprint(FingerprintScope scope) const;
 
  private:
   struct Impl;

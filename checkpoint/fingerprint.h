@@ -1,10 +1,10 @@
 // Which model this is, by content: V3 and R1 have the same shapes, so shapes prove nothing.
 //
-// A member hashes config.json and each weights file that holds one of its tensors (XXH3-128:
-// against mix-ups, not adversaries). Two members match if their configurations are equal and every
-// file that both know has the same hash. A member that was given only some of the files therefore
-// still proves what it has, and a rank, whose tensors lie in nearly all files, catches every shard
-// that was loaded from another model.
+// A member hashes config.json and weights files (XXH3-128: against mix-ups, not adversaries). Two
+// members match if their configurations are equal and every file that both know has the same hash.
+// A shard hashes the files that hold one of its tensors, so that it starts without the others and
+// still proves what it computes with. A rank hashes every file that it finds, although its own
+// tensors lie in some of them only: so it catches any shard that was loaded from another model.
 #ifndef ORRERY_CHECKPOINT_FINGERPRINT_H_
 #define ORRERY_CHECKPOINT_FINGERPRINT_H_
 

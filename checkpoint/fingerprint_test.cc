@@ -61,7 +61,8 @@ TEST(Fingerprint, TellsModelsOfEqualShapesApart) {
     WriteTempFile(dir, "model.safetensors", SafetensorsBytes(header, BytesOf<float>({1.0f + i})));
     const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(dir);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-    const absl::StatusOr<Fingerprint> print = checkpoint->ComputeFingerprint();
+    const absl::StatusOr<Fingerprint> print =
+        checkpoint->ComputeFingerprint(FingerprintScope::kOpenedFiles);
     ASSERT_TRUE(print.ok()) << print.status();
     prints[i] = *print;
   }
@@ -73,13 +74,34 @@ TEST(Fingerprint, CoversTheFilesThatWereOpened) {
   const std::string dir = GoldenDir("fp8_w128");
   const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(dir);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  EXPECT_TRUE(checkpoint->ComputeFingerprint()->files.empty());
+  EXPECT_TRUE(checkpoint->ComputeFingerprint(FingerprintScope::kOpenedFiles)->files.empty());
   ASSERT_TRUE(checkpoint->Tensor("model.embed_tokens.weight", {257, 256}).ok());
-  const absl::StatusOr<Fingerprint> print = checkpoint->ComputeFingerprint();
+  const absl::StatusOr<Fingerprint> print =
+      checkpoint->ComputeFingerprint(FingerprintScope::kOpenedFiles);
   ASSERT_EQ(print->files.size(), 1u);
   const auto& [name, hash] = *print->files.begin();
   EXPECT_EQ(hash, Hash(ReadTextFile(dir + "/" + name)));
   EXPECT_EQ(print->config_hash, Hash(ReadTextFile(dir + "/config.json")));
+}
+
+// What a rank asks for: it then knows the files of the shards too, but lacks nothing if some are not there.
+TEST(Fingerprint, CoversEveryFileThatIsPresentWhenAsked) {
+  const std::string golden = GoldenDir("fp8_w128");
+  const std::string dir = MakeTempDir();
+  for (const std::string name :
+       {"config.json", "model.safetensors.index.json", "model-00001-of-000003.safetensors",
+        "model-00003-of-000003.safetensors"}) {
+    WriteTempFile(dir, name, ReadTextFile(golden + "/" + name));
+  }
+  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(dir);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const absl::StatusOr<Fingerprint> print =
+      checkpoint->ComputeFingerprint(FingerprintScope::kPresentFiles);
+  ASSERT_TRUE(print.ok()) << print.status();
+  ASSERT_EQ(print->files.size(), 2u);
+  for (const auto& [name, hash] : print->files) {
+    EXPECT_EQ(hash, Hash(ReadTextFile(golden + "/" + name))) << name;
+  }
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
   ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, numerics_, max_context_tokens_,
                                           kernels_.get(), device_.get(), &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
-  ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint());
+  ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kPresentFiles));
   LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
           ", ", fingerprint_.ToString());
   return absl::OkStatus();

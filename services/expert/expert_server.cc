@@ -105,7 +105,8 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
       DefaultPlacement({.num_experts = config.num_experts,
                         .num_shards = options.cluster.expert_size()})[shard_index];
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
-  ASSIGN_OR_RETURN(const Fingerprint fingerprint, checkpoint.ComputeFingerprint());
+  ASSIGN_OR_RETURN(const Fingerprint fingerprint,
+                   checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
   Announce(fingerprint);
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),

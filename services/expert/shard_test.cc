@@ -93,7 +93,7 @@ class ShardTest : public ::testing::Test {
                                   .device = device_.get(),
                                   .stream = stream_.get()},
                                  range, &loaded_bytes_));
-    ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint());
+    ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
     return shard;
   }
   std::unique_ptr<Shard> LoadGolden(ExpertRange range = {0, kNumExperts}) {
