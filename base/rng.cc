@@ -1,5 +1,6 @@
 #include "base/rng.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace orrery {
@@ -34,7 +35,8 @@ double UniformDraw(const DrawKey& key) {
     k1 += 0xBB67AE85;
   }
   const uint64_t bits = (uint64_t{c0} << 32 | c1) >> 11;  // 53 bits
-  return (static_cast<double>(bits) + 0.5) * 0x1p-53;
+  // The largest would round up to 1.
+  return std::min((static_cast<double>(bits) + 0.5) * 0x1p-53, 1.0 - 0x1p-53);
 }
 
 double GumbelDraw(const DrawKey& key) { return -PortableLog(-PortableLog(UniformDraw(key))); }

@@ -117,6 +117,11 @@ void ReadTokenIds(JsonReader& fields, ModelConfig& config) {
 
 }  // namespace
 
+int64_t KvBytesPerToken(const ModelConfig& config, int value_bytes, bool with_mtp) {
+  const int64_t num_layers = config.num_layers + (with_mtp ? 1 : 0);
+  return num_layers * config.kv_row_width() * value_bytes;
+}
+
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& config_json,
                                              const std::string& generation_config_json,
                                              const std::string& origin) {

@@ -84,18 +84,23 @@ struct ModelConfig {
   double weight_scale = 1.0;       // settled: V2 normalises or scales, V3 does both
   std::vector<bool> layer_is_moe;  // [num_layers]
 
-  int num_mtp_layers = 0;  // stored behind the main layers; not run yet
+  int num_mtp_layers = 0;  // stored behind the main layers; the first can draft
   // fp8 checkpoints: [outputs, inputs] covered by one scale; 0 where nothing is fp8
   int weight_block_outputs = 0;
   int weight_block_inputs = 0;
 
   bool is_moe_layer(int layer) const { return layer_is_moe[layer]; }
+  bool has_mtp() const { return num_mtp_layers > 0; }
   // Values that the cache holds per token and layer.
   int kv_row_width() const {
     return attention == AttentionKind::kMla ? kv_lora_rank + qk_rope_head_dim
                                             : 2 * num_kv_heads * head_dim;
   }
 };
+
+// Bytes that one token takes in the KV cache, over all layers, with values of value_bytes. with_mtp: the
+// MTP module runs too; it is one more layer.
+int64_t KvBytesPerToken(const ModelConfig& config, int value_bytes, bool with_mtp);
 
 // Reads DIR/config.json (and DIR/generation_config.json if it is there).
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& model_dir);

@@ -203,7 +203,11 @@ bool Tokenizer::IsSpecial(int32_t id) const {
 
 std::string DetokenizerStream::Append(int32_t id) {
   if (special_ == SpecialTokens::kSkip && tokenizer_->IsSpecial(id)) return "";
-  pending_.append(tokenizer_->TokenBytes(id));
+  return AppendBytes(tokenizer_->TokenBytes(id));
+}
+
+std::string DetokenizerStream::AppendBytes(std::string_view bytes) {
+  pending_.append(bytes);
   std::string text;
   pending_.erase(0, AppendReplacingInvalid(pending_, /*is_end=*/false, text));
   return text;

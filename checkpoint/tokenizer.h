@@ -75,6 +75,8 @@ class DetokenizerStream {
   // Text that became complete with this token; the concatenation over all tokens plus Finish()
   // equals Decode().
   std::string Append(int32_t id);
+  // The same for bytes that are no whole token: where a stop string cut one.
+  std::string AppendBytes(std::string_view bytes);
   // What was held back, with U+FFFD for the unfinished character.
   std::string Finish();
 

@@ -1,5 +1,6 @@
 #include "client/orrery_client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -40,12 +41,70 @@ absl::Status CheckMessages(const v1::ChatMessages& messages) {
   return absl::OkStatus();
 }
 
-// Adds one token to the answer.
-void Collect(const v1::Delta& delta, Answer& answer) {
-  answer.ids.push_back(delta.id());
-  if (delta.has_logprob()) answer.logprobs.push_back(delta.logprob());
-  (delta.kind() == v1::DELTA_KIND_REASONING ? answer.reasoning : answer.content) += delta.text();
+absl::Status CheckTexts(const v1::GenerateRequest& request) {
+  RETURN_IF_ERROR(CheckText("prompt", request.text()));
+  RETURN_IF_ERROR(CheckMessages(request.messages()));
+  for (int i = 0; i < request.stop_size(); ++i) {
+    RETURN_IF_ERROR(CheckText(absl::StrCat("stop string ", i), request.stop(i)));
+  }
+  return CheckText("tenant", request.tenant());
 }
+
+// Adds one token to its choice.
+void Collect(const v1::Delta& delta, Choice& choice) {
+  choice.ids.push_back(delta.id());
+  if (delta.has_logprob()) choice.logprobs.push_back(delta.logprob());
+  if (delta.top_size() > 0) choice.top.emplace_back(delta.top().begin(), delta.top().end());
+  (delta.kind() == v1::DELTA_KIND_REASONING ? choice.reasoning : choice.content) += delta.text();
+}
+
+// Puts a stream together.
+class Collector {
+ public:
+  explicit Collector(int num_choices) : num_choices_(std::max(1, num_choices)) {}
+
+  absl::Status Add(const v1::GenerateResponse& response) {
+    switch (response.event_case()) {
+      case v1::GenerateResponse::kStarted:
+        answer_.started = response.started();
+        return absl::OkStatus();
+      case v1::GenerateResponse::kDelta: {
+        ASSIGN_OR_RETURN(Choice* const choice, Find(response.delta().choice()));
+        Collect(response.delta(), *choice);
+        return absl::OkStatus();
+      }
+      case v1::GenerateResponse::kFinished: {
+        ASSIGN_OR_RETURN(Choice* const choice, Find(response.finished().choice()));
+        choice->finished = response.finished();
+        ++num_finished_;
+        return absl::OkStatus();
+      }
+      default:
+        return absl::OkStatus();  // of a later version
+    }
+  }
+
+  absl::StatusOr<Answer> Take() {
+    if (num_finished_ == num_choices_) return std::move(answer_);
+    return absl::InternalError(absl::StrCat("the router ended the stream after ", num_finished_,
+                                            " of ", num_choices_, " choices"));
+  }
+
+ private:
+  // Grows with what comes, not with what a request asks for, which may be nonsense.
+  absl::StatusOr<Choice*> Find(int index) {
+    if (index < 0 || index >= num_choices_) {
+      return absl::InternalError(
+          absl::StrCat("the router sent choice ", index, " of ", num_choices_));
+    }
+    if (index >= answer_.num_choices()) answer_.others.resize(index);
+    return index == 0 ? static_cast<Choice*>(&answer_) : &answer_.others[index - 1];
+  }
+
+  const int num_choices_;
+  Answer answer_;
+  int num_finished_ = 0;
+};
 
 }  // namespace
 
@@ -72,22 +131,23 @@ OrreryClient::OrreryClient(std::string address, std::unique_ptr<v1::Orrery::Stub
 
 absl::StatusOr<Answer> OrreryClient::Generate(const v1::GenerateRequest& request,
                                               absl::Duration timeout, const OnDelta& on_delta) {
-  RETURN_IF_ERROR(CheckText("prompt", request.text()));
-  RETURN_IF_ERROR(CheckMessages(request.messages()));
+  RETURN_IF_ERROR(CheckTexts(request));
   grpc::ClientContext context;
   SetDeadline(context, absl::Now() + timeout);
   const auto reader = stub_->Generate(&context, request);
-  Answer answer;
+  Collector collector(request.num_choices());
+  absl::Status collected;
   v1::GenerateResponse response;
   while (reader->Read(&response)) {
-    if (response.has_started()) answer.started = response.started();
-    if (response.has_finished()) answer.finished = response.finished();
-    if (!response.has_delta()) continue;
-    Collect(response.delta(), answer);
-    if (on_delta && !on_delta(response.delta())) context.TryCancel();
+    collected.Update(collector.Add(response));
+    const bool goes_on =
+        collected.ok() && (!response.has_delta() || !on_delta || on_delta(response.delta()));
+    if (!goes_on) context.TryCancel();
   }
-  RETURN_IF_ERROR(FromGrpcStatus(reader->Finish()));
-  return answer;
+  const absl::Status status = FromGrpcStatus(reader->Finish());
+  RETURN_IF_ERROR(collected);
+  RETURN_IF_ERROR(status);
+  return collector.Take();
 }
 
 absl::StatusOr<std::vector<int32_t>> OrreryClient::Tokenize(const v1::TokenizeRequest& request) {

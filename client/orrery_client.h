@@ -8,7 +8,7 @@
 // One router for now; resuming an answer at another router does not exist yet.
 //
 // Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody
-// listens at the address. Texts that are not UTF-8 are refused here already, with the position.
+// listens at the address; INTERNAL for a stream that breaks the contract. Texts that are not UTF-8 are refused here already, with the position.
 // Threads: safe for concurrent use; callbacks run in the calling thread.
 #ifndef ORRERY_CLIENT_ORRERY_CLIENT_H_
 #define ORRERY_CLIENT_ORRERY_CLIENT_H_
@@ -26,20 +26,32 @@
 
 namespace orrery {
 
-// One finished answer.
-struct Answer {
-  v1::Started started;
+// One of the answers to a request.
+struct Choice {
   std::vector<int32_t> ids;
   // As asked for with logprobs; one per id, or none.
   std::vector<float> logprobs;
+  // As asked for with num_top_logprobs; one list per id, or none.
+  std::vector<std::vector<v1::TokenLogprob>> top;
   std::string reasoning;
   std::string content;
   v1::Finished finished;
 };
 
+// A finished request. It is its first choice, since most have no other.
+struct Answer : Choice {
+  v1::Started started;
+  // Choices 1 and up, where num_choices asked for them.
+  std::vector<Choice> others;
+
+  int num_choices() const { return 1 + static_cast<int>(others.size()); }
+  const Choice& choice(int index) const { return index == 0 ? *this : others[index - 1]; }
+};
+
 class OrreryClient {
  public:
-  // Called for every token; returning false cancels the answer, which then ends with CANCELLED.
+  // Called for every token, those of several choices mixed (see v1::Delta.choice); returning false
+  // cancels the request, which then ends with CANCELLED.
   using OnDelta = std::function<bool(const v1::Delta&)>;
 
   // Waits until the router is connected or turns out not to be there, at most `timeout`.

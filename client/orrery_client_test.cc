@@ -2,7 +2,9 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -34,9 +36,22 @@ class FakeRouter : public v1::Orrery::Service {
       writer->Write(response);
     }
     response.mutable_finished()->mutable_usage()->set_output_tokens(3);
-    writer->Write(response);
+    if (ends_first_choice) writer->Write(response);
+    for (const int choice : more_choices) {
+      v1::Delta& delta = *response.mutable_delta();
+      delta.set_choice(choice);
+      delta.set_kind(v1::DELTA_KIND_CONTENT);
+      delta.set_text(absl::StrCat("more", choice));
+      v1::TokenLogprob& top = *delta.add_top();
+      top.set_id(9);
+      writer->Write(response);
+      response.mutable_finished()->set_choice(choice);
+      writer->Write(response);
+    }
     return end;
   }
+  bool ends_first_choice = true;
+  std::vector<int> more_choices;
   grpc::Status end;
 };
 
@@ -74,6 +89,43 @@ TEST_F(OrreryClientTest, CollectsAnAnswerAndShowsEveryDelta) {
   EXPECT_EQ(answer->finished.usage().output_tokens(), 3);
 }
 
+TEST_F(OrreryClientTest, KeepsChoicesApart) {
+  router_.more_choices = {2, 1};
+  v1::GenerateRequest request;
+  request.set_num_choices(3);
+  std::vector<int> choices;
+  const auto answer = Client().Generate(request, kPatience, [&](const v1::Delta& delta) {
+    choices.push_back(delta.choice());
+    return true;
+  });
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_THAT(choices, ElementsAre(0, 0, 0, 2, 1));
+  ASSERT_EQ(answer->num_choices(), 3);
+  EXPECT_EQ(answer->choice(0).content, "ab");
+  EXPECT_EQ(answer->choice(1).content, "more1");
+  EXPECT_EQ(answer->choice(2).content, "more2");
+  EXPECT_EQ(answer->choice(2).finished.choice(), 2);
+  ASSERT_EQ(answer->choice(1).top.size(), 1);
+  EXPECT_EQ(answer->choice(1).top[0][0].id(), 9);
+}
+
+TEST_F(OrreryClientTest, SaysWhenAStreamBreaksTheContract) {
+  const auto error_of = [&](int num_choices) {
+    v1::GenerateRequest request;
+    request.set_num_choices(num_choices);
+    const auto answer = Client().Generate(request, kPatience);
+    EXPECT_EQ(answer.status().code(), absl::StatusCode::kInternal) << answer.status();
+    return std::string(answer.status().message());
+  };
+  EXPECT_THAT(error_of(2), HasSubstr("after 1 of 2 choices"));
+  EXPECT_THAT(error_of(2'000'000'000), HasSubstr("after 1 of 2000000000"));
+  router_.more_choices = {2};
+  EXPECT_THAT(error_of(2), HasSubstr("choice 2 of 2"));
+  router_.more_choices = {};
+  router_.ends_first_choice = false;
+  EXPECT_THAT(error_of(0), HasSubstr("after 0 of 1"));
+}
+
 TEST_F(OrreryClientTest, GivesTheRoutersErrorAsItIs) {
   router_.end = grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
   const auto answer = Client().Generate({}, kPatience);
@@ -88,6 +140,11 @@ TEST_F(OrreryClientTest, RefusesTextThatIsNotUtf8WithThePosition) {
   EXPECT_EQ(answer.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(answer.status().message()),
               HasSubstr("message 0 is not UTF-8 at byte 2"));
+  request.clear_messages();
+  request.add_stop("fine");
+  request.add_stop("\xc3");
+  EXPECT_THAT(std::string(Client().Generate(request, kPatience).status().message()),
+              HasSubstr("stop string 1 is not UTF-8 at byte 0"));
 }
 
 TEST_F(OrreryClientTest, SaysWhenNobodyListens) {

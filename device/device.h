@@ -80,6 +80,8 @@ class Stream {
   virtual ~Stream() = default;
   virtual void CopyToDevice(void* to, const void* from, size_t num_bytes) = 0;
   virtual void CopyToHost(void* to, const void* from, size_t num_bytes) = 0;
+  // Between two places of the device that do not overlap.
+  virtual void CopyOnDevice(void* to, const void* from, size_t num_bytes) = 0;
   virtual std::unique_ptr<Event> Record() = 0;
   // Later work on this stream starts after the event.
   virtual void Wait(const Event& event) = 0;

@@ -1,9 +1,9 @@
 // Rows out, rows back: the contract between attention ranks and expert shards.
 //
 //   rank                                          shard
-//   ticket = Dispatch(layer, lane, plan, rows)     frame = Receive(deadline)
-//   ... other work ...                             ... run the experts ...
-//   report = Combine(ticket, deadline, results)    Reply(frame, states, results)
+//   ticket = Dispatch(layer, lane, plan, rows)     group = Receive(deadline)
+//   ... other work ...                             ... run the experts of all frames at once ...
+//   report = Combine(ticket, deadline, results)    Reply(frame, states, results) for each frame
 //
 // The exchange does not know what is in a row: it moves row_bytes out and result_bytes back.
 // Encoding and the weighted sum are kernels, called on either side of it.
@@ -20,13 +20,15 @@
 //   * Nothing blocks without a deadline. Dispatch never blocks: a peer whose queue is full counts
 //     as lost for it.
 //   * Decode and bulk travel on separate channels, so that one token never waits behind a long
-//     prompt.
+//     prompt. At the shard neither lane starves the other (exchange/inbox.h).
+//   * Nobody works for a ticket that was given up: frames of it that still wait in an inbox when
+//     Abandon, or a Combine past its deadline, gets through to the shard leave it unanswered.
 //
 // It is not placement (placement/) and it does not retry: the caller plans the entries that are not
 // done anew.
 //
 // Threads: a RankExchange belongs to the loop of one rank, a ShardExchange to the loop of one
-// shard. Close() may be called from any thread.
+// shard. Close() and counters() may be called from any thread.
 #ifndef ORRERY_EXCHANGE_EXCHANGE_H_
 #define ORRERY_EXCHANGE_EXCHANGE_H_
 
@@ -46,6 +48,12 @@ namespace orrery {
 // and the decode lane of a shared link is never blocked for long (512 KiB at 10 Gb/s: 0.4 ms).
 inline constexpr size_t kMaxFrameBytes = 512 * 1024;
 
+// Most that the results of one group of frames may take, that is: of everything that a shard runs
+// in one go. 256 rows of a step, 8 experts each, spread over 8 shards, ask one shard for 256
+// results of 14,336 bytes (DeepSeek-V3, bf16), 3.5 MiB: such a chunk of a prompt is one group, and
+// each expert's weights are read for it once.
+inline constexpr size_t kMaxGroupBytes = 8 * kMaxFrameBytes;
+
 enum class Lane : uint8_t { kDecode = 0, kBulk = 1 };
 inline constexpr int kNumLanes = 2;
 
@@ -55,7 +63,7 @@ enum class EntryState : uint8_t {
   kDone = 1,     // its result was written
   kNotHeld = 2,  // the shard does not hold this expert
   kLoading = 3,  // the shard is loading it; ask again
-  kRefused = 4,  // the shard speaks another numerics id, or the frame made no sense
+  kRefused = 4,  // the shard speaks another numerics id, cannot run it, or it made no sense
   kLost = 5,     // the connection to the shard is, or went, down
 };
 
@@ -89,7 +97,7 @@ using CombineReport = std::vector<EntryOutcome>;
 
 // Replies that were thrown away since the start, by reason.
 struct ReplyCounters {
-  uint64_t late = 0;       // their ticket had been combined
+  uint64_t late = 0;       // their ticket had been combined or given up
   uint64_t duplicate = 0;  // their frame already had its state
   uint64_t malformed = 0;  // they made no sense, or answer what was never asked
 };
@@ -106,10 +114,16 @@ class RankExchange {
   // encoded, num_rows * row_bytes. RESOURCE_EXHAUSTED when max_tickets are open: combine one first.
   virtual absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                           absl::Span<const std::byte> rows) = 0;
-  // Waits until every entry has its state, at most until the deadline. Result r goes to
-  // results + r * result_bytes. The ticket is void afterwards.
+  // Waits until every entry of the ticket has its state, at most until the deadline; says whether
+  // they have. The ticket stays open: for a rank that looks around between two waits.
+  virtual bool Await(Ticket ticket, absl::Time deadline) = 0;
+  // Waits likewise. Result r goes to results + r * result_bytes. The ticket is void afterwards, and
+  // shards drop what of it is still kPending and waits in their inboxes.
   virtual CombineReport Combine(Ticket ticket, absl::Time deadline,
                                 absl::Span<std::byte> results) = 0;
+  // Gives the ticket up: void at once, and the shards drop those of its frames that wait in their
+  // inboxes. Does not wait. What a shard has begun it finishes, for a reply that comes too late.
+  virtual void Abandon(Ticket ticket) = 0;
   virtual ReplyCounters counters() const = 0;
   // Every open entry is lost; nothing can be dispatched any more.
   virtual void Close() = 0;
@@ -130,16 +144,28 @@ struct InboundFrame {
   uint64_t reply_to = 0;            // names the frame to Reply
 };
 
+// Frames of one layer, of any ranks and lanes, that waited together: never empty, their results
+// take at most kMaxGroupBytes. To be run as one, and answered one by one.
+using InboundGroup = std::vector<InboundFrame>;
+
+// Frames that left an inbox unanswered since the start, by reason.
+struct InboxCounters {
+  uint64_t abandoned = 0;  // their rank gave the ticket up
+  uint64_t orphaned = 0;   // their rank's connection went down
+};
+
 class ShardExchange {
  public:
   virtual ~ShardExchange() = default;
-  // The next frame, decode lane first; nullopt when the deadline passes or after Close().
-  virtual std::optional<InboundFrame> Receive(absl::Time deadline) = 0;
+  // The next frames to run; nullopt when the deadline passes or after Close(). Which ones:
+  // exchange/inbox.h.
+  virtual std::optional<InboundGroup> Receive(absl::Time deadline) = 0;
   // Answers a received frame, once. states[i] and results + i * result_bytes belong to entries[i];
   // results of entries that are not kDone are not sent. A rank that has gone away is no error:
   // nobody waits for the answer.
   virtual void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
                      absl::Span<const std::byte> results) = 0;
+  virtual InboxCounters counters() const = 0;
   virtual void Close() = 0;
 };
 

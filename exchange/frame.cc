@@ -23,7 +23,21 @@ absl::Status Malformed(std::string_view what, uint64_t value, std::string_view l
                                                  ", ", std::string(limit_is), " ", limit));
 }
 
-// The checks that both kinds share; the length is checked against what the header promises.
+// What the header promises. 32-bit counts, so nothing here overflows 64 bits.
+uint64_t TotalBytes(const FrameHeader& header) {
+  const uint64_t row_bytes = uint64_t{header.num_rows} * header.row_bytes;
+  switch (header.kind) {
+    case FrameKind::kDispatch:
+      return DispatchRowsOffset(header.num_entries) + row_bytes;
+    case FrameKind::kReply:
+      return ReplyRowsOffset(header.num_entries) + row_bytes;
+    case FrameKind::kAbandon:
+      break;
+  }
+  return sizeof(FrameHeader);
+}
+
+// The checks that all kinds share; the length is checked against what the header promises.
 absl::StatusOr<FrameHeader> ParseHeader(std::string_view bytes, FrameKind kind) {
   if (bytes.size() < sizeof(FrameHeader)) {
     return Malformed("length", bytes.size(), "the header takes", sizeof(FrameHeader));
@@ -45,14 +59,15 @@ absl::StatusOr<FrameHeader> ParseHeader(std::string_view bytes, FrameKind kind) 
     return Malformed("lane", static_cast<uint8_t>(header.lane), "number of lanes", kNumLanes);
   }
   if (header.layer > kMaxIndex) return Malformed("layer", header.layer, "at most", kMaxIndex);
-  if (header.num_entries == 0) return Malformed("num_entries", 0, "at least", 1);
+  if (kind == FrameKind::kAbandon) {
+    if (header.num_entries > 0) return Malformed("num_entries", header.num_entries, "not", 0);
+  } else if (header.num_entries == 0) {
+    return Malformed("num_entries", 0, "at least", 1);
+  }
   if (header.num_rows > header.num_entries) {
     return Malformed("num_rows", header.num_rows, "at most num_entries", header.num_entries);
   }
-  // 32-bit counts, so nothing here overflows 64 bits.
-  const uint64_t rows_offset = kind == FrameKind::kDispatch ? DispatchRowsOffset(header.num_entries)
-                                                            : ReplyRowsOffset(header.num_entries);
-  const uint64_t total = rows_offset + uint64_t{header.num_rows} * header.row_bytes;
+  const uint64_t total = TotalBytes(header);
   if (bytes.size() != total) return Malformed("length", bytes.size(), "its header says", total);
   return header;
 }
@@ -154,6 +169,17 @@ std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState
   return frame;
 }
 
+std::string EncodeAbandon(const FrameHeader& dispatch) {
+  const FrameHeader header{.kind = FrameKind::kAbandon,
+                           .lane = dispatch.lane,
+                           .ticket_slot = dispatch.ticket_slot,
+                           .ticket_generation = dispatch.ticket_generation,
+                           .numerics_hash = dispatch.numerics_hash};
+  std::string frame(sizeof(header), '\0');
+  std::memcpy(frame.data(), &header, sizeof(header));
+  return frame;
+}
+
 absl::StatusOr<DispatchView> ParseDispatch(std::string_view bytes) {
   DispatchView view;
   ASSIGN_OR_RETURN(view.header, ParseHeader(bytes, FrameKind::kDispatch));
@@ -193,6 +219,16 @@ absl::StatusOr<ReplyView> ParseReply(std::string_view bytes) {
   }
   view.results = Bytes(bytes) + ReplyRowsOffset(view.header.num_entries);
   return view;
+}
+
+bool LooksLikeAbandon(std::string_view bytes) {
+  constexpr size_t kKindOffset = offsetof(FrameHeader, kind);
+  return bytes.size() > kKindOffset &&
+         static_cast<FrameKind>(bytes[kKindOffset]) == FrameKind::kAbandon;
+}
+
+absl::StatusOr<FrameHeader> ParseAbandon(std::string_view bytes) {
+  return ParseHeader(bytes, FrameKind::kAbandon);
 }
 
 }  // namespace orrery

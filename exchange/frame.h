@@ -6,10 +6,15 @@
 //   | FrameHeader| dispatch: num_entries * {row, expert}    | zeros   | num_rows * row_bytes    |
 //   |            | reply:    num_entries * state (one byte) |         |                         |
 //   +------------+------------------------------------------+~~~~~~~~~+-------------------------+
+//   | FrameHeader|  abandon: the header is all
+//   +------------+
 //
 // Rows of a dispatch are the rows that its entries name, each once. Rows of a reply are the results
 // of the entries that are kDone, in their order; row_bytes is then the size of a result. The frame
 // ends with its last row.
+//
+// An abandon follows the dispatches of its ticket through the same channel: those that still wait
+// at the shard need no answer. It concerns frames of this channel only, and has no answer itself.
 //
 // Parsing trusts nothing: lengths, counts and indices are checked, and no byte outside the frame is
 // read. It does not know what is in a row, and moves no frame (exchange/channel.h).
@@ -35,9 +40,9 @@ static_assert(std::endian::native == std::endian::little,
               "frames are written as they lie in memory");
 
 inline constexpr uint32_t kFrameMagic = 0x5752524f;  // "ORRW"
-inline constexpr uint16_t kFrameVersion = 1;
+inline constexpr uint16_t kFrameVersion = 2;
 
-enum class FrameKind : uint8_t { kDispatch = 1, kReply = 2 };
+enum class FrameKind : uint8_t { kDispatch = 1, kReply = 2, kAbandon = 3 };
 
 // A reply repeats ticket, frame_index, layer, lane and numerics_hash of the dispatch that it
 // answers.
@@ -99,6 +104,9 @@ std::string EncodeDispatch(FrameHeader header, absl::Span<const DispatchEntry> e
 // The answer to a dispatch with this header. results: of all entries, also those that are not done.
 std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState> states,
                         size_t result_bytes, const std::byte* results);
+// What gives up the ticket of a dispatch with this header; only lane, ticket and numerics_hash of
+// it count.
+std::string EncodeAbandon(const FrameHeader& dispatch);
 
 // Views into the parsed bytes, which must outlive them.
 struct DispatchView {
@@ -113,6 +121,9 @@ struct ReplyView {
 };
 absl::StatusOr<DispatchView> ParseDispatch(std::string_view bytes);
 absl::StatusOr<ReplyView> ParseReply(std::string_view bytes);
+// Whether the bytes claim to be an abandon; if not they may still be anything.
+bool LooksLikeAbandon(std::string_view bytes);
+absl::StatusOr<FrameHeader> ParseAbandon(std::string_view bytes);
 
 }  // namespace orrery
 

@@ -64,6 +64,28 @@ TEST(Frame, CarriesAReplyWithTheResultsThatAreDoneOnly) {
   EXPECT_EQ(std::memcmp(view->results + 21, results.data() + 2 * 21, 21), 0);
 }
 
+TEST(Frame, CarriesAnAbandonWithTheTicketAndNothingElse) {
+  const std::string bytes = EncodeAbandon(Header(13));
+  EXPECT_EQ(bytes.size(), sizeof(FrameHeader));
+  EXPECT_TRUE(LooksLikeAbandon(bytes));
+  const absl::StatusOr<FrameHeader> header = ParseAbandon(bytes);
+  ASSERT_TRUE(header.ok()) << header.status();
+  EXPECT_EQ(header->lane, Lane::kBulk);
+  EXPECT_EQ(header->ticket_slot, 2u);
+  EXPECT_EQ(header->ticket_generation, 77u);
+  EXPECT_EQ(header->num_entries + header->num_rows + header->row_bytes, 0u);
+  EXPECT_FALSE(ParseDispatch(bytes).ok());
+  EXPECT_FALSE(ParseReply(bytes).ok());
+
+  const std::vector<std::byte> rows = RandomBytes(6 * 13, 1);
+  for (const std::string& other :
+       {std::string(), std::string("short"), EncodeDispatch(Header(13), kEntries, rows.data()),
+        EncodeReply(Header(13), {EntryState::kLoading}, 21, nullptr)}) {
+    EXPECT_FALSE(LooksLikeAbandon(other));
+    EXPECT_FALSE(ParseAbandon(other).ok());
+  }
+}
+
 TEST(Frame, SaysWhichFieldMakesNoSense) {
   const std::vector<std::byte> rows = RandomBytes(6 * 13, 1);
   const std::string good = EncodeDispatch(Header(13), kEntries, rows.data());
@@ -85,6 +107,12 @@ TEST(Frame, SaysWhichFieldMakesNoSense) {
   EXPECT_THAT(std::string(ParseDispatch(std::string(kMaxFrameBytes + 1, 'x')).status().message()),
               HasSubstr("the limit is 524288"));
 
+  std::string abandon = EncodeAbandon(Header(13));
+  EXPECT_THAT(std::string(ParseAbandon(abandon + "x").status().message()),
+              HasSubstr("length 49, its header says 48"));
+  abandon[offsetof(FrameHeader, num_entries)] = 1;
+  EXPECT_THAT(std::string(ParseAbandon(abandon).status().message()), HasSubstr("num_entries 1"));
+
   std::string reply = EncodeReply(Header(13), {EntryState::kNotHeld}, 21, nullptr);
   reply[sizeof(FrameHeader)] = static_cast<char>(EntryState::kPending);
   EXPECT_THAT(std::string(ParseReply(reply).status().message()), HasSubstr("state 0"));
@@ -96,12 +124,15 @@ TEST(Frame, SaysWhichFieldMakesNoSense) {
 TEST(Frame, RefusesEveryTruncationAndSurvivesEveryDamagedByte) {
   const std::vector<std::byte> rows = RandomBytes(6 * 13, 1);
   const std::vector<EntryState> states = {EntryState::kDone, EntryState::kLoading};
-  for (const std::string& good : {EncodeDispatch(Header(13), kEntries, rows.data()),
-                                  EncodeReply(Header(13), states, 13, rows.data())}) {
+  for (const std::string& good :
+       {EncodeDispatch(Header(13), kEntries, rows.data()),
+        EncodeReply(Header(13), states, 13, rows.data()), EncodeAbandon(Header(13))}) {
     for (size_t length = 0; length < good.size(); ++length) {
       const std::string cut = good.substr(0, length);
       EXPECT_FALSE(ParseDispatch(cut).ok());
       EXPECT_FALSE(ParseReply(cut).ok());
+      EXPECT_FALSE(ParseAbandon(cut).ok());
+      (void)LooksLikeAbandon(cut);
     }
     for (size_t i = 0; i < good.size(); ++i) {
       for (int bit = 0; bit < 8; ++bit) {
@@ -109,6 +140,7 @@ TEST(Frame, RefusesEveryTruncationAndSurvivesEveryDamagedByte) {
         damaged[i] = static_cast<char>(damaged[i] ^ (1 << bit));
         (void)ParseDispatch(damaged);
         (void)ParseReply(damaged);
+        (void)ParseAbandon(damaged);
       }
     }
   }

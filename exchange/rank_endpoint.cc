@@ -131,7 +131,7 @@ absl::StatusOr<Ticket> RankEndpoint::Dispatch(int layer, Lane lane, const Dispat
     std::lock_guard lock(mutex_);
     table_.FrameLost(ticket, header.frame_index);
   }
-  asked_[ticket.slot] = std::move(frames);
+  asked_[ticket.slot] = {.lane = lane, .frames = std::move(frames)};
   return ticket;
 }
 
@@ -196,6 +196,11 @@ EntryState StateWithoutReply(TicketTable::FrameState state) {
 
 }  // namespace
 
+bool RankEndpoint::Await(Ticket ticket, absl::Time deadline) {
+  std::unique_lock lock(mutex_);
+  return WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+}
+
 CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
                                     absl::Span<std::byte> results) {
   std::vector<TicketTable::Outcome> outcomes;
@@ -206,7 +211,9 @@ CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
     // buffer.
     outcomes = table_.Close(ticket);
   }
-  const std::vector<AskedFrame> frames = std::exchange(asked_[ticket.slot], {});
+  const Asked asked = std::exchange(asked_[ticket.slot], {});
+  TellPeersToDrop(ticket, asked, outcomes);
+  const std::vector<AskedFrame>& frames = asked.frames;
   CombineReport report;
   for (size_t i = 0; i < frames.size(); ++i) {
     const std::vector<DispatchEntry>& entries = frames[i].entries;
@@ -220,6 +227,32 @@ CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
     }
   }
   return report;
+}
+
+void RankEndpoint::Abandon(Ticket ticket) {
+  std::vector<TicketTable::Outcome> outcomes;
+  {
+    std::lock_guard lock(mutex_);
+    outcomes = table_.Close(ticket);
+  }
+  TellPeersToDrop(ticket, std::exchange(asked_[ticket.slot], {}), outcomes);
+}
+
+void RankEndpoint::TellPeersToDrop(Ticket ticket, const Asked& asked,
+                                   const std::vector<TicketTable::Outcome>& outcomes) {
+  int told = -1;  // frames lie peer by peer, and one word concerns all of a peer's
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const int peer = asked.frames[i].peer;
+    if (outcomes[i].state != TicketTable::FrameState::kWaiting || peer == told) continue;
+    told = peer;
+    // If it cannot be sent the peer is lost, or so far behind that its work would be late anyway.
+    link(peer, asked.lane)
+        .channel()
+        .Send(EncodeAbandon({.lane = asked.lane,
+                             .ticket_slot = ticket.slot,
+                             .ticket_generation = ticket.generation,
+                             .numerics_hash = numerics_hash_}));
+  }
 }
 
 ReplyCounters RankEndpoint::counters() const {

@@ -36,7 +36,9 @@ class RankEndpoint : public RankExchange {
   bool AwaitConnected(int peer, absl::Time deadline) override;
   absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                   absl::Span<const std::byte> rows) override;
+  bool Await(Ticket ticket, absl::Time deadline) override;
   CombineReport Combine(Ticket ticket, absl::Time deadline, absl::Span<std::byte> results) override;
+  void Abandon(Ticket ticket) override;
   ReplyCounters counters() const override;
   void Close() override;
 
@@ -47,16 +49,23 @@ class RankEndpoint : public RankExchange {
     int peer = 0;
     std::vector<DispatchEntry> entries;
   };
+  struct Asked {
+    Lane lane = Lane::kDecode;
+    std::vector<AskedFrame> frames;
+  };
 
   absl::Status CheckPlan(int layer, const DispatchPlan& plan, size_t num_rows) const;
   absl::StatusOr<Ticket> OpenTicket(Lane lane, const std::vector<AskedFrame>& frames);
+  // Tells the peers of the frames that are still waited for that nobody does any more.
+  void TellPeersToDrop(Ticket ticket, const Asked& asked,
+                       const std::vector<TicketTable::Outcome>& outcomes);
   absl::Status OnReply(const Link& link, std::string frame);
   void OnLinkChanged(Link& link, bool open);
   const Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;
-  std::vector<std::vector<AskedFrame>> asked_;  // [ticket slot]; only the rank's loop uses it
+  std::vector<Asked> asked_;  // [ticket slot]; only the rank's loop uses it
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // a ticket settled, a link opened, or Close

@@ -1,6 +1,7 @@
 #include "exchange/shard_endpoint.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -9,22 +10,23 @@
 namespace orrery {
 
 // One rank's connection in one lane.
-class ShardEndpoint::Stream : public ChannelSink, public std::enable_shared_from_this<Stream> {
+class ShardEndpoint::Stream : public ChannelSink {
  public:
-  Stream(ShardEndpoint* endpoint, Lane lane, std::shared_ptr<Channel> channel)
-      : lane(lane), channel(std::move(channel)), endpoint_(endpoint) {}
+  Stream(ShardEndpoint* endpoint, uint64_t source, Lane lane, std::shared_ptr<Channel> channel)
+      : source(source), lane(lane), channel(std::move(channel)), endpoint_(endpoint) {}
 
   void OnOpen() override {}
   absl::Status OnFrame(std::string frame) override {
-    return endpoint_->OnFrame(shared_from_this(), std::move(frame));
+    return endpoint_->OnFrame(*this, std::move(frame));
   }
-  void OnClosed(const absl::Status&) override { endpoint_->OnClosed(shared_from_this()); }
+  void OnClosed(const absl::Status&) override { endpoint_->OnClosed(*this); }
 
+  const uint64_t source;
   const Lane lane;
   // Guarded by the endpoint's mutex. The channel is null once closed: it and its sink own each
   // other until then.
   std::shared_ptr<Channel> channel;
-  size_t held_bytes = 0;
+  size_t held_bytes = 0;  // in the inbox, or received and not yet answered
 
  private:
   ShardEndpoint* const endpoint_;
@@ -33,7 +35,8 @@ class ShardEndpoint::Stream : public ChannelSink, public std::enable_shared_from
 ShardEndpoint::ShardEndpoint(const ExchangeOptions& options, int max_streams)
     : options_(options),
       numerics_hash_(NumericsHash(options.numerics_id)),
-      max_streams_(max_streams) {}
+      max_streams_(max_streams),
+      inbox_(options.result_bytes) {}
 
 ShardEndpoint::~ShardEndpoint() { Close(); }
 
@@ -45,45 +48,65 @@ absl::StatusOr<std::shared_ptr<ChannelSink>> ShardEndpoint::Connect(
     return absl::ResourceExhaustedError(
         absl::StrCat("the shard has all ", max_streams_, " streams open"));
   }
-  auto stream = std::make_shared<Stream>(this, lane, std::move(channel));
-  streams_.insert(stream);
+  const uint64_t source = next_source_++;
+  auto stream = std::make_shared<Stream>(this, source, lane, std::move(channel));
+  streams_[source] = stream;
   return stream;
 }
 
-absl::Status ShardEndpoint::OnFrame(const std::shared_ptr<Stream>& stream, std::string bytes) {
+namespace {
+
+absl::Status CheckLane(const FrameHeader& header, Lane lane) {
+  if (header.lane == lane) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("malformed frame: lane ", static_cast<int>(header.lane),
+                   " in the channel of lane ", static_cast<int>(lane)));
+}
+
+}  // namespace
+
+absl::Status ShardEndpoint::OnFrame(Stream& stream, std::string bytes) {
+  if (LooksLikeAbandon(bytes)) return OnAbandon(stream, bytes);
   auto inbound = std::make_unique<Inbound>();
   inbound->bytes = std::move(bytes);
   ASSIGN_OR_RETURN(DispatchView view, ParseDispatch(std::string_view(inbound->bytes)));
-  if (view.header.lane != stream->lane) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("malformed frame: lane ", static_cast<int>(view.header.lane),
-                     " in the channel of lane ", static_cast<int>(stream->lane)));
-  }
+  RETURN_IF_ERROR(CheckLane(view.header, stream.lane));
+  inbound->source = stream.source;
   inbound->header = view.header;
   inbound->frame = {.layer = static_cast<int>(view.header.layer),
                     .lane = view.header.lane,
                     .entries = std::move(view.entries),
                     .num_rows = static_cast<int>(view.header.num_rows),
                     .rows = view.rows};
-  inbound->stream = stream;
   const size_t num_entries = inbound->frame.entries.size();
   const bool usable =
       view.header.numerics_hash == numerics_hash_ && view.header.row_bytes == options_.row_bytes &&
       ReplyRowsOffset(num_entries) + num_entries * options_.result_bytes <= kMaxFrameBytes;
-  if (usable) return Enqueue(std::move(inbound));
+  if (usable) return Enqueue(stream, std::move(inbound));
   std::shared_ptr<Channel> channel;
   {
     std::lock_guard lock(mutex_);
-    channel = stream->channel;
+    channel = stream.channel;
   }
   const std::vector<EntryState> refused(num_entries, EntryState::kRefused);
   if (channel) channel->Send(EncodeReply(view.header, refused, options_.result_bytes, nullptr));
   return absl::OkStatus();
 }
 
-absl::Status ShardEndpoint::Enqueue(std::unique_ptr<Inbound> inbound) {
+absl::Status ShardEndpoint::OnAbandon(Stream& stream, std::string_view bytes) {
+  ASSIGN_OR_RETURN(const FrameHeader header, ParseAbandon(bytes));
+  RETURN_IF_ERROR(CheckLane(header, stream.lane));
+  Inbox::Frames dropped;  // freed outside the lock
   std::lock_guard lock(mutex_);
-  Stream& stream = *inbound->stream;
+  dropped = inbox_.DropTicket(stream.source,
+                              {.slot = header.ticket_slot, .generation = header.ticket_generation});
+  counters_.abandoned += dropped.size();
+  for (const auto& inbound : dropped) stream.held_bytes -= inbound->bytes.size();
+  return absl::OkStatus();
+}
+
+absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inbound) {
+  std::lock_guard lock(mutex_);
   if (stream.channel == nullptr) return absl::UnavailableError("the connection is closed");
   if (stream.held_bytes + inbound->bytes.size() > options_.max_queued_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat("the shard's inbox holds ", stream.held_bytes,
@@ -91,37 +114,36 @@ absl::Status ShardEndpoint::Enqueue(std::unique_ptr<Inbound> inbound) {
                                                      options_.max_queued_bytes));
   }
   stream.held_bytes += inbound->bytes.size();
-  inbox_[static_cast<int>(stream.lane)].push_back(std::move(inbound));
+  inbox_.Push(std::move(inbound));
   arrived_.notify_one();
   return absl::OkStatus();
 }
 
-void ShardEndpoint::OnClosed(const std::shared_ptr<Stream>& stream) {
+void ShardEndpoint::OnClosed(Stream& stream) {
   std::shared_ptr<Channel> channel;  // let go of outside the lock
+  std::shared_ptr<Stream> kept;      // likewise
+  Inbox::Frames dropped;
   std::lock_guard lock(mutex_);
-  channel = std::move(stream->channel);
-  streams_.erase(stream);
-  std::erase_if(inbox_[static_cast<int>(stream->lane)],
-                [&](const auto& inbound) { return inbound->stream == stream; });
+  channel = std::move(stream.channel);
+  const auto place = streams_.find(stream.source);
+  if (place == streams_.end()) return;
+  kept = std::move(place->second);
+  streams_.erase(place);
+  dropped = inbox_.DropSource(stream.source);
+  counters_.orphaned += dropped.size();
 }
 
-std::optional<InboundFrame> ShardEndpoint::Receive(absl::Time deadline) {
+std::optional<InboundGroup> ShardEndpoint::Receive(absl::Time deadline) {
   std::unique_lock lock(mutex_);
-  const auto next_lane = [&]() -> std::deque<std::unique_ptr<Inbound>>* {
-    for (auto& lane : inbox_) {
-      if (!lane.empty()) return &lane;
-    }
-    return nullptr;
-  };
-  WaitUntil(arrived_, lock, deadline, [&] { return closed_ || next_lane() != nullptr; });
-  std::deque<std::unique_ptr<Inbound>>* lane = next_lane();
-  if (closed_ || lane == nullptr) return std::nullopt;
-  std::unique_ptr<Inbound> inbound = std::move(lane->front());
-  lane->pop_front();
-  inbound->frame.reply_to = next_reply_to_++;
-  InboundFrame frame = std::move(inbound->frame);
-  received_[frame.reply_to] = std::move(inbound);
-  return frame;
+  WaitUntil(arrived_, lock, deadline, [&] { return closed_ || !inbox_.empty(); });
+  if (closed_ || inbox_.empty()) return std::nullopt;
+  InboundGroup group;
+  for (std::unique_ptr<Inbound>& inbound : inbox_.TakeGroup()) {
+    inbound->frame.reply_to = next_reply_to_++;
+    group.push_back(std::move(inbound->frame));
+    received_[group.back().reply_to] = std::move(inbound);
+  }
+  return group;
 }
 
 void ShardEndpoint::Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
@@ -138,15 +160,21 @@ void ShardEndpoint::Reply(const InboundFrame& frame, absl::Span<const EntryState
     ORRERY_CHECK(place != received_.end()) << "frame " << frame.reply_to << " has been answered";
     inbound = std::move(place->second);
     received_.erase(place);
-    inbound->stream->held_bytes -= inbound->bytes.size();
-    channel = inbound->stream->channel;
+    const auto stream = streams_.find(inbound->source);
+    if (stream == streams_.end()) return;  // the rank is gone
+    stream->second->held_bytes -= inbound->bytes.size();
+    channel = stream->second->channel;
   }
-  if (channel == nullptr) return;  // the rank is gone
   std::string bytes = EncodeReply(inbound->header, states, options_.result_bytes, results.data());
   if (!channel->Send(std::move(bytes))) {
     channel->Close(absl::ResourceExhaustedError(absl::StrCat(
         "the rank does not read: its replies exceed ", options_.max_queued_bytes, " bytes")));
   }
+}
+
+InboxCounters ShardEndpoint::counters() const {
+  std::lock_guard lock(mutex_);
+  return counters_;
 }
 
 void ShardEndpoint::Close() {
@@ -155,8 +183,8 @@ void ShardEndpoint::Close() {
     std::lock_guard lock(mutex_);
     if (closed_) return;
     closed_ = true;
-    for (const std::shared_ptr<Stream>& stream : streams_) channels.push_back(stream->channel);
-    for (auto& lane : inbox_) lane.clear();
+    for (const auto& [source, stream] : streams_) channels.push_back(stream->channel);
+    inbox_.Clear();
     arrived_.notify_all();
   }
   for (const auto& channel : channels)

@@ -6,30 +6,29 @@
 //   RETURN_IF_ERROR(sink->OnFrame(bytes));  ...  sink->OnClosed(why);
 //
 // A frame of another numerics id or row size is answered kRefused here and never reaches the
-// shard's loop. Frames of a connection that is gone leave the inbox, as nobody waits for their
-// answer.
+// shard's loop. Frames of a connection that is gone, or of a ticket that its rank gave up, leave
+// the inbox, as nobody waits for their answer.
 // Bounds: frames that one connection has in the inbox, or received and not yet answered, may take
 // max_queued_bytes.
+//
+// Which frames run together, and which next, decides exchange/inbox.h.
 //
 // Threads: Receive and Reply belong to the shard's loop, everything else may be called from any
 // thread.
 #ifndef ORRERY_EXCHANGE_SHARD_ENDPOINT_H_
 #define ORRERY_EXCHANGE_SHARD_ENDPOINT_H_
 
-#include <array>
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
-#include <vector>
 
 #include "exchange/channel.h"
 #include "exchange/exchange.h"
 #include "exchange/frame.h"
+#include "exchange/inbox.h"
 
 namespace orrery {
 
@@ -42,37 +41,34 @@ class ShardEndpoint : public ShardExchange {
   // RESOURCE_EXHAUSTED beyond max_streams.
   absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(Lane lane, std::shared_ptr<Channel> channel);
 
-  std::optional<InboundFrame> Receive(absl::Time deadline) override;
+  std::optional<InboundGroup> Receive(absl::Time deadline) override;
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override;
+  InboxCounters counters() const override;
   void Close() override;
 
  private:
   class Stream;
-  // A frame in the inbox, or received and not yet answered. frame.rows points into bytes.
-  struct Inbound {
-    FrameHeader header;
-    InboundFrame frame;
-    std::string bytes;
-    std::shared_ptr<Stream> stream;
-  };
 
-  absl::Status OnFrame(const std::shared_ptr<Stream>& stream, std::string bytes);
-  absl::Status Enqueue(std::unique_ptr<Inbound> inbound);
-  void OnClosed(const std::shared_ptr<Stream>& stream);
+  absl::Status OnFrame(Stream& stream, std::string bytes);
+  absl::Status OnAbandon(Stream& stream, std::string_view bytes);
+  absl::Status Enqueue(Stream& stream, std::unique_ptr<Inbound> inbound);
+  void OnClosed(Stream& stream);
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;
   const size_t max_streams_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable arrived_;
   // All guarded by mutex_.
   bool closed_ = false;
-  std::set<std::shared_ptr<Stream>> streams_;
-  std::array<std::deque<std::unique_ptr<Inbound>>, kNumLanes> inbox_;
+  std::map<uint64_t, std::shared_ptr<Stream>> streams_;  // by Inbound::source; the open ones
+  uint64_t next_source_ = 1;
+  Inbox inbox_;
   std::map<uint64_t, std::unique_ptr<Inbound>> received_;  // by reply_to
   uint64_t next_reply_to_ = 1;
+  InboxCounters counters_;
 };
 
 }  // namespace orrery

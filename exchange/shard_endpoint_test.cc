@@ -29,15 +29,22 @@ class FakeChannel : public Channel {
   absl::Status closed;
 };
 
-std::string Dispatch(Lane lane, int layer, int num_rows = 1) {
+std::string Dispatch(Lane lane, int layer, int num_rows = 1, Ticket ticket = {}) {
   std::vector<DispatchEntry> entries;
   for (int i = 0; i < num_rows; ++i) entries.push_back({.row = i, .expert = 2, .result = i});
   const std::vector<std::byte> rows(num_rows * kRowBytes);
   return EncodeDispatch({.lane = lane,
+                         .ticket_slot = ticket.slot,
+                         .ticket_generation = ticket.generation,
                          .layer = static_cast<uint32_t>(layer),
                          .row_bytes = kRowBytes,
                          .numerics_hash = NumericsHash(kOptions.numerics_id)},
                         entries, rows.data());
+}
+
+std::string Abandon(Lane lane, Ticket ticket) {
+  return EncodeAbandon(
+      {.lane = lane, .ticket_slot = ticket.slot, .ticket_generation = ticket.generation});
 }
 
 class ShardEndpointTest : public ::testing::Test {
@@ -45,7 +52,18 @@ class ShardEndpointTest : public ::testing::Test {
   std::shared_ptr<ChannelSink> Connect(Lane lane, const std::shared_ptr<FakeChannel>& channel) {
     return endpoint_.Connect(lane, channel).value();
   }
-  std::optional<InboundFrame> ReceiveNow() { return endpoint_.Receive(absl::Now()); }
+  // What waits now, which should be a single frame, or nothing.
+  std::optional<InboundFrame> ReceiveNow() {
+    std::optional<InboundGroup> group = endpoint_.Receive(absl::Now());
+    if (!group.has_value()) return std::nullopt;
+    EXPECT_EQ(group->size(), 1u);
+    return group->front();
+  }
+  void ReplyNotHeld(const InboundFrame& frame) {
+    const size_t num_entries = frame.entries.size();
+    endpoint_.Reply(frame, std::vector<EntryState>(num_entries, EntryState::kNotHeld),
+                    std::vector<std::byte>(num_entries * kOptions.result_bytes));
+  }
 
   ShardEndpoint endpoint_{kOptions, /*max_streams=*/3};
   const std::vector<std::byte> row_ = std::vector<std::byte>(kRowBytes);
@@ -62,6 +80,60 @@ TEST_F(ShardEndpointTest, HandsOutDecodeFramesBeforeBulkFramesThatCameEarlier) {
   EXPECT_FALSE(ReceiveNow().has_value());
 }
 
+// Two ranks, both lanes: whoever asked gets the answer to what it asked.
+TEST_F(ShardEndpointTest, GroupsTheFramesOfALayerAndAnswersEachWhereItCameFrom) {
+  const auto other_ = std::make_shared<FakeChannel>();
+  const auto bulk = Connect(Lane::kBulk, bulk_), decode = Connect(Lane::kDecode, decode_),
+             other = Connect(Lane::kDecode, other_);
+  ASSERT_TRUE(bulk->OnFrame(Dispatch(Lane::kBulk, 7, 3, {.slot = 1, .generation = 5})).ok());
+  ASSERT_TRUE(decode->OnFrame(Dispatch(Lane::kDecode, 7, 1, {.slot = 2, .generation = 5})).ok());
+  ASSERT_TRUE(other->OnFrame(Dispatch(Lane::kDecode, 8)).ok());
+  ASSERT_TRUE(other->OnFrame(Dispatch(Lane::kDecode, 7, 2, {.slot = 2, .generation = 6})).ok());
+  const std::optional<InboundGroup> group = endpoint_.Receive(absl::Now());
+  ASSERT_TRUE(group.has_value());
+  ASSERT_EQ(group->size(), 3u);
+  for (const InboundFrame& frame : *group) {
+    EXPECT_EQ(frame.layer, 7);
+    ReplyNotHeld(frame);
+  }
+  const auto answered = [](const FakeChannel& channel) {
+    return ParseReply(channel.sent.at(0))->header;
+  };
+  EXPECT_EQ(answered(*decode_).num_entries, 1u);
+  EXPECT_EQ(answered(*other_).num_entries, 2u);
+  EXPECT_EQ(answered(*other_).ticket_generation, 6u);
+  EXPECT_EQ(answered(*bulk_).num_entries, 3u);
+  EXPECT_EQ(ReceiveNow()->layer, 8);
+}
+
+TEST_F(ShardEndpointTest, FreesTheRoomOfFramesThatWereGivenUp) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  const int num_rows = kMaxFrameBytes / kRowBytes / 2;
+  const Ticket ticket{.slot = 3, .generation = 9};
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, i, num_rows, ticket)).ok());
+    ASSERT_TRUE(sink->OnFrame(Abandon(Lane::kDecode, ticket)).ok());
+  }
+  EXPECT_FALSE(ReceiveNow().has_value());
+  EXPECT_EQ(endpoint_.counters().abandoned, 10u);
+}
+
+TEST_F(ShardEndpointTest, AnAbandonOfWhatIsNotThereDoesNothing) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  const Ticket ticket{.slot = 3, .generation = 9};
+  ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 1, 1, ticket)).ok());
+  ASSERT_TRUE(sink->OnFrame(Abandon(Lane::kDecode, {.slot = 3, .generation = 8})).ok());
+  ASSERT_TRUE(sink->OnFrame(Abandon(Lane::kDecode, {.slot = 2, .generation = 9})).ok());
+  const std::optional<InboundFrame> frame = ReceiveNow();
+  ASSERT_TRUE(frame.has_value());
+  ASSERT_TRUE(sink->OnFrame(Abandon(Lane::kDecode, ticket)).ok());  // too late
+  ReplyNotHeld(*frame);
+  EXPECT_EQ(decode_->sent.size(), 1u);
+  EXPECT_EQ(endpoint_.counters().abandoned, 0u);
+  sink->OnClosed(absl::UnavailableError("gone"));
+  EXPECT_TRUE(sink->OnFrame(Abandon(Lane::kDecode, ticket)).ok());
+}
+
 TEST_F(ShardEndpointTest, RefusesFramesBeyondItsBoundUntilOneIsAnswered) {
   const auto sink = Connect(Lane::kDecode, decode_);
   const int num_rows = kMaxFrameBytes / kRowBytes / 2;
@@ -70,8 +142,7 @@ TEST_F(ShardEndpointTest, RefusesFramesBeyondItsBoundUntilOneIsAnswered) {
   EXPECT_EQ(over.code(), absl::StatusCode::kResourceExhausted);
   const std::optional<InboundFrame> frame = ReceiveNow();
   EXPECT_FALSE(sink->OnFrame(Dispatch(Lane::kDecode, 3, num_rows)).ok());  // still being worked on
-  endpoint_.Reply(*frame, std::vector<EntryState>(num_rows, EntryState::kNotHeld),
-                  std::vector<std::byte>(num_rows * kOptions.result_bytes));
+  ReplyNotHeld(*frame);
   EXPECT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 4, num_rows)).ok());
 }
 
@@ -82,7 +153,8 @@ TEST_F(ShardEndpointTest, ForgetsTheFramesOfAConnectionThatWentAway) {
   const std::optional<InboundFrame> received = ReceiveNow();
   sink->OnClosed(absl::UnavailableError("gone"));
   EXPECT_FALSE(ReceiveNow().has_value());
-  endpoint_.Reply(*received, {EntryState::kNotHeld}, std::vector<std::byte>(kOptions.result_bytes));
+  EXPECT_EQ(endpoint_.counters().orphaned, 1u);
+  ReplyNotHeld(*received);
   EXPECT_TRUE(decode_->sent.empty());
   EXPECT_EQ(sink->OnFrame(Dispatch(Lane::kDecode, 3)).code(), absl::StatusCode::kUnavailable);
 }
@@ -92,6 +164,9 @@ TEST_F(ShardEndpointTest, FailsTheConnectionOfAMalformedFrame) {
   EXPECT_EQ(sink->OnFrame("rubbish").code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(sink->OnFrame(Dispatch(Lane::kBulk, 1)).message()),
               HasSubstr("lane 1 in the channel of lane 0"));
+  EXPECT_THAT(std::string(sink->OnFrame(Abandon(Lane::kBulk, {})).message()),
+              HasSubstr("lane 1 in the channel of lane 0"));
+  EXPECT_FALSE(sink->OnFrame(Abandon(Lane::kDecode, {}) + "x").ok());
 }
 
 TEST_F(ShardEndpointTest, RefusesARowOfAnotherSizeAndAReplyThatWouldNotFit) {

@@ -102,8 +102,9 @@ struct KvCacheView {
 };
 
 // Attention of consecutive rows of one sequence over its cache: row r has position first_position +
-// r and sees positions 0..first_position + r, which must have been appended. All heads read the
-// same keys and values, both parts of the cache row: multi-query attention. Absorbed MLA is one
+// r and sees positions begin_position..first_position + r, at least one, which must have been
+// appended. (Blocks stay anchored at position 0: the first may have fewer tokens.) All heads read
+// the same keys and values, both parts of the cache row: multi-query attention. Absorbed MLA is one
 // call per layer (key = latent and rope key, value = latent); GQA is one call per kv head.
 //
 //   score[h][j] = scale * sum_d q[h][d] * cache[j][key_offset + d]           d < key_dim
@@ -119,6 +120,7 @@ struct AttendArgs {
   float scale = 1.0f;
   KvCacheView cache;
   absl::Span<const int32_t> block_ids;  // host memory
+  int begin_position = 0;  // positions before it are not seen, as if they were not there
   int first_position = 0;
   Matrix out;  // [num_rows, num_heads * value_dim]
 };
@@ -152,14 +154,14 @@ class Kernels {
 
   // Names the bits: part of the numerics id. "reference-1", "x86-1".
   virtual std::string_view family() const = 0;
-  // How this machine runs the family, for status pages: "avx512", "avx2", "scalar".
+  // How this machine runs the family, for status pages: "avx512bf16", "avx2".
   virtual std::string_view variant() const = 0;
 
   // INVALID_ARGUMENT for scale blocks that the implementation cannot follow.
   virtual absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
                                                              ProductFormat format) = 0;
 
-  // out[r] = table[ids[r]]; table is [num_ids, width] of bf16 or f32. ids in host memory.
+  // out[r] = table[ids[r]]; table is [num_ids, width] of bf16, f16 or f32. ids in host memory.
   virtual void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) = 0;
 
   // out[r] = weight * x[r] / sqrt(mean(x[r]^2) + eps); weight [num_cols]. out may be x.
@@ -168,6 +170,12 @@ class Kernels {
   // out = x * weight^T (+ bias): [num_rows, num_inputs] -> [num_rows, num_outputs]. bias
   // [num_outputs] or null.
   virtual void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) = 0;
+  // The same for each head: weights, all of one shape, meet slices of columns. Slice h of x starts
+  // at column h * x_head_stride, slice h of out at h * out_head_stride; columns in between stay as
+  // they are.
+  virtual void MatmulHeads(ConstMatrix x, int x_head_stride,
+                           absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                           int out_head_stride) = 0;
 
   // Rotates consecutive rows of one sequence: row r has position first_position + r, and each of
   // its num_heads vectors of table.dim values starts at head * head_stride.

@@ -25,17 +25,38 @@ absl::Status CheckWeightSource(const WeightSource& source) {
   return absl::OkStatus();
 }
 
-void CheckSameShape(ConstMatrix a, ConstMatrix b) {
+void CheckSameShape(const ConstMatrix& a, const ConstMatrix& b) {
   ORRERY_CHECK(a.num_rows == b.num_rows && a.num_cols == b.num_cols)
       << "[" << a.num_rows << ", " << a.num_cols << "] against [" << b.num_rows << ", "
       << b.num_cols << "]";
 }
 
-void CheckMatmul(ConstMatrix x, const Weight& weight, ConstMatrix out) {
+void CheckMatmul(const ConstMatrix& x, const Weight& weight, const ConstMatrix& out) {
   ORRERY_CHECK(x.num_cols == weight.num_inputs() && out.num_cols == weight.num_outputs() &&
                x.num_rows == out.num_rows)
       << "x [" << x.num_rows << ", " << x.num_cols << "], weight [" << weight.num_outputs() << ", "
       << weight.num_inputs() << "], out [" << out.num_rows << ", " << out.num_cols << "]";
+}
+
+void CheckMatmulHeads(const ConstMatrix& x, int x_head_stride,
+                      absl::Span<const std::unique_ptr<Weight>> weights, const ConstMatrix& out,
+                      int out_head_stride) {
+  ORRERY_CHECK(!weights.empty() && x.num_rows == out.num_rows)
+      << weights.size() << " heads, " << x.num_rows << " rows to " << out.num_rows;
+  const int num_inputs = weights[0]->num_inputs();
+  const int num_outputs = weights[0]->num_outputs();
+  for (const std::unique_ptr<Weight>& weight : weights) {
+    ORRERY_CHECK(weight->num_inputs() == num_inputs && weight->num_outputs() == num_outputs)
+        << "[" << weight->num_outputs() << ", " << weight->num_inputs() << "] beside ["
+        << num_outputs << ", " << num_inputs << "]";
+  }
+  const int64_t last = static_cast<int64_t>(weights.size()) - 1;
+  ORRERY_CHECK(x_head_stride >= 0 && last * x_head_stride + num_inputs <= x.num_cols &&
+               (last == 0 || out_head_stride >= num_outputs) &&
+               last * out_head_stride + num_outputs <= out.num_cols)
+      << weights.size() << " heads of [" << num_outputs << ", " << num_inputs << "]: x row of "
+      << x.num_cols << ", " << x_head_stride << " apart; out row of " << out.num_cols << ", "
+      << out_head_stride << " apart";
 }
 
 void CheckFeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
@@ -96,7 +117,9 @@ void CheckAttend(const AttendArgs& args) {
                args.value_offset >= 0 && args.value_offset + args.value_dim <= width)
       << "key " << args.key_offset << " + " << args.key_dim << ", value " << args.value_offset
       << " + " << args.value_dim << ", cache row of " << width;
-  ORRERY_CHECK(args.first_position >= 0) << args.first_position;
+  ORRERY_CHECK(args.begin_position >= 0 && args.begin_position <= args.first_position)
+      << "the first row, at position " << args.first_position << ", sees from position "
+      << args.begin_position;
   CheckKvCache(args.cache, args.block_ids, args.first_position + args.q.num_rows);
 }
 

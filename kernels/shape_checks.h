@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "absl/types/span.h"
 #include "base/matrix.h"
@@ -19,8 +20,12 @@ namespace orrery {
 absl::Status CheckWeightSource(const WeightSource& source);
 
 // Shapes are equal.
-void CheckSameShape(ConstMatrix a, ConstMatrix b);
-void CheckMatmul(ConstMatrix x, const Weight& weight, ConstMatrix out);
+void CheckSameShape(const ConstMatrix& a, const ConstMatrix& b);
+void CheckMatmul(const ConstMatrix& x, const Weight& weight, const ConstMatrix& out);
+// Weights are of one shape, and the slices of columns exist and do not overlap in out.
+void CheckMatmulHeads(const ConstMatrix& x, int x_head_stride,
+                      absl::Span<const std::unique_ptr<Weight>> weights, const ConstMatrix& out,
+                      int out_head_stride);
 void CheckFeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
                       ConstMatrix out);
 void CheckRope(ConstMatrix x, int num_heads, int head_stride, int first_position,

@@ -75,14 +75,28 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (numerics.backend() == internal::BACKEND_UNSPECIFIED) {
     numerics.set_backend(internal::BACKEND_CPU);
   }
-  internal::Limits& limits = *cluster.mutable_limits();
-  if (limits.kv_cache_tokens() == 0) limits.set_kv_cache_tokens(65536);
-  if (limits.max_waiting_requests() == 0) limits.set_max_waiting_requests(256);
-  if (limits.max_step_rows() == 0) limits.set_max_step_rows(256);
-  if (limits.expert_timeout_ms() == 0) limits.set_expert_timeout_ms(30000);
+  FillLimitDefaults(*cluster.mutable_limits());
 }
 
 }  // namespace
+
+void FillLimitDefaults(internal::Limits& limits) {
+  if (limits.max_waiting_requests() == 0) limits.set_max_waiting_requests(256);
+  if (limits.expert_timeout_ms() == 0) limits.set_expert_timeout_ms(30000);
+  const int64_t rows_per_sequence = 1 + int64_t{limits.num_draft_tokens()};
+  if (limits.max_running_sequences() == 0) {
+    const int64_t fitting =
+        limits.max_step_rows() > 0 ? limits.max_step_rows() / rows_per_sequence : 64;
+    limits.set_max_running_sequences(static_cast<int>(std::clamp<int64_t>(fitting, 1, 64)));
+  }
+  if (limits.max_step_rows() == 0) {
+    const int64_t needed = limits.max_running_sequences() * rows_per_sequence;
+    limits.set_max_step_rows(static_cast<int>(std::clamp<int64_t>(needed, 256, kMaxStepRows)));
+  }
+  if (limits.max_prefill_rows() == 0) {
+    limits.set_max_prefill_rows(std::min(64, limits.max_step_rows()));
+  }
+}
 
 absl::StatusOr<internal::ClusterFile> ReadClusterFile(const std::string& path) {
   std::error_code error;

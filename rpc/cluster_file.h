@@ -5,9 +5,9 @@
 //   Load(ModelDir(cluster, *me));
 //
 // The format is proto/cluster.proto in text form. What is returned is complete and sane: defaults
-// are filled in (except limits.max_context_tokens, whose default only the model knows), folders and
-// PEM files are resolved against the folder of the file, and every rule of the contract holds. It
-// is not the running cluster: nobody is contacted and no name is resolved.
+// are filled in (except limits.max_context_tokens and limits.kv_cache_bytes, whose defaults only the
+// model knows), folders and PEM files are resolved against the folder of the file, and every rule of
+// the contract holds. It is not the running cluster: nobody is contacted and no name is resolved.
 //
 // Errors: NOT_FOUND or PERMISSION_DENIED (the file), INVALID_ARGUMENT with all problems of the file
 // at once, one a line, "cluster.txtpb:4:12: what is wrong". Nothing aborts.

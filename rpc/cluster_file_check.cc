@@ -94,21 +94,41 @@ class Checker {
   void CheckLimits() {
     const internal::Limits& limits = cluster_.limits();
     const Block block = file_.Nested(limits, "limits");
-    const auto check = [&](const char* name, int value, int max) {
+    bool in_range = true;
+    const auto check = [&](const char* name, int64_t value, int64_t max) {
       if (value < 0 || value > max) {
+        in_range = false;
         Add(block.At(name), absl::StrCat("limits.", name, " is ", value, ", must be 0 to ", max));
       }
     };
     check("max_context_tokens", limits.max_context_tokens(), 1 << 24);
-    check("kv_cache_tokens", limits.kv_cache_tokens(), 1 << 28);
     check("max_waiting_requests", limits.max_waiting_requests(), 1 << 16);
-    check("max_step_rows", limits.max_step_rows(), 1 << 16);
+    check("max_step_rows", limits.max_step_rows(), kMaxStepRows);
     check("expert_timeout_ms", limits.expert_timeout_ms(), 3'600'000);
-    if (limits.kv_cache_tokens() > 0 && limits.max_context_tokens() > limits.kv_cache_tokens()) {
-      Add(block.At("kv_cache_tokens"),
-          absl::StrCat("limits.kv_cache_tokens is ", limits.kv_cache_tokens(),
-                       ", less than limits.max_context_tokens, ", limits.max_context_tokens(),
-                       ": the longest request would never fit"));
+    check("kv_cache_bytes", limits.kv_cache_bytes(), int64_t{1} << 46);
+    check("max_prefill_rows", limits.max_prefill_rows(), kMaxStepRows);
+    check("max_running_sequences", limits.max_running_sequences(), kMaxStepRows);
+    check("num_draft_tokens", limits.num_draft_tokens(), 4);
+    if (in_range) CheckStepRows(limits, block);
+  }
+
+  // What is not given is filled in so that it fits; what is given must.
+  void CheckStepRows(const internal::Limits& given, const Block& block) {
+    internal::Limits limits = given;
+    FillLimitDefaults(limits);
+    const int64_t needed =
+        int64_t{limits.max_running_sequences()} * (1 + limits.num_draft_tokens());
+    if (limits.max_step_rows() < needed) {
+      Add(block.At("max_step_rows"),
+          absl::StrCat("limits.max_step_rows is ", limits.max_step_rows(), ", but ",
+                       limits.max_running_sequences(), " running sequences with 1 token and ",
+                       limits.num_draft_tokens(), " drafts each need ", needed,
+                       ": raise it, or lower max_running_sequences or num_draft_tokens"));
+    }
+    if (limits.max_prefill_rows() > limits.max_step_rows()) {
+      Add(block.At("max_prefill_rows"),
+          absl::StrCat("limits.max_prefill_rows is ", limits.max_prefill_rows(),
+                       ", more than limits.max_step_rows, ", limits.max_step_rows()));
     }
   }
 

@@ -34,6 +34,13 @@ struct ParsedClusterText {
 void ParseClusterText(const std::string& text, ParsedClusterText& parsed,
                       std::vector<FileProblem>& problems);
 
+// The most rows of a step, whatever the file says.
+inline constexpr int kMaxStepRows = 1 << 16;
+
+// The defaults that proto/cluster.proto states. Rows of a step and running sequences depend on each other:
+// the one that is not given follows the other. Those given must be in range.
+void FillLimitDefaults(internal::Limits& limits);
+
 // Checks what the text says.
 void CheckClusterMeaning(const ParsedClusterText& parsed, std::vector<FileProblem>& problems);
 

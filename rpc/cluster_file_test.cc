@@ -128,10 +128,54 @@ TEST(ClusterFile, RefusesHalfGivenTls) {
       AllOf(HasSubstr("c.txt:5:1: tls.private_key is missing"), HasSubstr("tls.ca is missing")));
 }
 
-TEST(ClusterFile, RefusesACacheSmallerThanTheContext) {
-  EXPECT_THAT(ProblemsOf(Replaced("max_waiting_requests: 7",
-                                  "max_context_tokens: 4096 kv_cache_tokens: 100")),
-              HasSubstr("limits.kv_cache_tokens is 100"));
+// The limits of the good file with these in the place of its own; empty if they are refused.
+internal::Limits LimitsOf(const std::string& text) {
+  const auto cluster = ParseClusterFile(Replaced("max_waiting_requests: 7", text), "c.txt");
+  EXPECT_TRUE(cluster.ok()) << cluster.status();
+  return cluster.ok() ? cluster->limits() : internal::Limits();
+}
+
+TEST(ClusterFile, FillsInTheLimitsOfAStepButLeavesTheModelsToTheModel) {
+  const internal::Limits limits = LimitsOf("");
+  EXPECT_EQ(limits.max_step_rows(), 256);
+  EXPECT_EQ(limits.max_prefill_rows(), 64);
+  EXPECT_EQ(limits.max_running_sequences(), 64);
+  EXPECT_EQ(limits.num_draft_tokens(), 0);
+  EXPECT_EQ(limits.kv_cache_bytes(), 0);
+  EXPECT_EQ(limits.max_context_tokens(), 0);
+  EXPECT_FALSE(limits.share_prefix_cache());
+}
+
+TEST(ClusterFile, LetsTheRowsOfAStepAndTheRunningSequencesFollowEachOther) {
+  EXPECT_EQ(LimitsOf("num_draft_tokens: 4").max_step_rows(), 320);
+  EXPECT_EQ(LimitsOf("max_running_sequences: 500").max_step_rows(), 500);
+  const internal::Limits small = LimitsOf("max_step_rows: 16 num_draft_tokens: 2");
+  EXPECT_EQ(small.max_running_sequences(), 5);
+  EXPECT_EQ(small.max_prefill_rows(), 16);
+}
+
+TEST(ClusterFile, RefusesMoreRunningSequencesThanAStepHasRowsFor) {
+  EXPECT_THAT(
+      ProblemsOf(Replaced("max_waiting_requests: 7",
+                          "max_step_rows: 64 max_running_sequences: 32 num_draft_tokens: 2")),
+      AllOf(HasSubstr("c.txt:4:10: limits.max_step_rows is 64"), HasSubstr("32 running"),
+            HasSubstr("need 96"), HasSubstr("raise it")));
+  EXPECT_THAT(
+      ProblemsOf(Replaced("max_waiting_requests: 7", "max_step_rows: 2 num_draft_tokens: 3")),
+      HasSubstr("need 4"));
+}
+
+TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {
+  for (const auto& [limits, expected] :
+       {std::pair{"num_draft_tokens: 5", "limits.num_draft_tokens is 5, must be 0 to 4"},
+        {"num_draft_tokens: -1", "limits.num_draft_tokens is -1"},
+        {"kv_cache_bytes: -1", "limits.kv_cache_bytes is -1, must be 0 to 70368744177664"},
+        {"max_running_sequences: 65537", "limits.max_running_sequences is 65537"},
+        {"max_prefill_rows: -2147483648", "limits.max_prefill_rows is -2147483648"},
+        {"max_step_rows: 128 max_prefill_rows: 129", "more than limits.max_step_rows, 128"},
+        {"max_running_sequences: 65536 num_draft_tokens: 1", "need 131072"}}) {
+    EXPECT_THAT(ProblemsOf(Replaced("max_waiting_requests: 7", limits)), HasSubstr(expected));
+  }
 }
 
 TEST(ClusterFile, SurvivesEveryTruncationAndGarbage) {

@@ -57,6 +57,19 @@ std::string SpeedLine(int num_tokens, absl::Duration elapsed) {
                          seconds > 0.0 ? num_tokens / seconds : 0.0);
 }
 
+std::string SavingsNote(const v1::Usage& usage) {
+  std::string note;
+  if (usage.cached_prompt_tokens() > 0) {
+    absl::StrAppendFormat(&note, ", %d of %d prompt tokens cached", usage.cached_prompt_tokens(),
+                          usage.prompt_tokens());
+  }
+  if (usage.drafted_tokens() > 0) {
+    absl::StrAppendFormat(&note, ", %d of %d drafts right", usage.accepted_draft_tokens(),
+                          usage.drafted_tokens());
+  }
+  return note;
+}
+
 std::string TrimmedContent(const std::string& content) {
   const size_t begin = content.find_first_not_of('\n');
   return begin == std::string::npos ? "" : content.substr(begin);

@@ -38,6 +38,9 @@ class AnswerPrinter {
 // "37 tokens in 1.2 s (31 tokens/s)".
 std::string SpeedLine(int num_tokens, absl::Duration elapsed);
 
+// What made it fast, where something did: ", 960 of 1000 prompt tokens cached, 20 of 24 drafts right".
+std::string SavingsNote(const v1::Usage& usage);
+
 // The answer without the white space that the border leaves before it: what belongs into a
 // conversation's next turn.
 std::string TrimmedContent(const std::string& content);

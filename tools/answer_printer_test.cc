@@ -50,6 +50,17 @@ TEST(AnswerPrinter, ShowsAnAnswerWithoutThinkingAsItIs) {
   EXPECT_EQ(Shown({}), "");
 }
 
+TEST(SavingsNote, SaysOnlyWhatWasSaved) {
+  v1::Usage usage;
+  usage.set_prompt_tokens(1000);
+  EXPECT_EQ(SavingsNote(usage), "");
+  usage.set_cached_prompt_tokens(960);
+  EXPECT_EQ(SavingsNote(usage), ", 960 of 1000 prompt tokens cached");
+  usage.set_drafted_tokens(24);
+  usage.set_accepted_draft_tokens(20);
+  EXPECT_EQ(SavingsNote(usage), ", 960 of 1000 prompt tokens cached, 20 of 24 drafts right");
+}
+
 TEST(TrimmedContent, LosesOnlyLeadingNewlines) {
   EXPECT_EQ(TrimmedContent("\n\n a\n"), " a\n");
   EXPECT_EQ(TrimmedContent("\n"), "");

@@ -1,38 +1,156 @@
 #include "tools/check_command.h"
 
+#include <cstdint>
 #include <cstdio>
 
+#include "absl/algorithm/container.h"
+#include "absl/flags/commandlineflag.h"
+#include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
+#include "absl/flags/reflection.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "tools/check/check_golden.h"
+#include "tools/check/invariance/check_invariance.h"
 #include "tools/flags/local_flags.h"
 
-ABSL_FLAG(bool, force_routing, false, "use the golden choice of experts instead of the gate's");
+ABSL_FLAG(bool, force_routing, false,
+          "golden: use the golden choice of experts instead of the gate's");
+ABSL_FLAG(bool, full, false,
+          "invariance: 200 prompts, and 60 random settings more; a few minutes without");
+ABSL_FLAG(int, prompts, 0, "invariance: number of prompts; 0: 40, or 200 with --full");
+ABSL_FLAG(int, settings, -1,
+          "invariance: random settings behind the covering array; negative: 0, or 60 with --full");
+ABSL_FLAG(std::string, setting, "",
+          "invariance: only this one, as a row that failed prints it: batch=64,ranks=2");
+
+ABSL_DECLARE_FLAG(int, max_new_tokens);
+ABSL_DECLARE_FLAG(int64_t, seed);
 
 namespace orrery {
+namespace {
 
-int RunCheck(const std::vector<std::string>& arguments) {
-  if (arguments.size() < 2 || arguments[0] != "golden") {
-    std::fprintf(stderr,
-                 "orrery: say `orrery check golden DIR...`: each DIR holds a golden.json\n");
-    return 2;
+constexpr int kPrompts = 40;
+constexpr int kFullPrompts = 200;
+constexpr int kFullRandomSettings = 60;
+
+int WrongCall(const std::string& message) {
+  std::fprintf(stderr, "orrery: %s\n", message.c_str());
+  return 2;
+}
+
+// The flag files of the command bring more flags along than one check has a use for.
+// INVALID_ARGUMENT if another one than `names` is set.
+absl::Status AllowOnly(const std::string& check, const std::vector<std::string>& names) {
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (flag->CurrentValue() == flag->DefaultValue() || absl::c_linear_search(names, name)) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat("`orrery check ", check, "` has no use for --",
+                                                   name, "; it takes --",
+                                                   absl::StrJoin(names, ", --")));
   }
-  const absl::StatusOr<LocalClusterOptions> cluster = LocalClusterFromFlags(Precision::kF32);
-  if (!cluster.ok()) {
-    std::fprintf(stderr, "orrery: %s\n", std::string(cluster.status().message()).c_str());
-    return 2;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CheckModelOptions> GoldenOptions() {
+  RETURN_IF_ERROR(AllowOnly("golden", {"backend", "cpu_variant", "force_routing", "precision",
+                                       "ranks", "row_format", "shards", "transport"}));
+  ASSIGN_OR_RETURN(LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kF32));
+  return CheckModelOptions{.cluster = std::move(cluster),
+                           .force_routing = absl::GetFlag(FLAGS_force_routing)};
+}
+
+int RunGolden(const std::vector<std::string>& dirs) {
+  if (dirs.empty()) {
+    return WrongCall("say `orrery check golden DIR...`: each DIR holds a golden.json");
   }
-  const CheckModelOptions options = {.cluster = *cluster,
-                                     .force_routing = absl::GetFlag(FLAGS_force_routing)};
+  const absl::StatusOr<CheckModelOptions> options = GoldenOptions();
+  if (!options.ok()) return WrongCall(std::string(options.status().message()));
   Report report(stdout);
-  for (size_t i = 1; i < arguments.size(); ++i) {
-    const absl::Status status = CheckGolden(arguments[i], options, report);
+  for (const std::string& dir : dirs) {
+    const absl::Status status = CheckGolden(dir, *options, report);
     if (status.ok()) continue;
-    report.Title(arguments[i]);
+    report.Title(dir);
     report.Line(false, "cannot be checked", std::string(status.message()));
   }
   std::printf("%d checks held, %d did not, %d skipped\n", report.num_passed(), report.num_failed(),
               report.num_skipped());
   return report.num_failed() == 0 ? 0 : 1;
+}
+
+// The call that asks the same requests of the same model, with the same numbers.
+std::string CommandAgain(const InvarianceOptions& options) {
+  const LocalClusterOptions& cluster = options.cluster;
+  std::string command =
+      absl::StrCat("./orrery check invariance --model=", cluster.model_dir,
+                   " --precision=", std::string(PrecisionName(cluster.numerics.precision)),
+                   " --row_format=", std::string(RowFormatName(cluster.numerics.row_format)),
+                   " --prompts=", options.workload.num_prompts, " --seed=", options.workload.seed);
+  if (options.workload.max_new_tokens != 0) {
+    absl::StrAppend(&command, " --max_new_tokens=", options.workload.max_new_tokens);
+  }
+  if (cluster.backend == Backend::kReference) absl::StrAppend(&command, " --backend=reference");
+  return command;
+}
+
+absl::StatusOr<InvarianceOptions> InvarianceOptionsFromFlags() {
+  RETURN_IF_ERROR(
+      AllowOnly("invariance", {"backend", "full", "max_new_tokens", "model", "precision", "prompts",
+                               "row_format", "seed", "setting", "settings"}));
+  InvarianceOptions options;
+  ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
+  const bool full = absl::GetFlag(FLAGS_full);
+  const int num_prompts = absl::GetFlag(FLAGS_prompts);
+  if (num_prompts < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--prompts is ", num_prompts, ", must be at least 1"));
+  }
+  options.workload.num_prompts = num_prompts > 0 ? num_prompts : full ? kFullPrompts : kPrompts;
+  options.workload.max_new_tokens = absl::GetFlag(FLAGS_max_new_tokens);
+  const int64_t seed = absl::GetFlag(FLAGS_seed);
+  if (seed >= 0) options.workload.seed = static_cast<uint64_t>(seed);
+  options.settings.seed = options.workload.seed;
+  const int num_random = absl::GetFlag(FLAGS_settings);
+  options.settings.num_random = num_random >= 0 ? num_random : full ? kFullRandomSettings : 0;
+  if (const std::string text = absl::GetFlag(FLAGS_setting); !text.empty()) {
+    ASSIGN_OR_RETURN(options.only, ParseSetting(text));
+  }
+  options.command = CommandAgain(options);
+  return options;
+}
+
+int RunInvariance(const std::vector<std::string>& rest) {
+  if (!rest.empty()) {
+    return WrongCall(
+        absl::StrCat("`orrery check invariance` takes no argument \"", rest[0], "\"; say --model"));
+  }
+  const absl::StatusOr<InvarianceOptions> options = InvarianceOptionsFromFlags();
+  if (!options.ok()) return WrongCall(std::string(options.status().message()));
+  const absl::StatusOr<InvarianceResult> result = CheckInvariance(*options, stdout);
+  if (!result.ok()) {
+    std::fprintf(stderr, "orrery: %s\n", std::string(result.status().message()).c_str());
+    return result.status().code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+  }
+  if (result->num_failed == 0) {
+    std::printf("%d settings x %d prompts: all answers are byte-identical\n", result->num_settings,
+                result->num_requests);
+    return 0;
+  }
+  std::printf("%d of %d settings x %d prompts FAILED\n", result->num_failed, result->num_settings,
+              result->num_requests);
+  return 1;
+}
+
+}  // namespace
+
+int RunCheck(const std::vector<std::string>& arguments) {
+  const std::string check = arguments.empty() ? "" : arguments[0];
+  const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
+                                      arguments.end());
+  if (check == "golden") return RunGolden(rest);
+  if (check == "invariance") return RunInvariance(rest);
+  return WrongCall("say `orrery check golden DIR...` or `orrery check invariance`");
 }
 
 }  // namespace orrery

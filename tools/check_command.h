@@ -1,4 +1,5 @@
 // orrery check golden DIR...: compares golden folders with what this build computes.
+// orrery check invariance: compares the answers of one model under many settings, bit for bit.
 #ifndef ORRERY_TOOLS_CHECK_COMMAND_H_
 #define ORRERY_TOOLS_CHECK_COMMAND_H_
 

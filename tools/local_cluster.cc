@@ -36,10 +36,12 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
     ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());
   }
   // Weights are read only, so that all ranks share one copy.
-  ASSIGN_OR_RETURN(Model model,
-                   LoadModel(checkpoint, config, options.numerics, cluster->max_context_tokens_,
-                             cluster->ranks_[0].processor.kernels.get(), cluster->device_.get(),
-                             &cluster->loaded_bytes_));
+  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config,
+                                          {.numerics = options.numerics,
+                                           .max_positions = cluster->max_context_tokens_,
+                                           .with_mtp = options.with_mtp},
+                                          cluster->ranks_[0].processor.kernels.get(),
+                                          cluster->device_.get(), &cluster->loaded_bytes_));
   cluster->model_ = std::make_unique<Model>(std::move(model));
   if (config.num_experts > 0) {
     RETURN_IF_ERROR(cluster->StartShards(checkpoint, config));
@@ -81,6 +83,7 @@ absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const Model
     const ShardParts parts = {.checkpoint = &checkpoint,
                               .config = config,
                               .numerics = options_.numerics,
+                              .with_mtp = options_.with_mtp,
                               .kernels = host.processor.kernels.get(),
                               .device = device_.get(),
                               .stream = host.processor.stream.get()};
@@ -101,7 +104,8 @@ absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const Model
 absl::Status LocalCluster::ConnectRanks() {
   for (int r = 0; r < num_ranks(); ++r) {
     Rank& rank = ranks_[r];
-    rank.directory = std::make_unique<ExpertDirectory>(config(), options_.num_shards);
+    rank.directory =
+        std::make_unique<ExpertDirectory>(config(), options_.num_shards, options_.with_mtp);
     for (int i = 0; i < options_.num_shards; ++i)
       rank.directory->SetHeld(i, shards_[i].shard->held());
     if (loopback_ != nullptr) {

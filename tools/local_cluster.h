@@ -38,11 +38,12 @@ struct LocalClusterOptions {
   std::string model_dir;
   Backend backend = Backend::kCpu;
   CpuVariant cpu_variant = CpuVariant::kBest;
-  Numerics numerics;
+  Numerics numerics = {};
   LocalTransport transport = LocalTransport::kLoopback;
   int num_ranks = 1;
   int num_shards = 1;          // ignored for a dense model
   int max_context_tokens = 0;  // 0: what the model allows
+  bool with_mtp = false;       // ranks and shards load the MTP module too
 };
 
 class LocalCluster {

@@ -11,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/log.h"
+#include "tools/bench/serve_flags.h"
+#include "tools/bench_command.h"
 #include "tools/chat_command.h"
 #include "tools/check_command.h"
 #include "tools/demo_command.h"
@@ -68,10 +70,16 @@ std::vector<Command> Commands() {
        {kClusterFlags, kConnectFlags, kLocalFlags, "tools/eval_command.cc"},
        "FILE.jsonl"},
       {"check",
-       "compare golden folders with what this build computes",
+       "compare golden folders with what this build computes, or one model's answers under many "
+       "settings",
        RunCheck,
-       {kClusterFlags, kLocalFlags, "tools/check_command.cc"},
-       "golden DIR..."},
+       {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
+       "golden DIR... | invariance"},
+      {"bench",
+       "put load on a cluster and measure it",
+       RunBench,
+       {kServeFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
+       "serve"},
   };
 }
 

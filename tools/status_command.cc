@@ -11,6 +11,44 @@
 namespace orrery {
 namespace {
 
+int Percent(int64_t part, int64_t rest) {
+  return static_cast<int>(100.0 * static_cast<double>(part) / static_cast<double>(part + rest));
+}
+
+// Counters that say nothing are left out.
+std::string RankDetails(const v1::MemberStatus& member) {
+  std::string details =
+      absl::StrFormat("%d running, %d waiting, kv %d/%d", member.running_requests(),
+                      member.waiting_requests(), member.kv_blocks_used(), member.kv_blocks_total());
+  if (member.kv_blocks_cached() > 0) {
+    absl::StrAppendFormat(&details, " + %d cached", member.kv_blocks_cached());
+  }
+  absl::StrAppendFormat(&details, ", %d in, %d out", member.tokens_in(), member.tokens_out());
+  if (member.prefix_hit_tokens() > 0) {
+    absl::StrAppendFormat(&details, ", %d%% prefix hits",
+                          Percent(member.prefix_hit_tokens(), member.prefix_miss_tokens()));
+  }
+  if (const int64_t drafted = member.drafted_tokens(); drafted > 0) {
+    const int64_t accepted = member.accepted_draft_tokens();
+    absl::StrAppendFormat(&details, ", %d%% drafts right", Percent(accepted, drafted - accepted));
+  }
+  if (member.preemptions() > 0) {
+    absl::StrAppendFormat(&details, ", %d preempted", member.preemptions());
+  }
+  return details;
+}
+
+std::string ShardDetails(const v1::MemberStatus& member) {
+  std::string details = absl::StrFormat("%d experts, %.1f MB", member.num_held_experts(),
+                                        member.loaded_bytes() * 1e-6);
+  if (member.frame_groups() > 0) {
+    absl::StrAppendFormat(
+        &details, ", %.2f frames per group",
+        static_cast<double>(member.frames()) / static_cast<double>(member.frame_groups()));
+  }
+  return details;
+}
+
 // What a member of this role has to show.
 std::string Details(const v1::MemberStatus& member) {
   if (member.state() == "unreachable") return "";
@@ -18,15 +56,9 @@ std::string Details(const v1::MemberStatus& member) {
     return absl::StrFormat("%.1f of %.1f MB", member.loaded_bytes() * 1e-6,
                            member.total_bytes() * 1e-6);
   }
-  if (member.role() == "expert") {
-    return absl::StrFormat("%d experts, %.1f MB", member.num_held_experts(),
-                           member.loaded_bytes() * 1e-6);
-  }
+  if (member.role() == "expert") return ShardDetails(member);
   if (member.role() == "router") return absl::StrFormat("%d open", member.running_requests());
-  return absl::StrFormat("%d running, %d waiting, kv %d/%d, %d in, %d out",
-                         member.running_requests(), member.waiting_requests(),
-                         member.kv_blocks_used(), member.kv_blocks_total(), member.tokens_in(),
-                         member.tokens_out());
+  return RankDetails(member);
 }
 
 }  // namespace
@@ -41,6 +73,10 @@ std::string StatusTable(const v1::ClusterStatusResponse& status) {
                           member.address(), member.backend(), Details(member));
     for (const std::string& problem : member.problem()) {
       absl::StrAppend(&table, "    ! ", problem, "\n");
+    }
+    if (member.kv_blocks_leaked() != 0) {
+      absl::StrAppend(&table, "    ! ", member.kv_blocks_leaked(),
+                      " leaked KV blocks: this is a bug, please report it\n");
     }
     if (!member.numerics_id().empty()) numerics_ids.insert(member.numerics_id());
   }

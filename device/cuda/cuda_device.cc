@@ -46,6 +46,9 @@ class CudaStream : public Stream {
   void CopyToHost(void* to, const void* from, size_t num_bytes) override {
     Copy(to, from, num_bytes);
   }
+  void CopyOnDevice(void* to, const void* from, size_t num_bytes) override {
+    Copy(to, from, num_bytes);
+  }
 
   std::unique_ptr<Event> Record() override {
     cudaEvent_t event = nullptr;

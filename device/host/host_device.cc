@@ -27,6 +27,9 @@ class HostStream : public Stream {
   void CopyToHost(void* to, const void* from, size_t num_bytes) override {
     if (num_bytes > 0) std::memcpy(to, from, num_bytes);
   }
+  void CopyOnDevice(void* to, const void* from, size_t num_bytes) override {
+    if (num_bytes > 0) std::memcpy(to, from, num_bytes);
+  }
   std::unique_ptr<Event> Record() override { return std::make_unique<HostEvent>(); }
   void Wait(const Event& event) override {}
   absl::Status Synchronize() override { return absl::OkStatus(); }

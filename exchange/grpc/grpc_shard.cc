@@ -162,13 +162,14 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
 
   grpc::Service* service() override { return &service_; }
   void SetAccepting(bool accepting) override { service_.accepting = accepting; }
-  std::optional<InboundFrame> Receive(absl::Time deadline) override {
+  std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return service_.endpoint->Receive(deadline);
   }
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override {
     service_.endpoint->Reply(frame, states, results);
   }
+  InboxCounters counters() const override { return service_.endpoint->counters(); }
   void Close() override { service_.endpoint->Close(); }
 
  private:

@@ -3,7 +3,7 @@
 //   ASSIGN_OR_RETURN(auto exchange, MakeGrpcShardExchange({.exchange = ...}));
 //   ASSIGN_OR_RETURN(auto server, Server::Start(server_options, {exchange->service()}));
 //   exchange->SetAccepting(true);             // once the weights are there
-//   while (auto frame = exchange->Receive(deadline)) ...
+//   while (auto group = exchange->Receive(deadline)) ...
 //   exchange->Close();  server->Stop(...);    // then destroy the server, then the exchange
 //
 // A rank whose frames wait in the inbox beyond options.max_queued_bytes loses its stream with

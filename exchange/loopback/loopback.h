@@ -33,8 +33,8 @@ class Loopback {
 
   virtual RankExchange& rank(int rank) = 0;
   virtual ShardExchange& shard(int shard) = 0;
-  // Cuts every connection of a shard, as kill -9 would; frames in its inbox stay but their replies
-  // go nowhere.
+  // Cuts every connection of a shard, as kill -9 would: frames leave its inbox, and replies to
+  // those that it has received go nowhere.
   virtual void DisconnectShard(int shard) = 0;
   // Connects it anew with every rank.
   virtual void ReconnectShard(int shard) = 0;

@@ -44,6 +44,20 @@ class Sequence {
     Forget();
   }
 
+  // From now on rows do not see the positions before.
+  void SeeFrom(int begin_position) { begin_position_ = begin_position; }
+
+  // The sequence that begins with row num_rows of this one.
+  Sequence Without(int num_rows) const {
+    AttentionCase rest = case_;
+    rest.num_positions -= num_rows;
+    Sequence sequence(kernels_, rest, 0);
+    sequence.rows_.assign(rows_.begin() + num_rows * case_.row_width, rows_.end());
+    sequence.queries_.assign(queries_.begin() + num_rows * case_.num_heads * case_.key_dim,
+                             queries_.end());
+    return sequence;
+  }
+
   void Forget() {
     const std::vector<float> nans(cache_.size() / DTypeBytes(case_.format), kNan);
     for (size_t i = 0; i < nans.size(); ++i) {
@@ -76,6 +90,7 @@ class Sequence {
                      .scale = Scale(),
                      .cache = view(),
                      .block_ids = block_ids_,
+                     .begin_position = begin_position_,
                      .first_position = begin,
                      .out = out.view()});
     EXPECT_TRUE(out.GapsAreUntouched());
@@ -89,7 +104,8 @@ class Sequence {
     for (int begin = 0; begin < case_.num_positions; begin += chunk) {
       const int end = std::min(begin + chunk, case_.num_positions);
       Append(begin, end);
-      const std::vector<float> part = Attend(begin, end);
+      if (end <= begin_position_) continue;
+      const std::vector<float> part = Attend(std::max(begin, begin_position_), end);
       all.insert(all.end(), part.begin(), part.end());
     }
     return all;
@@ -116,6 +132,7 @@ class Sequence {
   std::vector<int32_t> block_ids_;
   std::vector<float> rows_;
   std::vector<float> queries_;
+  int begin_position_ = 0;
 };
 
 void Sequence::CheckAgainstFormula(const std::vector<float>& out, int begin, int end) const {
@@ -124,7 +141,7 @@ void Sequence::CheckAgainstFormula(const std::vector<float>& out, int begin, int
     for (int h = 0; h < case_.num_heads; ++h) {
       std::vector<double> scores;
       double score_error = 0.0;
-      for (int j = 0; j <= position; ++j) {
+      for (int j = begin_position_; j <= position; ++j) {
         double sum = 0.0;
         double absolute_sum = 0.0;
         for (int d = 0; d < case_.key_dim; ++d) {
@@ -142,8 +159,8 @@ void Sequence::CheckAgainstFormula(const std::vector<float>& out, int begin, int
       for (int d = 0; d < case_.value_dim; ++d) {
         double want = 0.0;
         double absolute = 0.0;
-        for (int j = 0; j <= position; ++j) {
-          const double part = scores[j] / total * Row(j, case_.value_offset + d);
+        for (int j = begin_position_; j <= position; ++j) {
+          const double part = scores[j - begin_position_] / total * Row(j, case_.value_offset + d);
           want += part;
           absolute += std::fabs(part);
         }
@@ -227,6 +244,46 @@ TEST_P(Attention, WhatLiesBehindARowLeavesNoTrace) {
     for (float value : with_nan) EXPECT_FALSE(std::isnan(value));
     sequence.Append(middle + 1, c.num_positions);
     EXPECT_TRUE(SameBits(sequence.Attend(middle, middle + 1), with_nan));
+  }
+}
+
+// At the second position, in the middle of a block, at its last token, past the first block.
+constexpr int kBeginPositions[] = {1, 37, 63, 64, 90};
+
+TEST_P(Attention, SeesNothingBeforeTheBegin) {
+  for (const AttentionCase& c : kCases) {
+    for (const int begin : kBeginPositions) {
+      if (begin >= c.num_positions) continue;
+      SCOPED_TRACE(testing::Message() << c.num_positions << " positions from " << begin);
+      Sequence sequence(*kernels_, c, 7);
+      sequence.SeeFrom(begin);
+      sequence.Append(begin, c.num_positions);  // NaN before
+      const std::vector<float> out = sequence.Attend(begin, c.num_positions);
+      sequence.CheckAgainstFormula(out, begin, c.num_positions);
+      sequence.Append(0, begin);
+      EXPECT_TRUE(SameBits(sequence.Attend(begin, c.num_positions), out));
+      for (int chunk : {1, 7, 64}) EXPECT_TRUE(SameBits(sequence.InChunksOf(chunk), out)) << chunk;
+      // Without blocks, or with the same ones, it is the attention of a shorter sequence.
+      if (kernels_->family() != "reference-1" && begin % kKvBlockTokens != 0) continue;
+      EXPECT_TRUE(SameBits(sequence.Without(begin).InChunksOf(c.num_positions), out));
+    }
+  }
+}
+
+// Rows of one call, of which the last has appended what is not finite.
+TEST_P(Attention, ARowLeavesNoTraceInThoseBeforeIt) {
+  for (const AttentionCase& c : kCases) {
+    for (const float value : {kNan, std::numeric_limits<float>::infinity()}) {
+      const int last = std::min(c.num_positions, 70) - 1;
+      Sequence sequence(*kernels_, c, 8);
+      sequence.Append(0, last + 1);
+      const std::vector<float> before = sequence.Attend(0, last);
+      TestMatrix row(1, c.row_width, std::vector<float>(c.row_width, value));
+      kernels_->AppendKv(row.view(), sequence.view(), sequence.block_ids(), last);
+      std::vector<float> after = sequence.Attend(0, last + 1);
+      after.resize(before.size());
+      EXPECT_TRUE(SameBits(after, before)) << c.num_positions << " positions";
+    }
   }
 }
 

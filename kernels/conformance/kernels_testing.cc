@@ -64,7 +64,7 @@ std::unique_ptr<Kernels> Implementation::Make() const {
 
 std::vector<Implementation> X86Variants() {
   std::vector<Implementation> present;
-  for (const char* name : {"scalar", "avx2", "avx512"}) {
+  for (const char* name : {"scalar", "avx2", "avx512", "avx512bf16"}) {
     const Implementation variant = {std::string("x86_") + name, Backend::kCpu,
                                     *ParseCpuVariant(name)};
     if (MakeKernels(variant.backend, variant.variant, nullptr).ok()) present.push_back(variant);

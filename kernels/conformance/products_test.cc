@@ -114,6 +114,35 @@ TEST_P(Products, MakeWeightRefusesWhatItCannotFollow) {
   refuses(source);
 }
 
+// Each head is a Matmul of its slices, to the bit, and columns between slices stay as they are.
+TEST_P(Products, MatmulHeadsIsMatmulSliceBySlice) {
+  struct Case {
+    int num_heads, num_inputs, x_head_stride, num_outputs, out_head_stride, num_rows;
+  };
+  for (const Case& c :
+       {Case{6, 32, 48, 64, 80, 33}, Case{3, 17, 20, 5, 5, 1}, Case{1, 7, 0, 33, 0, 4},
+        Case{2, 40, 40, 16, 19, 70}, Case{4, 8, 0, 3, 4, 2}, Case{2, 3, 3, 4, 4, 0}}) {
+    std::vector<std::unique_ptr<Weight>> weights;
+    for (int h = 0; h < c.num_heads; ++h) {
+      const TestWeight weight(DType::kBf16, {c.num_outputs, c.num_inputs}, h);
+      weights.push_back(MustMake(weight, ProductFormat::kBf16));
+    }
+    const int x_width = (c.num_heads - 1) * c.x_head_stride + c.num_inputs + 2;
+    const int out_width = (c.num_heads - 1) * c.out_head_stride + c.num_outputs + 2;
+    TestMatrix x(c.num_rows, x_width, RandomValues(1).Make(c.num_rows * x_width));
+    const std::vector<float> before(c.num_rows * out_width, 0.5f);
+    TestMatrix out(c.num_rows, out_width, before);
+    TestMatrix want(c.num_rows, out_width, before);
+    kernels_->MatmulHeads(x.view(), c.x_head_stride, weights, out.view(), c.out_head_stride);
+    for (int h = 0; h < c.num_heads; ++h) {
+      kernels_->Matmul(x.view().Columns(h * c.x_head_stride, c.num_inputs), *weights[h], nullptr,
+                       want.view().Columns(h * c.out_head_stride, c.num_outputs));
+    }
+    EXPECT_TRUE(SameBits(out.Values(), want.Values())) << c.num_heads << " heads";
+    EXPECT_TRUE(out.GapsAreUntouched());
+  }
+}
+
 double Silu(double z) { return z / (1.0 + std::exp(-z)); }
 
 struct Expected {

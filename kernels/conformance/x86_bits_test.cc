@@ -138,22 +138,27 @@ TEST(X86Bits, AreEqualInAttention) {
   TestMatrix q(kNumPositions, kNumHeads * kKeyDim,
                RandomValues(2).Make(kNumPositions * kNumHeads * kKeyDim));
   for (DType format : {DType::kF32, DType::kBf16}) {
-    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
-      std::vector<std::byte> memory(3 * kKvBlockTokens * kKeyDim * 4);
-      const KvCacheView cache = {format, memory.data(), 3, kKeyDim};
-      TestMatrix out(kNumPositions, kNumHeads * kValueDim);
-      kernels.AppendKv(rows.view(), cache, block_ids, 0);
-      kernels.Attend({.q = q.view(),
-                      .num_heads = kNumHeads,
-                      .key_dim = kKeyDim,
-                      .value_dim = kValueDim,
-                      .value_offset = 3,
-                      .scale = 1e-8f,  // the difficult values reach 1e15
-                      .cache = cache,
-                      .block_ids = block_ids,
-                      .out = out.view()});
-      return out.Values();
-    });
+    for (const int begin : {0, 1, 37, 70}) {
+      ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+        std::vector<std::byte> memory(3 * kKvBlockTokens * kKeyDim * 4);
+        const KvCacheView cache = {format, memory.data(), 3, kKeyDim};
+        const int num_rows = kNumPositions - begin;
+        TestMatrix out(num_rows, kNumHeads * kValueDim);
+        kernels.AppendKv(rows.view(), cache, block_ids, 0);
+        kernels.Attend({.q = q.view().Rows(begin, num_rows),
+                        .num_heads = kNumHeads,
+                        .key_dim = kKeyDim,
+                        .value_dim = kValueDim,
+                        .value_offset = 3,
+                        .scale = 1e-8f,  // the difficult values reach 1e15
+                        .cache = cache,
+                        .block_ids = block_ids,
+                        .begin_position = begin,
+                        .first_position = begin,
+                        .out = out.view()});
+        return out.Values();
+      });
+    }
   }
 }
 

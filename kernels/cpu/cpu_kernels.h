@@ -22,6 +22,8 @@
 
 namespace orrery {
 
+class PackedWeight;
+
 class CpuKernels : public Kernels {
  public:
   explicit CpuKernels(const LaneKernels* lanes) : lanes_(*lanes) {}
@@ -33,6 +35,9 @@ class CpuKernels : public Kernels {
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
                                                      ProductFormat format) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
+  void MatmulHeads(ConstMatrix x, int x_head_stride,
+                   absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                   int out_head_stride) override;
   void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
                    Matrix out) override;
 
@@ -60,8 +65,9 @@ class CpuKernels : public Kernels {
   void DecodeRows(const std::byte* encoded, RowFormat format, Matrix rows) override;
 
  private:
-  // At most kMatmulRows rows.
-  void MatmulChunk(ConstMatrix x, const Weight& weight, const float* bias, Matrix out);
+  // Makes prepared_ of a few rows; multiplies it, as often as needed.
+  void Prepare(const ConstMatrix& x, const PackedWeight& weight);
+  void MultiplyPrepared(const PackedWeight& weight, const float* bias, const Matrix& out);
 
   const LaneKernels& lanes_;
   Scratch prepared_;   // matmul: rows, padded and rounded

@@ -9,6 +9,11 @@ namespace {
 bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool HasAvx512() { return HasAvx2() && __builtin_cpu_supports("avx512f"); }
 
+// GCC takes AVX512BW for granted where there is AVX512_BF16.
+bool HasAvx512Bf16() {
+  return HasAvx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16");
+}
+
 absl::Status Lacks(std::string_view variant) {
   return absl::FailedPreconditionError(absl::StrCat("this processor cannot run the ",
                                                     std::string(variant),
@@ -22,17 +27,21 @@ absl::StatusOr<CpuVariant> ParseCpuVariant(std::string_view name) {
   if (name == "scalar") return CpuVariant::kScalar;
   if (name == "avx2") return CpuVariant::kAvx2;
   if (name == "avx512") return CpuVariant::kAvx512;
-  return absl::InvalidArgumentError(absl::StrCat("unknown cpu variant \"", std::string(name),
-                                                 "\": want best, scalar, avx2 or avx512"));
+  if (name == "avx512bf16") return CpuVariant::kAvx512Bf16;
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown cpu variant \"", std::string(name),
+                   "\": want best, scalar, avx2, avx512 or avx512bf16"));
 }
 
 std::string SupportedCpuVariants() {
-  return absl::StrCat("scalar", HasAvx2() ? ", avx2" : "", HasAvx512() ? ", avx512" : "");
+  return absl::StrCat("scalar", HasAvx2() ? ", avx2" : "", HasAvx512() ? ", avx512" : "",
+                      HasAvx512Bf16() ? ", avx512bf16" : "");
 }
 
 absl::StatusOr<const LaneKernels*> LaneKernelsFor(CpuVariant variant) {
   switch (variant) {
     case CpuVariant::kBest:
+      if (HasAvx512Bf16()) return &Avx512Bf16LaneKernels();
       if (HasAvx512()) return &Avx512LaneKernels();
       if (HasAvx2()) return &Avx2LaneKernels();
       return &ScalarLaneKernels();
@@ -44,6 +53,9 @@ absl::StatusOr<const LaneKernels*> LaneKernelsFor(CpuVariant variant) {
     case CpuVariant::kAvx512:
       if (HasAvx512()) return &Avx512LaneKernels();
       return Lacks("avx512");
+    case CpuVariant::kAvx512Bf16:
+      if (HasAvx512Bf16()) return &Avx512Bf16LaneKernels();
+      return Lacks("avx512bf16");
   }
   return absl::InvalidArgumentError(absl::StrCat("cpu variant ", static_cast<int>(variant)));
 }

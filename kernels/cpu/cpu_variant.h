@@ -10,12 +10,12 @@
 
 namespace orrery {
 
-enum class CpuVariant { kBest, kScalar, kAvx2, kAvx512 };
+enum class CpuVariant { kBest, kScalar, kAvx2, kAvx512, kAvx512Bf16 };
 
-// "best", "scalar", "avx2", "avx512"; anything else is INVALID_ARGUMENT.
+// "best", "scalar", "avx2", "avx512", "avx512bf16"; anything else is INVALID_ARGUMENT.
 absl::StatusOr<CpuVariant> ParseCpuVariant(std::string_view name);
 
-// What this processor (and its operating system) can run, for messages: "scalar, avx2, avx512".
+// What this processor (and its operating system) can run, for messages: "scalar, avx2".
 std::string SupportedCpuVariants();
 
 // FAILED_PRECONDITION if this machine lacks it.

@@ -42,9 +42,14 @@ void RotatePairs(float* a, float* b, int step, int num_pairs, const float* cos, 
 void CpuKernels::Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) {
   ORRERY_CHECK(out.num_rows == static_cast<int64_t>(ids.size()))
       << ids.size() << " ids, " << out.num_rows << " rows";
+  const int width = static_cast<int>(out.num_cols);
   for (int64_t r = 0; r < out.num_rows; ++r) {
     const int64_t begin = ids[r] * out.num_cols;
-    for (int64_t i = 0; i < out.num_cols; ++i) out.row(r)[i] = LoadValue(dtype, table, begin + i);
+    if (dtype == DType::kBf16) {
+      lanes_.widen_row(static_cast<const uint16_t*>(table) + begin, width, out.row(r));
+    } else {
+      for (int i = 0; i < width; ++i) out.row(r)[i] = LoadValue(dtype, table, begin + i);
+    }
   }
 }
 

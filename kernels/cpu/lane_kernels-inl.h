@@ -13,12 +13,14 @@ template <typename Lanes>
 constexpr LaneKernels MakeLaneKernels() {
   return {
       .name = Lanes::kName,
-      .prepare_row = PrepareRow<Lanes>,
+      .prepare_rows = PrepareRows<Lanes>,
       .widen_row = WidenRow<Lanes>,
       .round_row = RoundRow<Lanes>,
       .matmul = Matmul<Lanes>,
       .silu_times = SiluTimes<Lanes>,
       .rms_norm = RmsNorm<Lanes>,
+      .pack_keys = PackKeys<Lanes>,
+      .pack_values = PackValues<Lanes>,
       .attend_block = AttendBlock<Lanes>,
       .divide = Divide<Lanes>,
       .add = Add<Lanes>,

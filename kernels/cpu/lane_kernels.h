@@ -2,8 +2,8 @@
 // equal bits.
 //
 //   const LaneKernels& lanes = Avx512LaneKernels();
-//   lanes.prepare_row(x, num_inputs, padded_inputs, round_to_bf16, prepared);
-//   lanes.matmul(job);
+//   lanes.prepare_rows({.from = x, ..., .to = prepared});
+//   lanes.matmul({.x = prepared, ...});
 //
 // Plain types only: the tables come from files with compiler flags of their own (see lanes_scalar.h
 // for the rule). Call them with denormals flushed (ScopedFlushDenormals). Nothing is checked here;
@@ -19,11 +19,25 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
+// Tokens of a block of the cache.
+inline constexpr int kBlockTokens = 64;
 
-// out = x * weight^T + bias for rows that prepare_row has made. Panels: see packed_weight.h.
+// Rows as activations of a product, in the form that the lanes like (operands-inl.h): rounded to
+// bf16 if asked, then zeros.
+struct PrepareJob {
+  const float* from;  // [num_rows, num]
+  int64_t from_stride;
+  int64_t num_rows;
+  int num;
+  int padded;  // to a multiple of kSumBlock
+  bool round;
+  float* to;  // [num_rows, padded]
+};
+
+// out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
-  int64_t x_stride;
+  bool is_rounded;
   int64_t num_rows;
   int num_inputs;      // padded to kSumBlock
   const void* panels;  // uint16_t when is_bf16, else float
@@ -38,37 +52,51 @@ struct MatmulJob {
   int64_t out_stride;
 };
 
-// One row of queries meets the (at most 64) tokens of one cache block that it sees.
+// Keys or values of one block of the cache, as the panels that attend_block multiplies with. Tokens
+// are the outputs of keys and the inputs of values.
+struct PackJob {
+  const void* rows;  // uint16_t when is_bf16, else float: [num_tokens, row_width]
+  bool is_bf16;
+  int64_t row_width;
+  int offset;  // within a row
+  int dim;
+  int first_token;  // those before are packed already; a multiple of 4 for values, 0 for keys
+  int num_tokens;   // at most 64
+  float* to;        // keys: [4][dim padded to kSumBlock][16 tokens]
+                    // values: [dim / 16, rounded up][64 tokens][16]; zeros up to a multiple of 4
+};
+
+// Queries meet a packed block, all of whose tokens they see: behind them, values are zeros. A query
+// is one head of one row.
 struct AttendBlockJob {
-  const float* q;  // [num_groups][key_dim][16 heads], heads and key_dim padded with zeros
-  int num_heads;
-  int key_dim;          // padded to kSumBlock
-  const float* keys;    // [num_tokens, key_dim]
-  int value_dim;        // padded to kVectorLanes
-  const float* values;  // [num_tokens, value_dim]
+  const float* queries;  // [num_queries, key_dim padded] from prepare_rows, rounded when is_bf16
+  int64_t num_queries;
+  bool is_bf16;  // of the cache; softmax weights are then rounded before they meet the values
   int num_tokens;
+  int key_dim;
+  const float* keys;
+  int value_dim;
+  const float* values;
   float scale;
-  bool round_weights;  // softmax weights to bf16 before they meet the values
   // The state of the online softmax, updated.
-  float* max;      // [num_groups * 16], starts at -infinity
-  float* sum;      // [num_groups * 16], starts at 0
-  float* context;  // [num_heads, value_dim], starts at 0
-  float* scratch;  // [64 * 16 + 16]
+  float* max;      // [num_queries], starts at -infinity
+  float* sum;      // [num_queries], starts at 0
+  float* context;  // [num_queries, value_dim padded to 16], starts at 0
 };
 
 struct LaneKernels {
   const char* name;
 
-  // to[0, padded): from, rounded to bf16 if asked, then zeros. num <= padded, padded a multiple of
-  // 16.
-  void (*prepare_row)(const float* from, int num, int padded, bool round_to_bf16, float* to);
-  // The same from bf16 values.
-  void (*widen_row)(const uint16_t* from, int num, int padded, float* to);
+  void (*prepare_rows)(const PrepareJob& job);
+  // To f32, and to bf16.
+  void (*widen_row)(const uint16_t* from, int num, float* to);
   void (*round_row)(const float* from, int num, uint16_t* to);
   void (*matmul)(const MatmulJob& job);
   // gate = silu(gate) * up.
   void (*silu_times)(float* gate, const float* up, int num);
   void (*rms_norm)(const float* x, const float* weight, float eps, int num, float* out);
+  void (*pack_keys)(const PackJob& job);
+  void (*pack_values)(const PackJob& job);
   void (*attend_block)(const AttendBlockJob& job);
   // out = context / sum, head by head.
   void (*divide)(const float* from, float divisor, int num, float* to);
@@ -84,8 +112,9 @@ struct LaneKernels {
 };
 
 const LaneKernels& ScalarLaneKernels();
-const LaneKernels& Avx2LaneKernels();    // only on a processor with AVX2 and FMA
-const LaneKernels& Avx512LaneKernels();  // only on a processor with AVX512F
+const LaneKernels& Avx2LaneKernels();        // only on a processor with AVX2 and FMA
+const LaneKernels& Avx512LaneKernels();      // only on a processor with AVX512F
+const LaneKernels& Avx512Bf16LaneKernels();  // and AVX512BW and AVX512_BF16
 
 }  // namespace orrery
 

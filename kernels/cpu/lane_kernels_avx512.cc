@@ -4,7 +4,7 @@
 namespace orrery {
 
 const LaneKernels& Avx512LaneKernels() {
-  static constexpr LaneKernels kTable = MakeLaneKernels<isa_avx512::Lanes>();
+  static constexpr LaneKernels kTable = MakeLaneKernels<isa_avx512::LanesOf<false>>();
   return kTable;
 }
 

@@ -9,9 +9,11 @@
 namespace orrery::isa_avx2 {
 
 struct Lanes {
-  // 2 rows * 1 panel * (even, odd) * 2 registers = 8 of 16 for the chains; the weights take 4.
+  // 2 rows * 1 panel * (even, odd) * 2 registers = 8 of 16 for the chains; a pair of weights
+  // takes 4.
   static constexpr int kTileRows = 2;
-  static constexpr int kTilePanels = 2;
+  static constexpr int kTileSums = 2;
+  static constexpr bool kDotsBf16 = false;
   static constexpr const char* kName = "avx2";
 
   __m256 low;
@@ -21,28 +23,37 @@ struct Lanes {
   static Lanes Load(const float* from) {
     return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)};
   }
+  static Lanes LoadFirst(const float* from, int num, float fill) {
+    float values[16];
+    Set(fill).Store(values);
+    __builtin_memcpy(values, from, num * sizeof(float));
+    return Load(values);
+  }
+  static Lanes LoadBits(const void* from) { return Load(static_cast<const float*>(from)); }
   void Store(float* to) const {
     _mm256_storeu_ps(to, low);
     _mm256_storeu_ps(to + 8, high);
   }
+  void StoreBits(void* to) const { Store(static_cast<float*>(to)); }
+  void StoreFirst(float* to, int num) const {
+    float values[16];
+    Store(values);
+    __builtin_memcpy(to, values, num * sizeof(float));
+  }
 
   static Lanes LoadBf16(const uint16_t* from) {
     return {HalfFromBf16(from), HalfFromBf16(from + 8)};
-  }
-  static void LoadBf16Pairs(const uint16_t* from, Lanes& even, Lanes& odd) {
-    const __m256i first = LoadBits(from);
-    const __m256i second = LoadBits(from + 16);
-    const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-    even = {_mm256_castsi256_ps(_mm256_slli_epi32(first, 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(second, 16))};
-    odd = {_mm256_castsi256_ps(_mm256_and_si256(first, upper)),
-           _mm256_castsi256_ps(_mm256_and_si256(second, upper))};
   }
   void StoreBf16(uint16_t* to) const {
     // The pack works within 128-bit halves; the permutation puts its quarters in order.
     const __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(low), 16),
                                                _mm256_srli_epi32(_mm256_castps_si256(high), 16));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
+  }
+  static void SplitBf16(Lanes pairs, Lanes& low, Lanes& high) {
+    low = {ShiftUp(pairs.low, 16), ShiftUp(pairs.high, 16)};
+    const __m256 upper = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
+    high = {_mm256_and_ps(pairs.low, upper), _mm256_and_ps(pairs.high, upper)};
   }
 
   friend Lanes operator+(Lanes a, Lanes b) {
@@ -69,14 +80,48 @@ struct Lanes {
   }
   static Lanes TwoTo(Lanes n) {
     const Lanes shifted = n + Set(0x1.8p23f + 127.0f);
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted.low), 23)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted.high), 23))};
+    return {ShiftUp(shifted.low, 23), ShiftUp(shifted.high, 23)};
   }
   static Lanes RoundToBf16(Lanes a) { return {RoundHalf(a.low), RoundHalf(a.high)}; }
 
+  // Four blocks of 8 by 8: each is transposed, and the two off the diagonal change places.
+  static void Transpose(Lanes (&rows)[16]) {
+    __m256 low[16];
+    __m256 high[16];
+    for (int i = 0; i < 16; ++i) {
+      low[i] = rows[i].low;
+      high[i] = rows[i].high;
+    }
+    TransposeEight(low);
+    TransposeEight(low + 8);
+    TransposeEight(high);
+    TransposeEight(high + 8);
+    for (int i = 0; i < 8; ++i) {
+      rows[i] = {low[i], low[i + 8]};
+      rows[i + 8] = {high[i], high[i + 8]};
+    }
+  }
+
  private:
-  static __m256i LoadBits(const uint16_t* from) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  static void TransposeEight(__m256* rows) {
+    __m256 quads[8];
+    for (int i = 0; i < 8; i += 4) {
+      const __m256 low01 = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+      const __m256 high01 = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+      const __m256 low23 = _mm256_unpacklo_ps(rows[i + 2], rows[i + 3]);
+      const __m256 high23 = _mm256_unpackhi_ps(rows[i + 2], rows[i + 3]);
+      quads[i] = _mm256_shuffle_ps(low01, low23, 0x44);
+      quads[i + 1] = _mm256_shuffle_ps(low01, low23, 0xee);
+      quads[i + 2] = _mm256_shuffle_ps(high01, high23, 0x44);
+      quads[i + 3] = _mm256_shuffle_ps(high01, high23, 0xee);
+    }
+    for (int i = 0; i < 4; ++i) {
+      rows[i] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x20);
+      rows[i + 4] = _mm256_permute2f128_ps(quads[i], quads[i + 4], 0x31);
+    }
+  }
+  static __m256 ShiftUp(__m256 a, int num_bits) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), num_bits));
   }
   static __m256 HalfFromBf16(const uint16_t* from) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));

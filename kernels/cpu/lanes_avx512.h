@@ -1,5 +1,13 @@
-// Sixteen f32 lanes in one AVX-512 register (AVX512F is enough). lanes_scalar.h says what each
-// operation means, and which rule this header follows.
+// Sixteen f32 lanes in one AVX-512 register. lanes_scalar.h says what each operation means, and
+// which rule this header follows.
+//
+//   LanesOf<false>   AVX512F is enough
+//   LanesOf<true>    also multiplies pairs of bf16 (AVX512_BF16): two products per lane at once
+//
+// VDPBF16PS is fma(low, low, fma(high, high, sum)), both steps rounded to nearest even with
+// denormals flushed (Intel's Software Developer's Manual; AMD's processors do the same): two steps
+// of a chain, if the first factor of the chain is the high half. VCVTNEPS2BF16 rounds to nearest
+// even too, flushes denormals and quiets NaN.
 #ifndef ORRERY_KERNELS_CPU_LANES_AVX512_H_
 #define ORRERY_KERNELS_CPU_LANES_AVX512_H_
 
@@ -8,48 +16,89 @@
 
 namespace orrery::isa_avx512 {
 
-struct Lanes {
-  // 4 rows * 1 panel * (even, odd) = 8 chains: an FMA has a latency of 4 and two can start per
-  // cycle. One row takes 4 panels at once for the same 8.
+template <bool kHasBf16Products>
+struct LanesOf {
+  // 4 sums are 8 chains (even, odd): an FMA has a latency of 4, and one or two can start per cycle.
+  // Products of pairs take 6 cycles, but leave registers free: 16 chains, and a panel is loaded
+  // half as often. Either way a row alone takes 4 panels at once.
   static constexpr int kTileRows = 4;
-  static constexpr int kTilePanels = 4;
-  static constexpr const char* kName = "avx512";
+  static constexpr int kTileSums = kHasBf16Products ? 8 : 4;
+  static constexpr bool kDotsBf16 = kHasBf16Products;
+  static constexpr const char* kName = kHasBf16Products ? "avx512bf16" : "avx512";
 
   __m512 all;
 
-  static Lanes Set(float value) { return {_mm512_set1_ps(value)}; }
-  static Lanes Load(const float* from) { return {_mm512_loadu_ps(from)}; }
+  static LanesOf Set(float value) { return {_mm512_set1_ps(value)}; }
+  static LanesOf Load(const float* from) { return {_mm512_loadu_ps(from)}; }
+  static LanesOf LoadFirst(const float* from, int num, float fill) {
+    return {_mm512_mask_loadu_ps(_mm512_set1_ps(fill), FirstLanes(num), from)};
+  }
+  static LanesOf LoadBits(const void* from) { return FromBits(_mm512_loadu_si512(from)); }
+  void StoreBits(void* to) const { _mm512_storeu_si512(to, bits()); }
   void Store(float* to) const { _mm512_storeu_ps(to, all); }
+  void StoreFirst(float* to, int num) const { _mm512_mask_storeu_ps(to, FirstLanes(num), all); }
 
-  static Lanes LoadBf16(const uint16_t* from) {
+  static LanesOf LoadBf16(const uint16_t* from) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return FromBits(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
   }
-  static void LoadBf16Pairs(const uint16_t* from, Lanes& even, Lanes& odd) {
-    const __m512i bits = _mm512_loadu_si512(from);
-    even = FromBits(_mm512_slli_epi32(bits, 16));
-    odd = FromBits(_mm512_and_si512(bits, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
-  }
   void StoreBf16(uint16_t* to) const {
-    const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(all), 16);
+    const __m512i upper = _mm512_srli_epi32(bits(), 16);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(upper));
   }
+  static void SplitBf16(LanesOf pairs, LanesOf& low, LanesOf& high) {
+    low = FromBits(_mm512_slli_epi32(pairs.bits(), 16));
+    high = FromBits(_mm512_and_si512(pairs.bits(), UpperHalves()));
+  }
 
-  friend Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.all, b.all)}; }
-  friend Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.all, b.all)}; }
-  friend Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.all, b.all)}; }
-  friend Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.all, b.all)}; }
-  static Lanes Fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.all, b.all, c.all)}; }
-  static Lanes Max(Lanes a, Lanes b) { return {_mm512_max_ps(a.all, b.all)}; }
-  static Lanes SelectLess(Lanes a, Lanes b, Lanes x, Lanes y) {
+  // For kDotsBf16: a pair in every lane; pairs of the upper or lower halves of lanes, the first in
+  // the high half; sum + the two products of a pair.
+  static LanesOf SetPair(const uint16_t* pair) {
+    int bits;
+    __builtin_memcpy(&bits, pair, sizeof(bits));
+    return FromBits(_mm512_set1_epi32(bits));
+  }
+  static LanesOf JoinUpper(LanesOf first, LanesOf second) {
+    return Join(first.bits(), _mm512_srli_epi32(second.bits(), 16), UpperHalves());
+  }
+  static LanesOf JoinLower(LanesOf first, LanesOf second) {
+    return Join(second.bits(), _mm512_slli_epi32(first.bits(), 16), _mm512_set1_epi32(0xffff));
+  }
+  // The same of the first 16 of 32 halves, and of the last 16.
+  static LanesOf JoinFirst(LanesOf first, LanesOf second) { return JoinFrom(0, first, second); }
+  static LanesOf JoinLast(LanesOf first, LanesOf second) { return JoinFrom(16, first, second); }
+  static LanesOf AddDot(LanesOf a, LanesOf b, LanesOf sum) {
+    return {_mm512_dpbf16_ps(sum.all, reinterpret_cast<__m512bh>(a.all),
+                             reinterpret_cast<__m512bh>(b.all))};
+  }
+  // Of 16 values x, the pairs (low x[4i + 2], high x[4i]) and (low x[4i + 3], high x[4i + 1]).
+  void StorePairs(uint16_t* to) const {
+    const LanesOf later = {_mm512_permute_ps(all, 0xee)};
+    const __m512i first_halves = _mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0);
+    const __m512i pairs = _mm512_permutexvar_epi64(first_halves, JoinUpper(*this, later).bits());
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(pairs));
+  }
+
+  friend LanesOf operator+(LanesOf a, LanesOf b) { return {_mm512_add_ps(a.all, b.all)}; }
+  friend LanesOf operator-(LanesOf a, LanesOf b) { return {_mm512_sub_ps(a.all, b.all)}; }
+  friend LanesOf operator*(LanesOf a, LanesOf b) { return {_mm512_mul_ps(a.all, b.all)}; }
+  friend LanesOf operator/(LanesOf a, LanesOf b) { return {_mm512_div_ps(a.all, b.all)}; }
+  static LanesOf Fma(LanesOf a, LanesOf b, LanesOf c) {
+    return {_mm512_fmadd_ps(a.all, b.all, c.all)};
+  }
+  static LanesOf Max(LanesOf a, LanesOf b) { return {_mm512_max_ps(a.all, b.all)}; }
+  static LanesOf SelectLess(LanesOf a, LanesOf b, LanesOf x, LanesOf y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.all, b.all, _CMP_LT_OQ), y.all, x.all)};
   }
-  static Lanes TwoTo(Lanes n) {
-    const Lanes shifted = n + Set(0x1.8p23f + 127.0f);
-    return FromBits(_mm512_slli_epi32(_mm512_castps_si512(shifted.all), 23));
+  static LanesOf TwoTo(LanesOf n) {
+    return FromBits(_mm512_slli_epi32((n + Set(0x1.8p23f + 127.0f)).bits(), 23));
   }
-  static Lanes RoundToBf16(Lanes a) {
-    const __m512i bits = _mm512_castps_si512(a.all);
+  static LanesOf RoundToBf16(LanesOf a) {
+    if constexpr (kHasBf16Products) {
+      const __m256i rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(a.all));
+      return FromBits(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16));
+    }
+    const __m512i bits = a.bits();
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     // A zero exponent: keep the sign only.
@@ -58,11 +107,55 @@ struct Lanes {
     rounded = _mm512_mask_and_epi32(rounded, is_tiny, bits, sign);
     const __mmask16 is_nan = _mm512_cmp_ps_mask(a.all, a.all, _CMP_UNORD_Q);
     rounded = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
-    return FromBits(_mm512_and_si512(rounded, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+    return FromBits(_mm512_and_si512(rounded, UpperHalves()));
+  }
+
+  // Pairs of rows, then of pairs of rows, exchange what lies across their diagonals; then the
+  // 128-bit quarters do.
+  static void Transpose(LanesOf (&rows)[16]) {
+    __m512 quads[16];
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+      const __m512 low01 = _mm512_unpacklo_ps(rows[i].all, rows[i + 1].all);
+      const __m512 high01 = _mm512_unpackhi_ps(rows[i].all, rows[i + 1].all);
+      const __m512 low23 = _mm512_unpacklo_ps(rows[i + 2].all, rows[i + 3].all);
+      const __m512 high23 = _mm512_unpackhi_ps(rows[i + 2].all, rows[i + 3].all);
+      quads[i] = _mm512_shuffle_ps(low01, low23, 0x44);
+      quads[i + 1] = _mm512_shuffle_ps(low01, low23, 0xee);
+      quads[i + 2] = _mm512_shuffle_ps(high01, high23, 0x44);
+      quads[i + 3] = _mm512_shuffle_ps(high01, high23, 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512 even0 = _mm512_shuffle_f32x4(quads[i], quads[i + 4], 0x88);
+      const __m512 odd0 = _mm512_shuffle_f32x4(quads[i], quads[i + 4], 0xdd);
+      const __m512 even1 = _mm512_shuffle_f32x4(quads[i + 8], quads[i + 12], 0x88);
+      const __m512 odd1 = _mm512_shuffle_f32x4(quads[i + 8], quads[i + 12], 0xdd);
+      rows[i] = {_mm512_shuffle_f32x4(even0, even1, 0x88)};
+      rows[i + 4] = {_mm512_shuffle_f32x4(odd0, odd1, 0x88)};
+      rows[i + 8] = {_mm512_shuffle_f32x4(even0, even1, 0xdd)};
+      rows[i + 12] = {_mm512_shuffle_f32x4(odd0, odd1, 0xdd)};
+    }
   }
 
  private:
-  static Lanes FromBits(__m512i bits) { return {_mm512_castsi512_ps(bits)}; }
+  __m512i bits() const { return _mm512_castps_si512(all); }
+  static LanesOf FromBits(__m512i bits) { return {_mm512_castsi512_ps(bits)}; }
+  // Lane i: first's half begin + i above second's.
+  static LanesOf JoinFrom(int begin, LanesOf first, LanesOf second) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i half = _mm512_add_epi32(lane, _mm512_set1_epi32(begin));
+    // Halves of the second operand are numbered from 32.
+    const __m512i pair = _mm512_add_epi32(_mm512_slli_epi32(half, 16),
+                                          _mm512_add_epi32(half, _mm512_set1_epi32(32)));
+    return FromBits(_mm512_permutex2var_epi16(first.bits(), pair, second.bits()));
+  }
+  // (a & mask) | b
+  static LanesOf Join(__m512i a, __m512i b, __m512i mask) {
+    return FromBits(_mm512_ternarylogic_epi32(b, a, mask, 0xf8));
+  }
+  static __m512i UpperHalves() { return _mm512_set1_epi32(static_cast<int>(0xffff0000u)); }
+  static __mmask16 FirstLanes(int num) { return static_cast<__mmask16>((1u << num) - 1); }
 };
 
 }  // namespace orrery::isa_avx512

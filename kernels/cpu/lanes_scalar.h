@@ -16,9 +16,11 @@
 namespace orrery::isa_scalar {
 
 struct Lanes {
-  // Rows times panels that a tile of Matmul keeps in registers.
+  // What a tile of sums keeps in registers: at most so many rows, and so many rows times panels.
   static constexpr int kTileRows = 2;
-  static constexpr int kTilePanels = 2;
+  static constexpr int kTileSums = 2;
+  // Whether pairs of bf16 can be multiplied without widening them: see lanes_avx512.h.
+  static constexpr bool kDotsBf16 = false;
   static constexpr const char* kName = "scalar";
 
   float lane[16];
@@ -26,27 +28,31 @@ struct Lanes {
   static Lanes Set(float value) {
     return Make([&](int) { return value; });
   }
-  static Lanes Load(const float* from) {
-    return Make([&](int i) { return from[i]; });
+  static Lanes Load(const float* from) { return LoadFirst(from, 16, 0.0f); }
+  // The first num (0..16) lanes, then fill.
+  static Lanes LoadFirst(const float* from, int num, float fill) {
+    Lanes result = Set(fill);
+    __builtin_memcpy(result.lane, from, num * sizeof(float));
+    return result;
   }
-  void Store(float* to) const {
-    for (int i = 0; i < 16; ++i) to[i] = lane[i];
-  }
+  // 32-bit words of any kind.
+  static Lanes LoadBits(const void* from) { return Load(static_cast<const float*>(from)); }
+  void Store(float* to) const { StoreFirst(to, 16); }
+  void StoreBits(void* to) const { Store(static_cast<float*>(to)); }
+  void StoreFirst(float* to, int num) const { __builtin_memcpy(to, lane, num * sizeof(float)); }
 
   // 16 bf16 values, exactly.
   static Lanes LoadBf16(const uint16_t* from) {
     return Make([&](int i) { return FromBits(static_cast<uint32_t>(from[i]) << 16); });
   }
-  // 16 pairs of bf16 values: the first of each pair, and the second.
-  static void LoadBf16Pairs(const uint16_t* from, Lanes& even, Lanes& odd) {
-    for (int i = 0; i < 16; ++i) {
-      even.lane[i] = FromBits(static_cast<uint32_t>(from[2 * i]) << 16);
-      odd.lane[i] = FromBits(static_cast<uint32_t>(from[2 * i + 1]) << 16);
-    }
-  }
   // Upper halves; the value comes from RoundToBf16.
   void StoreBf16(uint16_t* to) const {
     for (int i = 0; i < 16; ++i) to[i] = static_cast<uint16_t>(Bits(lane[i]) >> 16);
+  }
+  // Words of two bf16 values each: the low halves, and the high ones.
+  static void SplitBf16(Lanes pairs, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) << 16); });
+    high = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) & 0xffff0000u); });
   }
 
   friend Lanes operator+(Lanes a, Lanes b) {
@@ -86,6 +92,17 @@ struct Lanes {
       if ((bits & 0x7f800000u) == 0) return FromBits(bits & 0x80000000u);
       return FromBits((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
     });
+  }
+
+  // rows[i].lane[j] and rows[j].lane[i] change places.
+  static void Transpose(Lanes (&rows)[16]) {
+    for (int i = 0; i < 16; ++i) {
+      for (int j = 0; j < i; ++j) {
+        const float other = rows[j].lane[i];
+        rows[j].lane[i] = rows[i].lane[j];
+        rows[i].lane[j] = other;
+      }
+    }
   }
 
  private:

@@ -10,22 +10,6 @@
 
 namespace orrery {
 
-// The first num (1..16) values, then fill.
-template <typename Lanes>
-inline Lanes LoadPartial(const float* from, int num, float fill) {
-  float values[kVectorLanes];
-  for (int i = 0; i < kVectorLanes; ++i) values[i] = fill;
-  __builtin_memcpy(values, from, num * sizeof(float));
-  return Lanes::Load(values);
-}
-
-template <typename Lanes>
-inline void StorePartial(Lanes lanes, int num, float* to) {
-  float values[kVectorLanes];
-  lanes.Store(values);
-  __builtin_memcpy(to, values, num * sizeof(float));
-}
-
 // Calls body(index, num) for steps of 16 values; num is 16 but in the last one. (A body that sees
 // the constant 16 after inlining has no branch.)
 template <typename Lanes, typename Body>
@@ -37,7 +21,34 @@ inline void ForEachStep(int num, Body body) {
 
 template <typename Lanes>
 inline Lanes LoadStep(const float* from, int num, float fill = 0.0f) {
-  return num == kVectorLanes ? Lanes::Load(from) : LoadPartial<Lanes>(from, num, fill);
+  return num == kVectorLanes ? Lanes::Load(from) : Lanes::LoadFirst(from, num, fill);
+}
+
+// The first num lanes, then fill.
+template <typename Lanes>
+inline Lanes FirstLanes(Lanes lanes, int num, float fill) {
+  float values[kVectorLanes];
+  lanes.Store(values);
+  return Lanes::LoadFirst(values, num, fill);
+}
+
+// The first num (1..16) bf16 values, then zeros.
+template <typename Lanes>
+inline Lanes LoadBf16Step(const uint16_t* from, int num) {
+  if (num == kVectorLanes) return Lanes::LoadBf16(from);
+  uint16_t bits[kVectorLanes] = {};
+  __builtin_memcpy(bits, from, num * sizeof(uint16_t));
+  return Lanes::LoadBf16(bits);
+}
+
+// Words of the first num (1..32) bf16 values, two each, then zeros.
+template <typename Lanes>
+inline Lanes LoadBf16Words(const uint16_t* from, int num) {
+  if (num == 2 * kVectorLanes) return Lanes::LoadBits(from);
+  if (num % 2 == 0) return Lanes::LoadFirst(reinterpret_cast<const float*>(from), num / 2, 0.0f);
+  uint16_t bits[2 * kVectorLanes] = {};
+  __builtin_memcpy(bits, from, num * sizeof(uint16_t));
+  return Lanes::LoadBits(bits);
 }
 
 template <typename Lanes>
@@ -45,7 +56,7 @@ inline void StoreStep(Lanes lanes, int num, float* to) {
   if (num == kVectorLanes) {
     lanes.Store(to);
   } else {
-    StorePartial(lanes, num, to);
+    lanes.StoreFirst(to, num);
   }
 }
 
@@ -60,13 +71,17 @@ inline float SumLanes(Lanes lanes) {
   return values[0];
 }
 
+// (Which order does not matter.)
 template <typename Lanes>
 inline float MaxLane(Lanes lanes) {
   float values[kVectorLanes];
   lanes.Store(values);
-  float max = values[0];
-  for (int i = 1; i < kVectorLanes; ++i) max = max > values[i] ? max : values[i];
-  return max;
+  for (int width = kVectorLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) {
+      values[i] = values[i] > values[i + width] ? values[i] : values[i + width];
+    }
+  }
+  return values[0];
 }
 
 // Within 2 ulp. 0 below ln(2^-126), where the result would be denormal, and infinity above

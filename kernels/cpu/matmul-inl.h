@@ -6,8 +6,7 @@
 //   sum  = sum + (even + odd)
 //
 // Lanes are outputs, so each lane runs its own chain and the number of lanes, rows and panels at a
-// time changes nothing. A short last block has shorter chains; zeros appended to it would not
-// change a bit.
+// time changes nothing.
 //
 // Everything is a template over Lanes: see the rule in lanes_scalar.h.
 #ifndef ORRERY_KERNELS_CPU_MATMUL_INL_H_
@@ -15,46 +14,9 @@
 
 #include <stdint.h>
 
-#include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/operands-inl.h"
 
 namespace orrery {
-
-// Weights as bf16 in panels of [num_inputs / 2][16 outputs][2]. num_inputs is even.
-template <typename Lanes>
-struct Bf16Panels {
-  static constexpr bool kMayEndOdd = false;
-  const uint16_t* data;
-  int64_t panel_stride;
-  void LoadPair(int panel, int input, Lanes& even, Lanes& odd) const {
-    Lanes::LoadBf16Pairs(data + panel * panel_stride + input * kVectorLanes, even, odd);
-  }
-};
-
-// Weights as f32: 16 outputs of one input are neighbours.
-template <typename Lanes>
-struct F32Panels {
-  static constexpr bool kMayEndOdd = true;
-  const float* data;
-  int64_t panel_stride;
-  int64_t input_stride;
-  Lanes LoadOne(int panel, int input) const {
-    return Lanes::Load(data + panel * panel_stride + input * input_stride);
-  }
-  void LoadPair(int panel, int input, Lanes& even, Lanes& odd) const {
-    even = LoadOne(panel, input);
-    odd = LoadOne(panel, input + 1);
-  }
-};
-
-// Activation of a row and an input: data[row * row_stride + input * kInputStride].
-template <typename Lanes, int kInputStride>
-struct Activations {
-  const float* data;
-  int64_t row_stride;
-  Lanes Broadcast(int row, int input) const {
-    return Lanes::Set(data[row * row_stride + static_cast<int64_t>(input) * kInputStride]);
-  }
-};
 
 // Sums of kRows rows and kPanels panels. The loops over them must be unrolled, or the sums live in
 // memory and not in registers; -O2 would not do it unasked.
@@ -77,45 +39,39 @@ struct Tile {
   }
 };
 
-// sum += (even + odd) of the inputs [begin, begin + num), num <= 32.
-template <typename Lanes, int kRows, int kPanels, typename Acts, typename Panels>
-inline __attribute__((always_inline)) void AddSumBlock(const Acts& x, const Panels& panels,
-                                                       int begin, int num,
-                                                       Tile<Lanes, kRows, kPanels>& sum) {
+// sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4.
+template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
+inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, int end,
+                         Tile<Lanes, kRows, kPanels>& sum) {
   using T = Tile<Lanes, kRows, kPanels>;
-  T even = T::Zero();
-  T odd = T::Zero();
-  for (int i = begin; i + 1 < begin + num; i += 2) {
+  decltype(x.data) rows[kRows];
+  decltype(panels.data) columns[kPanels];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
-      Lanes weight_even;
-      Lanes weight_odd;
-      panels.LoadPair(p, i, weight_even, weight_odd);
+  for (int r = 0; r < kRows; ++r) rows[r] = x.data + r * x.row_stride;
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        even.at[r][p] = Lanes::Fma(x.Broadcast(r, i), weight_even, even.at[r][p]);
-        odd.at[r][p] = Lanes::Fma(x.Broadcast(r, i + 1), weight_odd, odd.at[r][p]);
+  for (int p = 0; p < kPanels; ++p) columns[p] = panels.data + p * panels.panel_stride;
+  for (int64_t block = begin; block < end; block += kSumBlock) {
+    const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
+    T even = T::Zero();
+    T odd = T::Zero();
+    for (int64_t i = block; i < block_end; i += 4) {
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) {
+        const auto even_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 0);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) {
+          even.at[r][p] = Activations::AddPair(rows[r] + i, 0, even_weights, even.at[r][p]);
+        }
+        const auto odd_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 1);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) {
+          odd.at[r][p] = Activations::AddPair(rows[r] + i, 1, odd_weights, odd.at[r][p]);
+        }
       }
     }
+    sum.ForEach(
+        [&](Lanes& lanes, int r, int p) { lanes = lanes + (even.at[r][p] + odd.at[r][p]); });
   }
-  if constexpr (Panels::kMayEndOdd) {
-    const int last = begin + num - 1;
-    if (num % 2 == 1) {
-      even.ForEach([&](Lanes& lanes, int r, int p) {
-        lanes = Lanes::Fma(x.Broadcast(r, last), panels.LoadOne(p, last), lanes);
-      });
-    }
-  }
-  sum.ForEach([&](Lanes& lanes, int r, int p) { lanes = lanes + (even.at[r][p] + odd.at[r][p]); });
-}
-
-// sum += the blocks of the inputs [begin, end); begin is a multiple of 32.
-template <typename Lanes, int kRows, int kPanels, typename Acts, typename Panels>
-inline void AddSumBlocks(const Acts& x, const Panels& panels, int begin, int end,
-                         Tile<Lanes, kRows, kPanels>& sum) {
-  int i = begin;
-  for (; i + kSumBlock <= end; i += kSumBlock) AddSumBlock(x, panels, i, kSumBlock, sum);
-  if (i < end) AddSumBlock(x, panels, i, end - i, sum);
 }
 
 // Calls body.operator()<kRows>(row) for tiles of at most Lanes::kTileRows rows.
@@ -133,10 +89,25 @@ inline void ForEachRowTile(int64_t num_rows, Body body) {
   if (row < num_rows) body.template operator()<1>(row);
 }
 
-template <typename Lanes, int kRows, int kPanels, typename Panels>
-void MatmulTile(const MatmulJob& job, const Panels& panels, int64_t row, int panel) {
+// Calls body.operator()<kPanels>(panel) for tiles of panels in [begin, end): four at most, and as
+// many as kRows rows leave room for.
+template <typename Lanes, int kRows, typename Body>
+inline void ForEachPanelTile(int begin, int end, Body body) {
+  constexpr int kRoom = Lanes::kTileSums / kRows;
+  int panel = begin;
+  if constexpr (kRoom >= 4) {
+    for (; panel + 4 <= end; panel += 4) body.template operator()<4>(panel);
+  }
+  if constexpr (kRoom >= 2) {
+    for (; panel + 2 <= end; panel += 2) body.template operator()<2>(panel);
+  }
+  for (; panel < end; ++panel) body.template operator()<1>(panel);
+}
+
+template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
+void MatmulTile(const MatmulJob& job, const Activations& x, const Panels& panels, int64_t row,
+                int panel) {
   using T = Tile<Lanes, kRows, kPanels>;
-  const Activations<Lanes, 1> x = {job.x + row * job.x_stride, job.x_stride};
   T result = T::Zero();
   int block = 0;
   for (int begin = 0; begin < job.num_inputs; begin += job.scale_block_inputs, ++block) {
@@ -159,38 +130,40 @@ void MatmulTile(const MatmulJob& job, const Panels& panels, int64_t row, int pan
   });
 }
 
-// All rows against panels [begin, end), which stay in the cache meanwhile.
-template <typename Lanes, typename Panels>
-void MatmulPanels(const MatmulJob& job, const Panels& panels, int begin, int end) {
-  ForEachRowTile<Lanes>(job.num_rows, [&]<int kRows>(int64_t row) {
-    constexpr int kPanels = kRows < Lanes::kTilePanels ? Lanes::kTilePanels / kRows : 1;
-    auto from = [&](int panel) {
-      Panels rest = panels;
-      rest.data += panel * panels.panel_stride;
-      return rest;
-    };
-    int panel = begin;
-    for (; panel + kPanels <= end; panel += kPanels) {
-      MatmulTile<Lanes, kRows, kPanels>(job, from(panel), row, panel);
-    }
-    for (; panel < end; ++panel) MatmulTile<Lanes, kRows, 1>(job, from(panel), row, panel);
-  });
+// All rows against four panels, which stay in the cache meanwhile; then against the next.
+template <typename Lanes, typename Activations, typename Panels>
+void MatmulOf(const MatmulJob& job, const Activations& x, const Panels& panels) {
+  constexpr int kPanelsAtOnce = 4;
+  const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
+  for (int begin = 0; begin < num_panels; begin += kPanelsAtOnce) {
+    const int end = begin + kPanelsAtOnce < num_panels ? begin + kPanelsAtOnce : num_panels;
+    ForEachRowTile<Lanes>(job.num_rows, [&]<int kRows>(int64_t row) {
+      const Activations rows = {x.data + row * x.row_stride, x.row_stride};
+      ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
+        const Panels tile = {panels.data + panel * panels.panel_stride, panels.panel_stride};
+        MatmulTile<Lanes, kRows, kPanels>(job, rows, tile, row, panel);
+      });
+    });
+  }
 }
 
 template <typename Lanes>
 void Matmul(const MatmulJob& job) {
   const int64_t panel_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
-  const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
-  for (int begin = 0; begin < num_panels; begin += Lanes::kTilePanels) {
-    const int end =
-        begin + Lanes::kTilePanels < num_panels ? begin + Lanes::kTilePanels : num_panels;
-    if (job.is_bf16) {
-      const auto* data = static_cast<const uint16_t*>(job.panels);
-      MatmulPanels<Lanes>(job, Bf16Panels<Lanes>{data, panel_stride}, begin, end);
-    } else {
-      const auto* data = static_cast<const float*>(job.panels);
-      MatmulPanels<Lanes>(job, F32Panels<Lanes>{data, panel_stride, kVectorLanes}, begin, end);
-    }
+  auto run = [&]<typename Form, typename Panels>(Panels panels) {
+    MatmulOf<Lanes>(job, Form::RowsAt(job.x, job.num_inputs), panels);
+  };
+  if (!job.is_bf16) {
+    const F32Panels<Lanes> panels = {static_cast<const float*>(job.panels), panel_stride};
+    run.template operator()<F32Form<Lanes>>(panels);
+  } else if (job.is_rounded) {
+    using Form = RoundedForm<Lanes>;
+    const typename Form::Bf16Weights panels = {static_cast<const uint16_t*>(job.panels),
+                                               panel_stride};
+    run.template operator()<Form>(panels);
+  } else {
+    const WidenedPanels<Lanes> panels = {static_cast<const uint16_t*>(job.panels), panel_stride};
+    run.template operator()<F32Form<Lanes>>(panels);
   }
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <typeinfo>
 
 #include "base/check.h"
 #include "kernels/cpu/cpu_kernels.h"
@@ -15,9 +16,8 @@ namespace {
 constexpr int64_t kMatmulRows = 64;
 
 const PackedWeight& Own(const Weight& weight) {
-  const auto* own = dynamic_cast<const PackedWeight*>(&weight);
-  ORRERY_CHECK(own != nullptr) << "a weight of another implementation";
-  return *own;
+  ORRERY_CHECK(typeid(weight) == typeid(PackedWeight)) << "a weight of another implementation";
+  return static_cast<const PackedWeight&>(weight);
 }
 
 }  // namespace
@@ -28,19 +28,24 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuKernels::MakeWeight(const WeightSourc
   return weight;
 }
 
-void CpuKernels::MatmulChunk(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) {
-  const PackedWeight& packed = Own(weight);
-  const int padded = packed.padded_inputs();
-  float* const prepared = prepared_.Get(x.num_rows * padded);
-  for (int64_t r = 0; r < x.num_rows; ++r) {
-    lanes_.prepare_row(x.row(r), static_cast<int>(x.num_cols), padded, packed.rounds_activations(),
-                       prepared + r * padded);
-  }
+void CpuKernels::Prepare(const ConstMatrix& x, const PackedWeight& weight) {
+  const int padded = weight.padded_inputs();
+  lanes_.prepare_rows({.from = x.data,
+                       .from_stride = x.stride,
+                       .num_rows = x.num_rows,
+                       .num = static_cast<int>(x.num_cols),
+                       .padded = padded,
+                       .round = weight.rounds_activations(),
+                       .to = prepared_.Get(x.num_rows * padded)});
+}
+
+void CpuKernels::MultiplyPrepared(const PackedWeight& weight, const float* bias,
+                                  const Matrix& out) {
   MatmulJob job = {};
-  packed.Describe(job);
-  job.x = prepared;
-  job.x_stride = padded;
-  job.num_rows = x.num_rows;
+  weight.Describe(job);
+  job.x = prepared_.Get(0);
+  job.is_rounded = weight.rounds_activations();
+  job.num_rows = out.num_rows;
   job.bias = bias;
   job.out = out.data;
   job.out_stride = out.stride;
@@ -50,9 +55,27 @@ void CpuKernels::MatmulChunk(ConstMatrix x, const Weight& weight, const float* b
 void CpuKernels::Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) {
   CheckMatmul(x, weight, out);
   const ScopedFlushDenormals flush;
+  const PackedWeight& packed = Own(weight);
   for (int64_t r = 0; r < x.num_rows; r += kMatmulRows) {
     const int64_t num = std::min(kMatmulRows, x.num_rows - r);
-    MatmulChunk(x.Rows(r, num), weight, bias, out.Rows(r, num));
+    Prepare(x.Rows(r, num), packed);
+    MultiplyPrepared(packed, bias, out.Rows(r, num));
+  }
+}
+
+void CpuKernels::MatmulHeads(ConstMatrix x, int x_head_stride,
+                             absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                             int out_head_stride) {
+  CheckMatmulHeads(x, x_head_stride, weights, out, out_head_stride);
+  const ScopedFlushDenormals flush;
+  for (int64_t r = 0; r < x.num_rows; r += kMatmulRows) {
+    const int64_t num = std::min(kMatmulRows, x.num_rows - r);
+    for (size_t h = 0; h < weights.size(); ++h) {
+      const PackedWeight& packed = Own(*weights[h]);
+      Prepare({x.row(r) + h * x_head_stride, num, packed.num_inputs(), x.stride}, packed);
+      MultiplyPrepared(packed, nullptr,
+                       {out.row(r) + h * out_head_stride, num, packed.num_outputs(), out.stride});
+    }
   }
 }
 
@@ -60,15 +83,22 @@ void CpuKernels::FeedForward(ConstMatrix x, const Weight& gate, const Weight& up
                              const Weight& down, Matrix out) {
   CheckFeedForward(x, gate, up, down, out);
   const ScopedFlushDenormals flush;
+  const PackedWeight& packed_gate = Own(gate);
+  const PackedWeight& packed_up = Own(up);
+  const PackedWeight& packed_down = Own(down);
+  const bool share_rows = packed_gate.rounds_activations() == packed_up.rounds_activations();
   const int width = gate.num_outputs();
   for (int64_t r = 0; r < x.num_rows; r += kMatmulRows) {
     const int64_t num = std::min(kMatmulRows, x.num_rows - r);
     const Matrix gated(gated_.Get(num * width), num, width);
     const Matrix raised(raised_.Get(num * width), num, width);
-    MatmulChunk(x.Rows(r, num), gate, nullptr, gated);
-    MatmulChunk(x.Rows(r, num), up, nullptr, raised);
-    for (int64_t i = 0; i < num; ++i) lanes_.silu_times(gated.row(i), raised.row(i), width);
-    MatmulChunk(gated, down, nullptr, out.Rows(r, num));
+    Prepare(x.Rows(r, num), packed_gate);
+    MultiplyPrepared(packed_gate, nullptr, gated);
+    if (!share_rows) Prepare(x.Rows(r, num), packed_up);
+    MultiplyPrepared(packed_up, nullptr, raised);
+    lanes_.silu_times(gated.data, raised.data, static_cast<int>(num * width));
+    Prepare(gated, packed_down);
+    MultiplyPrepared(packed_down, nullptr, out.Rows(r, num));
   }
 }
 

@@ -1,13 +1,13 @@
 // A weight in the layout that Matmul streams: panels of 16 outputs, whose inputs lie one after
 // another.
 //
-//   bf16, and fp8 codes as bf16 (exact):     [panel][input / 2][16 outputs][2 inputs]
+//   bf16, and fp8 codes as bf16 (exact):     [panel][input / 4][even, odd][16 outputs][2 inputs]
 //
-//     panel 0, input pair 0:  w(0,0) w(0,1) | w(1,0) w(1,1) | ... | w(15,0) w(15,1)     64 bytes
-//     panel 0, input pair 1:  w(0,2) w(0,3) | w(1,2) w(1,3) | ... | w(15,2) w(15,3)
+//     panel 0, inputs 0..3, even:  w(0,2) w(0,0) | w(1,2) w(1,0) | ... | w(15,2) w(15,0)  64 bytes
+//     panel 0, inputs 0..3, odd:   w(0,3) w(0,1) | w(1,3) w(1,1) | ... | w(15,3) w(15,1)
 //
-//     (w(output, input).) 16 such lines are one AMX tile for TDPBF16PS; one line is one AVX-512
-//     register.
+//     (w(output, input).) A line is one AVX-512 register: two steps of the chain of even inputs,
+//     or of the odd ones, the first in the high half. See operands-inl.h for why.
 //
 //   f32:                                     [panel][input][16 outputs]
 //
@@ -40,8 +40,8 @@ class PanelLayout {
   }
   constexpr size_t num_elements() const { return num_panels_ * panel_stride(); }
   constexpr size_t Bf16Index(int output, int input) const {
-    return PanelOffset(output) + static_cast<size_t>(input / 2) * (2 * kVectorLanes) +
-           output % kVectorLanes * 2 + input % 2;
+    return PanelOffset(output) + static_cast<size_t>(input / 4 * 2 + input % 2) * 2 * kVectorLanes +
+           output % kVectorLanes * 2 + (input % 4 < 2 ? 1 : 0);
   }
   constexpr size_t F32Index(int output, int input) const {
     return PanelOffset(output) + static_cast<size_t>(input) * kVectorLanes + output % kVectorLanes;
@@ -55,13 +55,14 @@ class PanelLayout {
 };
 
 static_assert(PanelLayout(17, 33).num_elements() == 2 * 64 * 16);
-static_assert(PanelLayout(16, 32).num_elements() * sizeof(uint16_t) == 1024);  // an AMX tile
-static_assert(PanelLayout(32, 32).Bf16Index(1, 1) == 3);
-static_assert(PanelLayout(32, 32).Bf16Index(0, 2) == 32);
-static_assert(PanelLayout(32, 32).Bf16Index(17, 0) == 512 + 2);
+static_assert(PanelLayout(32, 32).Bf16Index(0, 0) == 1 && PanelLayout(32, 32).Bf16Index(0, 2) == 0);
+static_assert(PanelLayout(32, 32).Bf16Index(1, 0) == 3);
+static_assert(PanelLayout(32, 32).Bf16Index(0, 1) == 33);
+static_assert(PanelLayout(32, 32).Bf16Index(0, 4) == 65);
+static_assert(PanelLayout(32, 32).Bf16Index(17, 2) == 512 + 2);
 static_assert(PanelLayout(32, 32).F32Index(1, 2) == 33);
 
-class PackedWeight : public Weight {
+class PackedWeight final : public Weight {
  public:
   // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32]; RESOURCE_EXHAUSTED without
   // memory.

@@ -8,47 +8,52 @@
 #include <xmmintrin.h>
 
 #include "kernels/cpu/math-inl.h"
+#include "kernels/cpu/operands-inl.h"
 
 namespace orrery {
 
-template <typename Lanes>
-void ZeroRow(int begin, int end, float* to) {
-  for (int i = begin; i < end; i += kVectorLanes) Lanes::Set(0.0f).Store(to + i);
-}
-
-template <typename Lanes>
-int RoundUpToLanes(int num) {
-  return (num + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
-}
-
-template <typename Lanes>
-void PrepareRow(const float* from, int num, int padded, bool round_to_bf16, float* to) {
+template <typename Form, typename Lanes>
+void PrepareRow(const float* from, int num, int padded, bool round, typename Form::Value* to) {
+  int end = 0;
   ForEachStep<Lanes>(num, [&](int i, int n) {
     const Lanes x = LoadStep<Lanes>(from + i, n);
-    (round_to_bf16 ? Lanes::RoundToBf16(x) : x).Store(to + i);
+    Form::StoreInputs(round ? Lanes::RoundToBf16(x) : x, to + i);
+    end = i + kVectorLanes;
   });
-  ZeroRow<Lanes>(RoundUpToLanes<Lanes>(num), padded, to);
+  for (; end < padded; end += kVectorLanes) Form::StoreInputs(Lanes::Set(0.0f), to + end);
 }
 
 template <typename Lanes>
-void WidenRow(const uint16_t* from, int num, int padded, float* to) {
-  ForEachStep<Lanes>(num, [&](int i, int n) {
-    if (n == kVectorLanes) {
-      Lanes::LoadBf16(from + i).Store(to + i);
-      return;
+void PrepareRows(const PrepareJob& job) {
+  auto prepare = [&]<typename Form>() {
+    for (int64_t r = 0; r < job.num_rows; ++r) {
+      auto* const to = reinterpret_cast<typename Form::Value*>(job.to + r * job.padded);
+      PrepareRow<Form, Lanes>(job.from + r * job.from_stride, job.num, job.padded, job.round, to);
     }
-    uint16_t bits[kVectorLanes] = {};
-    __builtin_memcpy(bits, from + i, n * sizeof(uint16_t));
-    Lanes::LoadBf16(bits).Store(to + i);
-  });
-  ZeroRow<Lanes>(RoundUpToLanes<Lanes>(num), padded, to);
+  };
+  if (job.round) {
+    prepare.template operator()<RoundedForm<Lanes>>();
+  } else {
+    prepare.template operator()<F32Form<Lanes>>();
+  }
+}
+
+template <typename Lanes>
+void WidenRow(const uint16_t* from, int num, float* to) {
+  ForEachStep<Lanes>(num,
+                     [&](int i, int n) { StoreStep(LoadBf16Step<Lanes>(from + i, n), n, to + i); });
 }
 
 template <typename Lanes>
 void RoundRow(const float* from, int num, uint16_t* to) {
   ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes rounded = Lanes::RoundToBf16(LoadStep<Lanes>(from + i, n));
+    if (n == kVectorLanes) {
+      rounded.StoreBf16(to + i);
+      return;
+    }
     uint16_t bits[kVectorLanes];
-    Lanes::RoundToBf16(LoadStep<Lanes>(from + i, n)).StoreBf16(bits);
+    rounded.StoreBf16(bits);
     __builtin_memcpy(to + i, bits, n * sizeof(uint16_t));
   });
 }

@@ -6,7 +6,6 @@
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/flush_denormals.h"
 #include "kernels/fp8_row_layout.h"
-#include "kernels/load_value.h"
 
 namespace orrery {
 namespace {
@@ -67,9 +66,7 @@ void CpuKernels::DecodeRows(const std::byte* encoded, RowFormat format, Matrix r
         std::memcpy(rows.row(r), encoded, row_bytes);
         break;
       case RowFormat::kBf16:
-        for (int i = 0; i < width; ++i) {
-          rows.row(r)[i] = LoadValue(DType::kBf16, encoded, i);
-        }
+        lanes_.widen_row(reinterpret_cast<const uint16_t*>(encoded), width, rows.row(r));
         break;
       case RowFormat::kFp8:
         DecodeFp8(encoded, Fp8RowLayout(width), rows.row(r));

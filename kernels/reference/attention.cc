@@ -27,12 +27,14 @@ void ReferenceKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
 
 namespace {
 
-// One head of one row, which sees positions [0, num_positions).
-void AttendHead(const AttendArgs& args, const float* q, int64_t num_positions, float* out) {
+// One head of one row, which sees positions [args.begin_position, end).
+void AttendHead(const AttendArgs& args, const float* q, int64_t end, float* out) {
   const DType format = args.cache.format;
+  const int64_t begin = args.begin_position;
+  const int64_t num_positions = end - begin;
   std::vector<double> scores(num_positions);
   for (int64_t j = 0; j < num_positions; ++j) {
-    const std::byte* row = KvRow(args.cache, args.block_ids, j);
+    const std::byte* row = KvRow(args.cache, args.block_ids, begin + j);
     double sum = 0.0;
     for (int d = 0; d < args.key_dim; ++d) {
       const double query = format == DType::kBf16 ? RoundToBf16(q[d]) : q[d];
@@ -49,7 +51,7 @@ void AttendHead(const AttendArgs& args, const float* q, int64_t num_positions, f
   for (int d = 0; d < args.value_dim; ++d) {
     double sum = 0.0;
     for (int64_t j = 0; j < num_positions; ++j) {
-      const std::byte* row = KvRow(args.cache, args.block_ids, j);
+      const std::byte* row = KvRow(args.cache, args.block_ids, begin + j);
       sum += scores[j] * LoadValue(format, row, args.value_offset + d);
     }
     out[d] = static_cast<float>(sum / total);

@@ -85,6 +85,16 @@ void ReferenceKernels::Matmul(ConstMatrix x, const Weight& weight, const float* 
   }
 }
 
+void ReferenceKernels::MatmulHeads(ConstMatrix x, int x_head_stride,
+                                   absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                                   int out_head_stride) {
+  CheckMatmulHeads(x, x_head_stride, weights, out, out_head_stride);
+  for (size_t h = 0; h < weights.size(); ++h) {
+    Matmul(x.Columns(h * x_head_stride, weights[h]->num_inputs()), *weights[h], nullptr,
+           out.Columns(h * out_head_stride, weights[h]->num_outputs()));
+  }
+}
+
 void ReferenceKernels::FeedForward(ConstMatrix x, const Weight& gate, const Weight& up,
                                    const Weight& down, Matrix out) {
   CheckFeedForward(x, gate, up, down, out);

@@ -23,6 +23,9 @@ class ReferenceKernels : public Kernels {
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
                                                      ProductFormat format) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
+  void MatmulHeads(ConstMatrix x, int x_head_stride,
+                   absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                   int out_head_stride) override;
   void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
                    Matrix out) override;
 

@@ -10,12 +10,20 @@ RopePairing Pairing(const ModelConfig& config) {
   return config.rope.interleaved ? RopePairing::kInterleaved : RopePairing::kHalfSplit;
 }
 
+// Writes a span's keys and values into the cache, but for those that stand there already.
+void AppendSpan(ConstMatrix kv, const BatchSpan& span, const KvCacheView& cache, Kernels& kernels) {
+  kernels.AppendKv(kv.Rows(span.num_cached_rows, span.num_rows - span.num_cached_rows), cache,
+                   span.block_ids, span.first_position + span.num_cached_rows);
+}
+
 }  // namespace
 
-absl::StatusOr<AttentionLayer> AttentionLayer::Create(const ModelConfig& config, int max_rows,
+absl::StatusOr<AttentionLayer> AttentionLayer::Create(const Model& model, int max_rows,
                                                       Device* device) {
+  const ModelConfig& config = model.config;
   AttentionLayer layer;
   layer.config_ = &config;
+  layer.rope_ = model.rope;
   const bool mla = config.attention == ModelConfig::AttentionKind::kMla;
   const int q_head = mla ? config.qk_nope_head_dim + config.qk_rope_head_dim : config.head_dim;
   const int context_head = mla ? config.kv_lora_rank : config.head_dim;
@@ -38,23 +46,22 @@ absl::StatusOr<AttentionLayer> AttentionLayer::Create(const ModelConfig& config,
   return layer;
 }
 
-void AttentionLayer::Run(const Model& model, int layer, const Batch& batch, const KvCache& cache,
+void AttentionLayer::Run(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
                          Kernels& kernels, Matrix hidden) {
-  const LayerWeights& weights = model.layers[layer];
   const Matrix normed = View(normed_, batch.num_rows(), config_->hidden_size);
-  kernels.RmsNorm(hidden, weights.attention_norm.as<float>(),
+  kernels.RmsNorm(hidden, layer.attention_norm.as<float>(),
                   static_cast<float>(config_->rms_norm_eps), normed);
-  if (weights.mla.has_value()) {
-    RunMla(*weights.mla, model, layer, batch, cache, kernels, normed);
+  if (layer.mla.has_value()) {
+    RunMla(layer, batch, cache, kernels, normed);
   } else {
-    RunGqa(*weights.gqa, model, layer, batch, cache, kernels, normed);
+    RunGqa(layer, batch, cache, kernels, normed);
   }
   kernels.Add(out(batch.num_rows()), hidden);
 }
 
-void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int layer,
-                            const Batch& batch, const KvCache& cache, Kernels& kernels,
-                            ConstMatrix normed) {
+void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
+                            Kernels& kernels, ConstMatrix normed) {
+  const MlaWeights& weights = *layer.mla;
   const int num_rows = batch.num_rows();
   const int num_heads = config_->num_heads;
   const int nope = config_->qk_nope_head_dim;
@@ -83,46 +90,44 @@ void AttentionLayer::RunMla(const MlaWeights& weights, const Model& model, int l
   // Absorbed queries, head-major [latent | rope]: q_nope W_UK meets the latent, q_rope the rotated
   // key.
   const Matrix queries = View(queries_, num_rows, num_heads * key);
+  kernels.MatmulHeads(q, nope + rope, weights.key_up, queries, key);
   for (int head = 0; head < num_heads; ++head) {
-    kernels.Matmul(q.Columns(head * (nope + rope), nope), *weights.key_up[head], nullptr,
-                   queries.Columns(head * key, latent));
     kernels.Copy(q.Columns(head * (nope + rope) + nope, rope),
                  queries.Columns(head * key + latent, rope));
   }
 
   const Matrix context = View(context_, num_rows, num_heads * latent);
+  const KvCacheView& layer_cache = cache.layer(layer.index);
   for (const BatchSpan& span : batch.spans) {
-    kernels.Rope(kv.Rows(span.row_begin, span.num_rows).Columns(latent, rope), 1, rope,
-                 span.first_position, Pairing(*config_), model.rope);
-    kernels.Rope(
-        queries.Rows(span.row_begin, span.num_rows).Columns(latent, num_heads * key - latent),
-        num_heads, key, span.first_position, Pairing(*config_), model.rope);
-    kernels.AppendKv(kv.Rows(span.row_begin, span.num_rows), cache.layer(layer), span.block_ids,
-                     span.first_position);
-    kernels.Attend({.q = queries.Rows(span.row_begin, span.num_rows),
+    const Matrix span_queries = queries.Rows(span.row_begin, span.num_rows);
+    const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
+    kernels.Rope(span_kv.Columns(latent, rope), 1, rope, span.first_position, Pairing(*config_),
+                 rope_);
+    kernels.Rope(span_queries.Columns(latent, num_heads * key - latent), num_heads, key,
+                 span.first_position, Pairing(*config_), rope_);
+    AppendSpan(span_kv, span, layer_cache, kernels);
+    kernels.Attend({.q = span_queries,
                     .num_heads = num_heads,
                     .key_dim = key,
                     .key_offset = 0,
                     .value_dim = latent,
                     .value_offset = 0,
                     .scale = static_cast<float>(config_->softmax_scale),
-                    .cache = cache.layer(layer),
+                    .cache = layer_cache,
                     .block_ids = span.block_ids,
+                    .begin_position = layer.begin_position,
                     .first_position = span.first_position,
                     .out = context.Rows(span.row_begin, span.num_rows)});
   }
 
   const Matrix values = View(values_, num_rows, num_heads * value);
-  for (int head = 0; head < num_heads; ++head) {
-    kernels.Matmul(context.Columns(head * latent, latent), *weights.value_up[head], nullptr,
-                   values.Columns(head * value, value));
-  }
+  kernels.MatmulHeads(context, latent, weights.value_up, values, value);
   kernels.Matmul(values, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 
-void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int layer,
-                            const Batch& batch, const KvCache& cache, Kernels& kernels,
-                            ConstMatrix normed) {
+void AttentionLayer::RunGqa(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
+                            Kernels& kernels, ConstMatrix normed) {
+  const GqaWeights& weights = *layer.gqa;
   const int num_rows = batch.num_rows();
   const int head_dim = config_->head_dim;
   const int num_kv_heads = config_->num_kv_heads;
@@ -137,15 +142,16 @@ void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int l
   kernels.Matmul(normed, *weights.v, weights.v_bias.as<float>(), kv.Columns(kv_width, kv_width));
 
   const Matrix context = View(context_, num_rows, config_->num_heads * head_dim);
+  const KvCacheView& layer_cache = cache.layer(layer.index);
   for (const BatchSpan& span : batch.spans) {
     const Matrix span_q = q.Rows(span.row_begin, span.num_rows);
     const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
     const Matrix span_context = context.Rows(span.row_begin, span.num_rows);
     kernels.Rope(span_q, config_->num_heads, head_dim, span.first_position, Pairing(*config_),
-                 model.rope);
+                 rope_);
     kernels.Rope(span_kv.Columns(0, kv_width), num_kv_heads, head_dim, span.first_position,
-                 Pairing(*config_), model.rope);
-    kernels.AppendKv(span_kv, cache.layer(layer), span.block_ids, span.first_position);
+                 Pairing(*config_), rope_);
+    AppendSpan(span_kv, span, layer_cache, kernels);
     for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
       const int columns = group * head_dim;
       kernels.Attend({.q = span_q.Columns(kv_head * columns, columns),
@@ -155,8 +161,9 @@ void AttentionLayer::RunGqa(const GqaWeights& weights, const Model& model, int l
                       .value_dim = head_dim,
                       .value_offset = kv_width + kv_head * head_dim,
                       .scale = static_cast<float>(config_->softmax_scale),
-                      .cache = cache.layer(layer),
+                      .cache = layer_cache,
                       .block_ids = span.block_ids,
+                      .begin_position = layer.begin_position,
                       .first_position = span.first_position,
                       .out = span_context.Columns(kv_head * columns, columns)});
     }

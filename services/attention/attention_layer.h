@@ -14,13 +14,13 @@ namespace orrery {
 // Scratch and verbs for the attention of every layer of one model. Belongs to one step.
 class AttentionLayer {
  public:
-  static absl::StatusOr<AttentionLayer> Create(const ModelConfig& config, int max_rows,
-                                               Device* device);
+  // The model must outlive it.
+  static absl::StatusOr<AttentionLayer> Create(const Model& model, int max_rows, Device* device);
 
   // hidden += attention(norm(hidden)); hidden [num_rows, hidden_size]. out is left as the addend,
-  // for probes.
-  void Run(const Model& model, int layer, const Batch& batch, const KvCache& cache,
-           Kernels& kernels, Matrix hidden);
+  // for probes. layer: of the model, or its MTP module's.
+  void Run(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
+           Matrix hidden);
   // The addend of the last Run, [num_rows, hidden_size].
   ConstMatrix out(int num_rows) const { return View(out_, num_rows, config_->hidden_size); }
 
@@ -28,12 +28,13 @@ class AttentionLayer {
   Matrix View(const Buffer& buffer, int num_rows, int num_cols) const {
     return Matrix(buffer.as<float>(), num_rows, num_cols);
   }
-  void RunMla(const MlaWeights& weights, const Model& model, int layer, const Batch& batch,
-              const KvCache& cache, Kernels& kernels, ConstMatrix normed);
-  void RunGqa(const GqaWeights& weights, const Model& model, int layer, const Batch& batch,
-              const KvCache& cache, Kernels& kernels, ConstMatrix normed);
+  void RunMla(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
+              ConstMatrix normed);
+  void RunGqa(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
+              ConstMatrix normed);
 
   const ModelConfig* config_ = nullptr;
+  RopeTable rope_;
   Buffer normed_;   // [max_rows, hidden_size]
   Buffer q_lora_;   // [max_rows, q_lora_rank]
   Buffer q_;        // [max_rows, num_heads * query head]

@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/kv_cache_size.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "model/cluster_numerics.h"
@@ -29,6 +30,24 @@ int64_t EstimateBytes(const ModelConfig& config) {
   }
   const int64_t weights = config.num_layers * per_layer + 2 * hidden * config.vocab_size;
   return weights * (config.weight_block_outputs > 0 ? 1 : 2);
+}
+
+void ToProto(const EngineLoad& load, internal::Load& proto) {
+  proto.set_running_requests(load.num_running);
+  proto.set_waiting_requests(load.num_waiting);
+  proto.set_kv_blocks_used(load.num_kv_blocks - load.num_free_kv_blocks);
+  proto.set_kv_blocks_total(load.num_kv_blocks);
+  proto.set_kv_blocks_cached(load.num_cached_kv_blocks);
+  proto.set_kv_blocks_leaked(load.num_leaked_kv_blocks);
+  proto.set_tokens_in(load.tokens_in);
+  proto.set_tokens_out(load.tokens_out);
+  proto.set_prefix_hit_tokens(load.prefix_hit_tokens);
+  proto.set_prefix_miss_tokens(load.prefix_miss_tokens);
+  proto.set_kv_evictions(load.kv_evictions);
+  proto.set_preemptions(load.preemptions);
+  proto.set_drafted_tokens(load.drafted_tokens);
+  proto.set_accepted_draft_tokens(load.accepted_draft_tokens);
+  proto.set_steps(load.steps);
 }
 
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
@@ -60,8 +79,13 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   const int wanted = cluster.limits().max_context_tokens();
   rank->max_context_tokens_ =
       std::min(wanted > 0 ? wanted : rank->config_.max_positions, rank->config_.max_positions);
-  rank->max_context_tokens_ =
-      std::min(rank->max_context_tokens_, cluster.limits().kv_cache_tokens());
+  rank->num_draft_tokens_ = cluster.limits().num_draft_tokens();
+  rank->kv_cache_tokens_ = KvCacheTokens(rank->config_, cluster.limits().kv_cache_bytes(),
+                                         static_cast<int>(DTypeBytes(rank->numerics_.kv_format())),
+                                         rank->num_draft_tokens_ > 0);
+  // Drafts stand behind the last token.
+  rank->max_context_tokens_ = static_cast<int>(std::min<int64_t>(
+      rank->max_context_tokens_, rank->kv_cache_tokens_ - rank->num_draft_tokens_));
 
   rank->device_ = MakeHostDevice();
   rank->stream_ = rank->device_->MakeStream();
@@ -103,9 +127,19 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
                                    const std::string& model_dir) {
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
-  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, numerics_, max_context_tokens_,
-                                          kernels_.get(), device_.get(), &loaded_bytes_));
+  const ModelOptions options = {.numerics = numerics_,
+                                .max_positions = max_context_tokens_ + num_draft_tokens_,
+                                .with_mtp = num_draft_tokens_ > 0};
+  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, options, kernels_.get(),
+                                          device_.get(), &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
+  // Only stop strings need it, and only they are refused without.
+  absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Open(model_dir);
+  if (tokenizer.ok()) {
+    tokenizer_ = std::make_unique<Tokenizer>(*std::move(tokenizer));
+  } else {
+    LogWarning("no stop strings: ", tokenizer.status().ToString());
+  }
   ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kPresentFiles));
   LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
           ", ", fingerprint_.ToString());
@@ -115,7 +149,8 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
 absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                                          const std::string& name) {
   if (config_.num_experts == 0) return absl::OkStatus();
-  directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size());
+  directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size(),
+                                                 /*with_mtp=*/num_draft_tokens_ > 0);
   GrpcRankOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
@@ -146,10 +181,14 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
                            .exchange = exchange_.get(),
                            .directory = directory_.get()};
   EngineOptions options;
-  options.scheduler.max_waiting_requests = limits.max_waiting_requests();
   options.scheduler.max_step_rows = limits.max_step_rows();
+  options.scheduler.max_prefill_rows = limits.max_prefill_rows();
+  options.scheduler.max_running = limits.max_running_sequences();
+  options.max_waiting_requests = limits.max_waiting_requests();
   options.max_context_tokens = max_context_tokens_;
-  options.num_kv_blocks = KvCache::BlocksFor(limits.kv_cache_tokens());
+  options.num_kv_blocks = static_cast<int>(kv_cache_tokens_ / kKvBlockTokens);
+  options.num_draft_tokens = num_draft_tokens_;
+  options.tokenizer = tokenizer_.get();
   options.expert_timeout = absl::Milliseconds(limits.expert_timeout_ms());
   ASSIGN_OR_RETURN(engine_, Engine::Start(parts, options));
   member_->Update([this](internal::MemberDescription& description) {
@@ -179,13 +218,7 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
     for (internal::PeerView& peer : shard_watch_->Peers())
       *description.add_peers() = std::move(peer);
   }
-  const EngineLoad load = engine_->load();
-  description.mutable_load()->set_running_requests(load.num_running);
-  description.mutable_load()->set_waiting_requests(load.num_waiting);
-  description.mutable_load()->set_kv_blocks_used(load.num_kv_blocks - load.num_free_kv_blocks);
-  description.mutable_load()->set_kv_blocks_total(load.num_kv_blocks);
-  description.mutable_load()->set_tokens_in(load.tokens_in);
-  description.mutable_load()->set_tokens_out(load.tokens_out);
+  ToProto(engine_->load(), *description.mutable_load());
 }
 
 AttentionServer::~AttentionServer() { Stop(absl::Now()); }

@@ -17,6 +17,7 @@
 
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "checkpoint/tokenizer.h"
 #include "device/device.h"
 #include "exchange/exchange.h"
 #include "kernels/factory/make_kernels.h"
@@ -64,6 +65,8 @@ class AttentionServer {
   ModelConfig config_;
   Numerics numerics_;
   std::string numerics_id_;
+  int num_draft_tokens_ = 0;
+  int64_t kv_cache_tokens_ = 0;
   int max_context_tokens_ = 0;
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::atomic<bool> loaded_ = false;  // everything below is there and stays
@@ -73,6 +76,7 @@ class AttentionServer {
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;  // null if the folder has none
   std::unique_ptr<ExpertDirectory> directory_;
   std::unique_ptr<RankExchange> exchange_;   // null for a dense model
   std::unique_ptr<ShardWatch> shard_watch_;  // null for a dense model

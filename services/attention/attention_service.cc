@@ -1,10 +1,12 @@
 #include "services/attention/attention_service.h"
 
-#include <cmath>
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
@@ -15,37 +17,70 @@ namespace {
 // How often a stream without news looks whether its client has gone away.
 constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
 
-// See SequenceRequest.num_top_logprobs.
-constexpr int kMaxTopLogprobs = 20;
+SamplingParams FromProto(const internal::Sampling& proto) {
+  SamplingParams params;
+  params.temperature = proto.temperature();
+  params.seed = proto.seed();
+  params.top_k = proto.top_k();
+  params.top_p = proto.top_p() == 0.0f ? 1.0f : proto.top_p();
+  params.min_p = proto.min_p();
+  params.repetition_penalty =
+      proto.repetition_penalty() == 0.0f ? 1.0f : proto.repetition_penalty();
+  params.presence_penalty = proto.presence_penalty();
+  params.frequency_penalty = proto.frequency_penalty();
+  params.logit_bias.assign(proto.logit_bias().begin(), proto.logit_bias().end());
+  std::sort(params.logit_bias.begin(), params.logit_bias.end());
+  return params;
+}
 
-absl::StatusOr<GenerationRequest> FromProto(const internal::SequenceRequest& proto) {
-  if (!std::isfinite(proto.temperature()) || proto.temperature() < 0.0f) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", proto.temperature(), ", it must be 0 or more"));
-  }
-  if (proto.num_top_logprobs() < 0 || proto.num_top_logprobs() > kMaxTopLogprobs) {
-    return absl::InvalidArgumentError(absl::StrCat("num_top_logprobs is ", proto.num_top_logprobs(),
-                                                   ", the limit is ", kMaxTopLogprobs));
-  }
+GenerationRequest FromProto(const internal::SequenceRequest& proto) {
   GenerationRequest request;
   request.prompt_ids.assign(proto.prompt_ids().begin(), proto.prompt_ids().end());
-  request.max_new_tokens = proto.max_new_tokens();
-  request.stop_ids.assign(proto.stop_ids().begin(), proto.stop_ids().end());
-  request.sampling = {.temperature = proto.temperature(), .seed = proto.seed()};
+  request.stop = {.max_new_tokens = proto.max_new_tokens(),
+                  .min_new_tokens = proto.min_new_tokens(),
+                  .stop_ids = {proto.stop_ids().begin(), proto.stop_ids().end()},
+                  .stop_strings = {proto.stop_strings().begin(), proto.stop_strings().end()}};
+  request.sampling = FromProto(proto.sampling());
   request.num_top_logprobs = proto.num_top_logprobs();
+  request.num_choices = proto.num_choices() == 0 ? 1 : proto.num_choices();
+  request.tenant = proto.tenant();
+  request.priority = proto.priority();
+  request.cache_salt = proto.cache_salt();
   return request;
 }
 
-internal::SequenceEvent ToProto(const OutputToken& output) {
-  internal::SequenceEvent event;
-  event.mutable_token()->set_id(output.token.id);
-  event.mutable_token()->set_logprob(output.token.logprob);
+void ToProto(const OutputToken& output, internal::SequenceToken& token) {
+  token.set_id(output.token.id);
+  token.set_logprob(output.token.logprob);
+  token.set_choice(output.choice);
+  if (output.text_bytes.has_value()) token.set_text_bytes(*output.text_bytes);
   for (const IdAndLogprob& alternative : output.top) {
-    internal::IdLogprob* top = event.mutable_token()->add_top();
+    internal::IdLogprob* top = token.add_top();
     top->set_id(alternative.id);
     top->set_logprob(alternative.logprob);
   }
-  return event;
+}
+
+void ToProto(const ChoiceEnd& ended, int prompt_tokens, internal::SequenceEnd& end) {
+  end.set_reason(ended.end.reason == EndReason::kStop ? internal::END_REASON_STOP
+                                                      : internal::END_REASON_LENGTH);
+  end.set_stop_string(ended.end.stop_string);
+  end.set_choice(ended.choice);
+  end.set_prompt_tokens(prompt_tokens);
+  end.set_output_tokens(ended.num_tokens);
+  end.set_cached_prompt_tokens(ended.cached_tokens);
+  end.set_drafted_tokens(ended.drafted_tokens);
+  end.set_accepted_draft_tokens(ended.accepted_tokens);
+}
+
+internal::SequenceEvent ToProto(const OutputEvent& event, int prompt_tokens) {
+  internal::SequenceEvent proto;
+  if (const OutputToken* token = std::get_if<OutputToken>(&event)) {
+    ToProto(*token, *proto.mutable_token());
+  } else {
+    ToProto(std::get<ChoiceEnd>(event), prompt_tokens, *proto.mutable_end());
+  }
+  return proto;
 }
 
 }  // namespace
@@ -60,31 +95,21 @@ absl::Status AttentionService::Stream(grpc::ServerContext& context,
                                       const internal::SequenceRequest& request,
                                       grpc::ServerWriter<internal::SequenceEvent>& writer) {
   ASSIGN_OR_RETURN(Engine* const engine, engine_());
-  ASSIGN_OR_RETURN(GenerationRequest generation, FromProto(request));
+  GenerationRequest generation = FromProto(request);
   generation.deadline = DeadlineOf(context);
   ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, engine->Submit(std::move(generation)));
-
-  int output_tokens = 0;
   while (true) {
     if (context.IsCancelled()) {
       outbox->Cancel();
       return absl::CancelledError("the client has gone away");
     }
-    if (const std::optional<OutputToken> output = outbox->Next(absl::Now() + kCancelPoll)) {
-      ++output_tokens;
-      if (!writer.Write(ToProto(*output))) outbox->Cancel();
-      continue;
+    for (const OutputEvent& event : outbox->Next(absl::Now() + kCancelPoll)) {
+      if (!writer.Write(ToProto(event, request.prompt_ids_size()))) {
+        outbox->Cancel();
+        return absl::CancelledError("the client has gone away");
+      }
     }
-    const std::optional<absl::StatusOr<EndReason>> end = outbox->end();
-    if (!end.has_value()) continue;
-    RETURN_IF_ERROR(end->status());
-    internal::SequenceEvent event;
-    event.mutable_end()->set_reason(**end == EndReason::kStop ? internal::END_REASON_STOP
-                                                              : internal::END_REASON_LENGTH);
-    event.mutable_end()->set_prompt_tokens(request.prompt_ids_size());
-    event.mutable_end()->set_output_tokens(output_tokens);
-    writer.Write(event);
-    return absl::OkStatus();
+    if (const std::optional<absl::Status> status = outbox->status()) return *status;
   }
 }
 

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/matrix.h"
+#include "exchange/exchange.h"
 
 namespace orrery {
 
@@ -17,6 +18,9 @@ struct BatchSpan {
   int row_begin = 0;
   int num_rows = 0;
   int first_position = 0;
+  // Of the rows, how many stand in the cache already: their keys and values are not written again.
+  // (The last token of a cached prefix is computed once more, for its hidden state.)
+  int num_cached_rows = 0;
   absl::Span<const int32_t> block_ids;  // cover all positions up to the last row
 };
 
@@ -25,10 +29,32 @@ struct Batch {
   std::vector<int32_t> ids;         // [num_rows] token ids
   std::vector<BatchSpan> spans;     // cover the rows in order
   std::vector<int32_t> logit_rows;  // rows whose log-probabilities are wanted, ascending
-  absl::Time deadline;              // for every exchange of the step
-  // Asked while a layer waits for a holder: true when nobody wants the step any more. May be empty.
+  // Its frames' way to the shards: bulk if the batch has prompt rows.
+  Lane lane = Lane::kDecode;
+  absl::Time deadline;  // for every exchange of the step
+  // Asked while a layer waits for answers or for a holder: true when nobody wants the step any
+  // more. May be empty.
   std::function<bool()> abandoned;
   int num_rows() const { return static_cast<int>(ids.size()); }
+};
+
+// A pass of the MTP module, behind a step: each row joins the hidden state of one token with the
+// next token's id, and predicts the one after that.
+//
+//   row: (h of position p - 1, id of position p) at position p  ->  log-probabilities of p + 1
+//
+// Keys and values of row p stand at position p of the module's own cache layer, so that they depend
+// on ids up to p only, like everything else in a block. Position 0 has no row, and is not seen.
+// (DeepSeek-V3 counts from the hidden state's position, p - 1; rotary positions are relative, so
+// the result is the same.)
+struct MtpBatch {
+  // ids of the rows' tokens, spans (first_position at least 1), rows whose log-probabilities are
+  // wanted, lane, deadline, abandoned.
+  Batch rows;
+  // [num_rows] where each row's hidden state lies: a row of the last Run, or of the last Draft.
+  std::vector<int32_t> hidden_rows;
+  enum class Source { kStep, kDraft };  // kDraft: chained, the module's own output of before
+  Source source = Source::kStep;
 };
 
 // Watches a step from outside, and may force the choice of experts: for comparisons with another

@@ -1,32 +1,87 @@
 #include "services/attention/engine.h"
 
 #include <algorithm>
+#include <random>
+#include <set>
 #include <utility>
 
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/check.h"
 
 namespace orrery {
+namespace {
+
+// See proto/orrery.proto.
+constexpr int kMaxChoices = 16;
+constexpr int kMaxTopLogprobs = 20;
+// Idle tenants whose credit is remembered.
+constexpr size_t kMaxTenants = 1024;
+
+// Keys the hashes of the prefix cache, so that nobody outside can construct collisions.
+uint64_t DrawHashKey() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+EngineOptions Complete(EngineOptions options) {
+  options.scheduler.block_tokens = kKvBlockTokens;
+  // A draft's keys and values stand behind the last known token.
+  options.scheduler.lookahead_tokens = options.num_draft_tokens;
+  return options;
+}
+
+absl::Status CheckOptions(const Model& model, const EngineOptions& options) {
+  const int context_blocks =
+      KvCache::BlocksFor(options.max_context_tokens + options.num_draft_tokens);
+  if (context_blocks > options.num_kv_blocks) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a KV cache of ", options.num_kv_blocks, " blocks (",
+        options.num_kv_blocks * kKvBlockTokens, " tokens) cannot hold max_context_tokens ",
+        options.max_context_tokens, ", which needs ", context_blocks, " blocks"));
+  }
+  const SchedulerOptions& scheduler = options.scheduler;
+  const int answer_rows = scheduler.max_running * (1 + options.num_draft_tokens);
+  if (scheduler.max_running < 1 || answer_rows > scheduler.max_step_rows) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_step_rows is ", scheduler.max_step_rows, ", but ", scheduler.max_running,
+        " running sequences with ", options.num_draft_tokens, " drafts each need ", answer_rows));
+  }
+  if (scheduler.max_prefill_rows < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_prefill_rows is ", scheduler.max_prefill_rows, ", must be at least 1"));
+  }
+  if (options.num_draft_tokens > 0 && !model.mtp.has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "num_draft_tokens is ", options.num_draft_tokens, ", but no MTP module was loaded"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Engine::Engine(const StepParts& parts, const EngineOptions& options)
+    : parts_(parts),
+      options_(Complete(options)),
+      config_(parts.model->config),
+      pool_({.num_blocks = options.num_kv_blocks,
+             .block_tokens = kKvBlockTokens,
+             .keep_prefixes = options.use_prefix_cache,
+             .hash_key = DrawHashKey()}) {}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
                                                       const EngineOptions& options) {
-  if (KvCache::BlocksFor(options.max_context_tokens) > options.num_kv_blocks) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a KV cache of ", options.num_kv_blocks, " blocks (",
-                     options.num_kv_blocks * kKvBlockTokens,
-                     " tokens) cannot hold max_context_tokens ", options.max_context_tokens));
-  }
-  const Model& model = *parts.model;
-  std::unique_ptr<Engine> engine(new Engine(options, model.config));
-  ASSIGN_OR_RETURN(engine->step_, Step::Create(parts, {.max_rows = options.scheduler.max_step_rows,
-                                                       .max_logit_rows = 1}));
-  {
-    absl::MutexLock lock(&engine->mutex_);
-    ASSIGN_OR_RETURN(engine->cache_, KvCache::Create(model.config, model.numerics.kv_format(),
-                                                     options.num_kv_blocks, parts.device));
-  }
+  RETURN_IF_ERROR(CheckOptions(*parts.model, options));
+  std::unique_ptr<Engine> engine(new Engine(parts, options));
+  // Every running sequence may want a row of log-probabilities for each of its drafts, too. (A prompt
+  // with several choices needs one row for all of them.)
+  ASSIGN_OR_RETURN(engine->step_,
+                   Step::Create(parts, {.max_rows = options.scheduler.max_step_rows,
+                                        .max_logit_rows = options.scheduler.max_running *
+                                                          (1 + options.num_draft_tokens)}));
+  ASSIGN_OR_RETURN(engine->cache_,
+                   KvCache::Create(*parts.model, options.num_kv_blocks, parts.device));
+  engine->Publish();
   engine->loop_ = std::thread([raw = engine.get()] { raw->Loop(); });
   return engine;
 }
@@ -35,10 +90,11 @@ Engine::~Engine() { Stop(); }
 
 void Engine::Stop() {
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   give_up_ = true;
+  arrived_.notify_one();
   if (loop_.joinable()) loop_.join();
 }
 
@@ -52,151 +108,263 @@ absl::Status Engine::Validate(const GenerationRequest& request) const {
                                                      config_.vocab_size - 1));
     }
   }
+  RETURN_IF_ERROR(CheckStopRules(request.stop, config_.vocab_size, options_.tokenizer));
+  RETURN_IF_ERROR(CheckSamplingParams(request.sampling, config_.vocab_size));
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
-  if (request.max_new_tokens < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens is ", request.max_new_tokens, ", it must be at least 1"));
-  }
-  if (prompt_tokens + request.max_new_tokens > options_.max_context_tokens) {
+  if (prompt_tokens + request.stop.max_new_tokens > options_.max_context_tokens) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "a prompt of ", prompt_tokens, " tokens and max_new_tokens ", request.max_new_tokens,
+        "a prompt of ", prompt_tokens, " tokens and max_new_tokens ", request.stop.max_new_tokens,
         " exceed the context limit of ", options_.max_context_tokens, " tokens"));
+  }
+  if (request.num_choices < 1 || request.num_choices > kMaxChoices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("num_choices is ", request.num_choices, ", must be 1 to ", kMaxChoices));
+  }
+  if (request.num_top_logprobs < 0 || request.num_top_logprobs > kMaxTopLogprobs) {
+    return absl::InvalidArgumentError(absl::StrCat("num_top_logprobs is ", request.num_top_logprobs,
+                                                   ", must be 0 to ", kMaxTopLogprobs));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest request) {
-  RETURN_IF_ERROR(Validate(request));
-  absl::MutexLock lock(&mutex_);
-  if (stopping_) return absl::UnavailableError("this rank is stopping");
-  const SequenceId id = next_id_++;
-  RETURN_IF_ERROR(scheduler_.Add(id, static_cast<int>(request.prompt_ids.size())));
-  Sequence sequence;
-  sequence.ids = request.prompt_ids;
-  sequence.request = std::move(request);
-  sequence.outbox = std::make_shared<Outbox>();
-  tokens_in_ += static_cast<int64_t>(sequence.ids.size());
-  std::shared_ptr<Outbox> outbox = sequence.outbox;
-  sequences_.emplace(id, std::move(sequence));
-  return outbox;
+absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked) {
+  RETURN_IF_ERROR(Validate(asked));
+  auto request = std::make_shared<OpenRequest>();
+  request->num_open_choices = asked.num_choices;
+  request->asked = std::move(asked);
+  request->outbox = std::make_shared<Outbox>();
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return absl::UnavailableError("this rank is stopping");
+    // Dynamic thresholds (Choudhury and Hahne, 1998): nobody holds more places than are left, so that a
+    // flood of one tenant leaves room for the others.
+    const int num_places = 2 * (options_.max_waiting_requests + options_.scheduler.max_running);
+    int& num_of_tenant = num_open_[request->asked.tenant];
+    if (num_of_tenant >= num_places - num_all_open_) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "this rank holds ", num_all_open_, " requests, ", num_of_tenant, " of this tenant; of ",
+          num_places, " places a tenant may take as many as it leaves free; try again later"));
+    }
+    ++num_of_tenant;
+    ++num_all_open_;
+    inbox_.push_back(request);
+  }
+  arrived_.notify_one();
+  return request->outbox;
 }
 
 EngineLoad Engine::load() const {
-  absl::MutexLock lock(&mutex_);
-  return {.num_running = scheduler_.num_running(),
-          .num_waiting = scheduler_.num_waiting(),
-          .num_kv_blocks = cache_.num_blocks(),
-          .num_free_kv_blocks = cache_.num_free_blocks(),
-          .tokens_in = tokens_in_,
-          .tokens_out = tokens_out_};
+  std::lock_guard lock(mutex_);
+  EngineLoad load = load_;
+  load.num_waiting += static_cast<int>(inbox_.size());
+  return load;
 }
 
 void Engine::Loop() {
-  Scheduler::Decision decision;
-  Sequence* sequence = nullptr;
-  while (Next(decision, sequence)) RunStep(decision, *sequence);
+  while (TakeRequests()) {
+    DropUnwanted();
+    std::vector<Part> parts = Apply(Plan());
+    if (!parts.empty()) RunTurn(parts);
+    Publish();
+  }
+  std::set<std::shared_ptr<OpenRequest>> open;
+  for (const auto& [id, sequence] : sequences_) open.insert(sequence->request);
+  for (const auto& request : open) {
+    EndRequest(request, absl::UnavailableError("this rank is stopping"));
+  }
+  Publish();
 }
 
-bool Engine::Next(Scheduler::Decision& decision, Sequence*& sequence) {
-  absl::MutexLock lock(&mutex_);
-  while (true) {
-    const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return stopping_ || scheduler_.num_running() > 0;
-    };
-    mutex_.Await(absl::Condition(&has_work));
-    if (stopping_) {
-      while (!sequences_.empty()) {
-        End(sequences_.begin()->first, absl::UnavailableError("this rank is stopping"));
-      }
-      return false;
+bool Engine::TakeRequests() {
+  std::vector<std::shared_ptr<OpenRequest>> taken;
+  bool stopping = false;
+  {
+    std::unique_lock lock(mutex_);
+    // Nobody else brings work, so an idle loop may sleep until somebody does.
+    arrived_.wait(lock, [this] { return stopping_ || !inbox_.empty() || !sequences_.empty(); });
+    taken = std::exchange(inbox_, {});
+    stopping = stopping_;
+  }
+  for (auto& request : taken) Open(std::move(request));
+  return !stopping;
+}
+
+void Engine::Open(std::shared_ptr<OpenRequest> request) {
+  counters_.tokens_in += static_cast<int64_t>(request->asked.prompt_ids.size());
+  tenants_[request->asked.tenant].num_sequences += request->asked.num_choices;
+  for (int choice = 0; choice < request->asked.num_choices; ++choice) {
+    auto sequence = std::make_unique<Sequence>(next_id_++, request, choice, options_.tokenizer);
+    sequence->waits_for_prompt = choice > 0;
+    if (choice == 0) {
+      sequence->num_findable = pool_.Peek(request->asked.cache_salt, sequence->ids);
     }
-    DropCancelled();
-    const std::optional<Scheduler::Decision> next = scheduler_.Next();
-    if (!next.has_value()) continue;
-    decision = *next;
-    sequence = &sequences_.at(decision.id);
-    // Cannot fail: the cache holds max_context_tokens, and one sequence runs at a time.
-    ORRERY_CHECK(cache_.Reserve(decision.first_position + decision.num_rows, sequence->block_ids))
-        << cache_.num_free_blocks() << " free blocks";
-    return true;
+    sequences_.emplace(sequence->id, std::move(sequence));
   }
 }
 
-absl::Status Engine::DropReason(const Sequence& sequence) {
-  if (sequence.outbox->cancelled()) return absl::CancelledError("the client has gone away");
-  if (absl::Now() >= sequence.request.deadline) {
+absl::Status Engine::WhyUnwanted(const OpenRequest& request, absl::Time now) {
+  if (request.outbox->cancelled()) return absl::CancelledError("the client has gone away");
+  if (now >= request.asked.deadline) {
     return absl::DeadlineExceededError("the request's deadline passed");
   }
   return absl::OkStatus();
 }
 
-void Engine::DropCancelled() {
-  std::vector<std::pair<SequenceId, absl::Status>> dropped;
+void Engine::DropUnwanted() {
+  const absl::Time now = absl::Now();
+  std::map<std::shared_ptr<OpenRequest>, absl::Status> unwanted;
   for (const auto& [id, sequence] : sequences_) {
-    absl::Status reason = DropReason(sequence);
-    if (!reason.ok()) dropped.emplace_back(id, std::move(reason));
+    absl::Status why = WhyUnwanted(*sequence->request, now);
+    if (!why.ok()) unwanted.emplace(sequence->request, std::move(why));
   }
-  for (auto& [id, status] : dropped) End(id, std::move(status));
+  for (const auto& [request, why] : unwanted) EndRequest(request, why);
 }
 
-void Engine::RunStep(const Scheduler::Decision& decision, Sequence& sequence) {
-  const auto begin = sequence.ids.begin() + decision.first_position;
-  Batch batch;
-  batch.ids.assign(begin, begin + decision.num_rows);
-  batch.spans.push_back({.row_begin = 0,
-                         .num_rows = decision.num_rows,
-                         .first_position = decision.first_position,
-                         .block_ids = sequence.block_ids});
-  if (decision.reaches_end) batch.logit_rows.push_back(decision.num_rows - 1);
-  batch.deadline = std::min(absl::Now() + options_.expert_timeout, sequence.request.deadline);
-  batch.abandoned = [this, &sequence] { return give_up_ || sequence.outbox->cancelled(); };
+StepPlan Engine::Plan() {
+  Snapshot snapshot;
+  std::map<std::string_view, int> index;
+  for (const auto& [name, tenant] : tenants_) {
+    index[name] = static_cast<int>(snapshot.tenants.size());
+    snapshot.tenants.push_back({.credit = tenant.credit});
+  }
+  snapshot.num_free_blocks = pool_.num_free();
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->waits_for_prompt) continue;
+    snapshot.sequences.push_back({
+        .id = id,
+        .tenant = index[sequence->asked().tenant],
+        .priority = sequence->asked().priority,
+        .running = sequence->running,
+        .num_tokens = sequence->num_tokens(),
+        .num_computed = sequence->running ? sequence->num_computed : sequence->num_findable,
+        .num_drafts = static_cast<int>(sequence->drafts.size()),
+        .num_blocks = static_cast<int>(sequence->blocks.ids.size()),
+        .num_own_blocks = pool_.NumOwn(sequence->blocks),
+    });
+  }
+  StepPlan plan = PlanStep(snapshot, options_.scheduler);
+  size_t i = 0;
+  for (auto& [name, tenant] : tenants_) tenant.credit = plan.credits[i++];
+  return plan;
+}
 
-  // The lock is free during the step: the cache's contents and this sequence belong to the loop.
-  const KvCache* cache = nullptr;
+void Engine::Preempt(Sequence& sequence) {
+  pool_.Release(sequence.blocks);
+  sequence.running = false;
+  sequence.num_computed = 0;
+  sequence.num_stored = 0;
+  sequence.drafts.clear();
+  sequence.num_findable = pool_.Peek(sequence.asked().cache_salt, sequence.ids);
+  ++counters_.preemptions;
+}
+
+bool Engine::Admit(Sequence& sequence, int num_rows) {
+  const int num_cached = pool_.Match(sequence.asked().cache_salt, sequence.ids, sequence.blocks);
+  // The token before the first new one is computed once more if somebody needs its hidden state: the
+  // MTP module, or the head if nothing else is left to compute.
+  const bool again = options_.num_draft_tokens > 0 || num_cached == sequence.num_tokens();
+  const int begin = num_cached > 0 && again ? num_cached - 1 : num_cached;
+  num_rows = std::min(num_rows, sequence.num_tokens() - begin);
+  if (!pool_.Reserve(begin + num_rows + options_.scheduler.lookahead_tokens, sequence.blocks)) {
+    pool_.Release(sequence.blocks);
+    sequence.num_findable = 0;
+    return false;
+  }
+  sequence.running = true;
+  sequence.num_computed = begin;
+  sequence.num_stored = num_cached;
+  if (!sequence.request->cached_tokens.has_value()) {
+    sequence.request->cached_tokens = num_cached;
+    counters_.prefix_hit_tokens += num_cached;
+    counters_.prefix_miss_tokens += sequence.num_tokens() - num_cached;
+  }
+  return true;
+}
+
+std::vector<Engine::Part> Engine::Apply(const StepPlan& plan) {
+  for (const SequenceId id : plan.preempted) Preempt(*sequences_.at(id));
+  std::vector<Part> parts;
+  const auto add = [&](Sequence& sequence, int num_rows) {
+    const int num_left =
+        sequence.num_tokens() + static_cast<int>(sequence.drafts.size()) - sequence.num_computed;
+    Part& part = parts.emplace_back();
+    part.sequence = &sequence;
+    part.num_rows = std::min(num_rows, num_left);
+    part.first_position = sequence.num_computed;
+  };
+  // Those that run first: the plan has counted their blocks. What the cache gives a newcomer may be less
+  // by now than when it was looked up, then it waits for another turn.
+  for (const StepSlice& slice : plan.slices) {
+    Sequence& sequence = *sequences_.at(slice.id);
+    if (!sequence.running) continue;
+    const int num_tokens =
+        sequence.num_computed + slice.num_rows + options_.scheduler.lookahead_tokens;
+    ORRERY_CHECK(pool_.Reserve(num_tokens, sequence.blocks))
+        << slice.num_rows << " rows of sequence " << slice.id << " were planned, but only "
+        << pool_.num_free() << " blocks are free";
+    add(sequence, slice.num_rows);
+  }
+  for (const StepSlice& slice : plan.slices) {
+    Sequence& sequence = *sequences_.at(slice.id);
+    if (!sequence.running && Admit(sequence, slice.num_rows)) add(sequence, slice.num_rows);
+  }
+  return parts;
+}
+
+void Engine::EndChoice(Sequence& sequence, const AnswerEnd& end) {
+  OpenRequest& request = *sequence.request;
+  request.outbox->Push({ChoiceEnd{.choice = sequence.choice,
+                                  .end = end,
+                                  .num_tokens = sequence.answer.num_tokens(),
+                                  .cached_tokens = request.cached_tokens.value_or(0),
+                                  .drafted_tokens = sequence.drafted_tokens,
+                                  .accepted_tokens = sequence.accepted_tokens}});
+  const std::shared_ptr<OpenRequest> keep = sequence.request;
+  Remove(sequence);
+  if (--keep->num_open_choices == 0) EndRequest(keep, absl::OkStatus());
+}
+
+void Engine::EndRequest(const std::shared_ptr<OpenRequest>& request, const absl::Status& status) {
+  for (auto it = sequences_.begin(); it != sequences_.end();) {
+    Sequence& sequence = *(it++)->second;
+    if (sequence.request == request) Remove(sequence);
+  }
   {
-    absl::MutexLock lock(&mutex_);
-    cache = &cache_;
+    std::lock_guard lock(mutex_);
+    --num_all_open_;
+    const auto open = num_open_.find(request->asked.tenant);
+    if (--open->second == 0) num_open_.erase(open);
   }
-  const absl::Status status = step_->Run(batch, *cache, /*probe=*/nullptr);
-  if (!status.ok()) {
-    absl::MutexLock lock(&mutex_);
-    if (stopping_) return;  // Next ends all that is left
-    const absl::Status reason = DropReason(sequence);
-    End(decision.id, reason.ok() ? status : reason);
-    return;
-  }
-  Commit(decision, sequence);
+  ended_.emplace_back(request, status);
 }
 
-void Engine::Commit(const Scheduler::Decision& decision, Sequence& sequence) {
-  OutputToken output;
-  std::optional<EndReason> end;
-  if (decision.reaches_end) {
-    const absl::Span<const float> logprobs = step_->logprobs(0);
-    const int position = decision.first_position + decision.num_rows;
-    output.token = SampleToken(logprobs, sequence.request.sampling, position);
-    output.top = TopLogprobs(logprobs, sequence.request.num_top_logprobs);
-    sequence.ids.push_back(output.token.id);
-    ++sequence.num_generated;
-    if (absl::c_linear_search(sequence.request.stop_ids, output.token.id)) {
-      end = EndReason::kStop;
-    } else if (sequence.num_generated == sequence.request.max_new_tokens) {
-      end = EndReason::kLength;
-    }
-    sequence.outbox->Push(std::move(output));
+void Engine::Remove(Sequence& sequence) {
+  pool_.Release(sequence.blocks);
+  const auto tenant = tenants_.find(sequence.asked().tenant);
+  if (--tenant->second.num_sequences == 0 && tenants_.size() > kMaxTenants) {
+    tenants_.erase(tenant);
   }
-  absl::MutexLock lock(&mutex_);
-  tokens_out_ += decision.reaches_end ? 1 : 0;
-  scheduler_.Committed(decision.id, decision.num_rows, decision.reaches_end ? 1 : 0);
-  if (end.has_value()) End(decision.id, *end);
+  sequences_.erase(sequence.id);
 }
 
-void Engine::End(SequenceId id, absl::StatusOr<EndReason> end) {
-  const auto found = sequences_.find(id);
-  found->second.outbox->Finish(std::move(end));
-  cache_.Release(found->second.block_ids);
-  scheduler_.Remove(id);
-  sequences_.erase(found);
+void Engine::Publish() {
+  EngineLoad load = counters_;
+  int64_t num_owned = 0;
+  for (const auto& [id, sequence] : sequences_) {
+    ++(sequence->running ? load.num_running : load.num_waiting);
+    num_owned += static_cast<int64_t>(sequence->blocks.ids.size());
+  }
+  load.num_kv_blocks = pool_.num_blocks();
+  load.num_free_kv_blocks = pool_.num_free();
+  load.num_cached_kv_blocks = pool_.num_cached();
+  load.num_leaked_kv_blocks = static_cast<int>(pool_.num_references() - num_owned);
+  load.kv_evictions = pool_.num_evictions();
+  {
+    std::lock_guard lock(mutex_);
+    load_ = load;
+  }
+  // Only now, so that whoever sees the end sees the blocks given back too.
+  for (const auto& [request, status] : std::exchange(ended_, {})) request->outbox->Finish(status);
 }
 
 }  // namespace orrery

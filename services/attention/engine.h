@@ -3,110 +3,177 @@
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Start(parts, options));
 //   ASSIGN_OR_RETURN(std::shared_ptr<Outbox> outbox, engine->Submit(std::move(request)));
-//   while (auto token = outbox->Next(deadline)) ...
+//   while (!outbox->status()) for (OutputEvent& event : outbox->Next(deadline)) ...
 //   engine->Stop();
 //
-// Submit may be called from any thread; it never runs model code. A sequence whose outbox was
-// cancelled is dropped before the next step, or while its step waits for a holder, and its blocks
-// are freed. A step that fails ends its sequence with the status; the loop goes on.
+// Every turn of the loop is one step over as many sequences as the scheduler chooses: prompt chunks and
+// next tokens side by side. A new request joins the next step, a finished one leaves at once.
+//
+// Submit may be called from any thread; it never runs model code. A request whose outbox was
+// cancelled is dropped before the next step, or while its step waits for a holder if nobody else is in it,
+// and its blocks are freed. A step that fails ends the requests in it with the status; the loop goes
+// on.
 #ifndef ORRERY_SERVICES_ATTENTION_ENGINE_H_
 #define ORRERY_SERVICES_ATTENTION_ENGINE_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/status.h"
+#include "checkpoint/tokenizer.h"
+#include "services/attention/batch.h"
+#include "services/attention/block_pool.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/outbox.h"
-#include "services/attention/sampler.h"
 #include "services/attention/scheduler.h"
+#include "services/attention/sequence.h"
 #include "services/attention/step.h"
 
 namespace orrery {
 
-// One sequence to generate.
-struct GenerationRequest {
-  std::vector<int32_t> prompt_ids;  // not empty
-  int max_new_tokens = 0;           // at least 1
-  std::vector<int32_t> stop_ids;    // the answer ends with the first of these
-  SamplingParams sampling;
-  int num_top_logprobs = 0;
-  absl::Time deadline = absl::InfiniteFuture();
-};
-
 struct EngineOptions {
-  Scheduler::Options scheduler;
+  SchedulerOptions scheduler;  // block_tokens and lookahead_tokens are filled in
+  // A tenant that is alone may have this many requests beyond those that run. There is room for twice
+  // as many, and no tenant gets more than what is left: whoever comes next finds a place.
+  int max_waiting_requests = 256;
   int max_context_tokens = 0;  // prompt and answer together
   int num_kv_blocks = 0;       // at least what max_context_tokens needs
+  bool use_prefix_cache = true;
+  // Tokens that the MTP module drafts per sequence and step; 0: off. The model must have been loaded with
+  // it.
+  int num_draft_tokens = 0;
+  // For stop strings; may be null, then they are refused. Outlives the engine.
+  const Tokenizer* tokenizer = nullptr;
   // How long a step waits for the holders of an expert.
   absl::Duration expert_timeout = absl::Seconds(30);
 };
 
+// Since the start, or now.
 struct EngineLoad {
-  int num_running = 0;
+  int num_running = 0;  // sequences
   int num_waiting = 0;
   int num_kv_blocks = 0;
-  int num_free_kv_blocks = 0;
+  int num_free_kv_blocks = 0;    // cached ones included
+  int num_cached_kv_blocks = 0;  // used by nobody, but they hold a known prefix
+  int num_leaked_kv_blocks = 0;  // references that no sequence owns: 0, or a bug
   int64_t tokens_in = 0;
   int64_t tokens_out = 0;
+  int64_t prefix_hit_tokens = 0;
+  int64_t prefix_miss_tokens = 0;
+  int64_t kv_evictions = 0;
+  int64_t preemptions = 0;
+  int64_t drafted_tokens = 0;
+  int64_t accepted_draft_tokens = 0;
+  int64_t steps = 0;
 };
 
 class Engine {
  public:
+  // INVALID_ARGUMENT (options that contradict each other, with the numbers), FAILED_PRECONDITION
+  // (drafts without a module), RESOURCE_EXHAUSTED (memory).
   static absl::StatusOr<std::unique_ptr<Engine>> Start(const StepParts& parts,
                                                        const EngineOptions& options);
   ~Engine();
 
-  // INVALID_ARGUMENT (ids outside the vocabulary, context limit; with the numbers),
-  // RESOURCE_EXHAUSTED (queue full), UNAVAILABLE (stopping).
+  // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests),
+  // UNAVAILABLE (stopping).
   absl::StatusOr<std::shared_ptr<Outbox>> Submit(GenerationRequest request);
   EngineLoad load() const;
-  // Ends all sequences with UNAVAILABLE and the loop. Idempotent.
+  // Ends all requests with UNAVAILABLE, and the loop. Idempotent.
   void Stop();
 
  private:
-  struct Sequence {
-    GenerationRequest request;
-    std::vector<int32_t> ids;  // prompt and answer so far
-    int num_generated = 0;
-    std::vector<int32_t> block_ids;
-    std::shared_ptr<Outbox> outbox;
+  // One sequence's part of a turn.
+  struct Part {
+    Sequence* sequence = nullptr;
+    int row_begin = 0;
+    int num_rows = 0;
+    int first_position = 0;
+    int first_logit = 0;  // index of its first row of log-probabilities
+    int num_logits = 0;   // 1 and a row per draft; 0 while the prompt goes on
+    // Another choice's, which computed the rows; null: its own.
+    const Sequence* prompt_of = nullptr;
+    std::optional<AnswerEnd> end;
+  };
+  struct Tenant {
+    int64_t credit = 0;
+    int num_sequences = 0;
   };
 
-  Engine(const EngineOptions& options, const ModelConfig& config)
-      : options_(options), config_(config), scheduler_(options.scheduler) {}
+  Engine(const StepParts& parts, const EngineOptions& options);
   absl::Status Validate(const GenerationRequest& request) const;
-  void Loop();
-  // What to do next; waits for work. False when stopping.
-  bool Next(Scheduler::Decision& decision, Sequence*& sequence);
-  // Why a sequence should not go on: cancelled, or past its deadline. OK if it should.
-  static absl::Status DropReason(const Sequence& sequence);
-  void DropCancelled() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // One step of one sequence, and what follows from it.
-  void RunStep(const Scheduler::Decision& decision, Sequence& sequence);
-  void Commit(const Scheduler::Decision& decision, Sequence& sequence);
-  void End(SequenceId id, absl::StatusOr<EndReason> end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // engine.cc: requests in and out, who steps.
+  void Loop();
+  // False when stopping. Otherwise there is something to do.
+  bool TakeRequests();
+  void Open(std::shared_ptr<OpenRequest> request);
+  // OK, or why nobody wants it any more: cancelled, or past its deadline.
+  static absl::Status WhyUnwanted(const OpenRequest& request, absl::Time now);
+  void DropUnwanted();
+  StepPlan Plan();
+  void Preempt(Sequence& sequence);
+  // For num_rows rows. False, with nothing changed, if the blocks that it found or needs are gone.
+  bool Admit(Sequence& sequence, int num_rows);
+  std::vector<Part> Apply(const StepPlan& plan);
+  void EndChoice(Sequence& sequence, const AnswerEnd& end);
+  // All choices of a request.
+  void EndRequest(const std::shared_ptr<OpenRequest>& request, const absl::Status& status);
+  void Remove(Sequence& sequence);
+  // The load as it is after this turn, and then the requests that ended in it.
+  void Publish();
+
+  // engine_turn.cc: what one step computes, and what follows from it.
+  void RunTurn(std::vector<Part>& parts);
+  Batch MakeBatch(std::vector<Part>& parts) const;
+  // Its way, its deadline, and when nobody wants it any more.
+  void Finish(absl::Span<const Part> parts, Batch& batch) const;
+  // Where a first choice has its first token, the others of the request draw theirs from the same row.
+  void AddOtherChoices(std::vector<Part>& parts);
+  // The next tokens: drawn from the step's log-probabilities, drafts verified.
+  void Sample(Part& part, std::vector<OutputEvent>& events);
+  absl::Status Draft(absl::Span<const Part> parts);
+  int NumDraftsFor(const Part& part) const;
+  void TakeDrafts(absl::Span<Sequence* const> drafting);
+  void Keep(const Part& part);
+  // `other` continues behind the prompt that `first` has computed.
+  void Fork(const Sequence& first, Sequence& other);
+  void Fail(absl::Span<const Part> parts, const absl::Status& status);
+
+  const StepParts parts_;
   const EngineOptions options_;
   const ModelConfig& config_;
-  std::unique_ptr<Step> step_;  // loop only
 
-  mutable absl::Mutex mutex_;
-  // Block lists change under the lock; contents belong to the loop.
-  KvCache cache_ ABSL_GUARDED_BY(mutex_);
-  Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
-  std::map<SequenceId, Sequence> sequences_ ABSL_GUARDED_BY(mutex_);  // elements belong to the loop
-  SequenceId next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t tokens_in_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t tokens_out_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The loop's.
+  std::unique_ptr<Step> step_;
+  KvCache cache_;
+  BlockPool pool_;
+  std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
+  std::map<std::string, Tenant> tenants_;
+  SequenceId next_id_ = 1;
+  EngineLoad counters_;
+  std::vector<std::pair<std::shared_ptr<OpenRequest>, absl::Status>> ended_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  // Guarded by mutex_.
+  std::vector<std::shared_ptr<OpenRequest>> inbox_;
+  std::map<std::string, int> num_open_;  // requests by tenant
+  int num_all_open_ = 0;
+  EngineLoad load_;
+  bool stopping_ = false;
+
   std::atomic<bool> give_up_ = false;  // as stopping_, for a step that waits
   std::thread loop_;
 };

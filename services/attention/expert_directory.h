@@ -8,12 +8,12 @@
 #ifndef ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_
 #define ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_
 
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "checkpoint/model_config.h"
@@ -23,7 +23,8 @@ namespace orrery {
 
 class ExpertDirectory {
  public:
-  ExpertDirectory(const ModelConfig& config, int num_shards);
+  // with_mtp: the MTP module runs too, and its experts need holders like all others.
+  ExpertDirectory(const ModelConfig& config, int num_shards, bool with_mtp);
 
   // Replaces what a shard is known to hold; empty when it is gone or does not match.
   void SetHeld(int shard, absl::Span<const LayerExperts> held);
@@ -35,7 +36,7 @@ class ExpertDirectory {
   void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
   // One such shard for one expert, or kNoPeer.
   int Pick(ExpertKey key, const std::vector<bool>& usable) const;
-  // "layers 1-4: experts 4-7 have no holder", empty when every expert of the model has one.
+  // "layers 1-4: experts 4-7 have no holder", empty when every expert of what runs has one.
   std::string Missing() const;
 
   // Counts changes; WaitForChange returns when it differs from `seen` or the deadline passes.
@@ -44,10 +45,11 @@ class ExpertDirectory {
 
  private:
   const int num_experts_;
-  std::vector<int> moe_layers_;
-  mutable absl::Mutex mutex_;
-  HolderTable holders_ ABSL_GUARDED_BY(mutex_);
-  uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
+  const std::vector<int> moe_layers_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  HolderTable holders_;   // guarded by mutex_
+  uint64_t version_ = 0;  // guarded by mutex_
 };
 
 }  // namespace orrery

@@ -3,6 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "model/moe_layers.h"
 
 namespace orrery {
 namespace {
@@ -86,6 +88,7 @@ absl::StatusOr<MoeWeights> LoadMoe(const std::string& prefix, const ModelConfig&
 absl::StatusOr<LayerWeights> LoadLayer(int layer, const ModelConfig& config, WeightLoader& loader) {
   const std::string prefix = absl::StrCat("model.layers.", layer);
   LayerWeights weights;
+  weights.index = layer;
   ASSIGN_OR_RETURN(weights.attention_norm,
                    loader.Vector(prefix + ".input_layernorm.weight", config.hidden_size));
   ASSIGN_OR_RETURN(weights.feed_forward_norm,
@@ -95,13 +98,40 @@ absl::StatusOr<LayerWeights> LoadLayer(int layer, const ModelConfig& config, Wei
   } else {
     ASSIGN_OR_RETURN(weights.gqa, LoadGqa(prefix + ".self_attn", config, loader));
   }
-  if (config.is_moe_layer(layer)) {
+  if (IsMoeLayer(config, layer)) {
     ASSIGN_OR_RETURN(weights.moe, LoadMoe(prefix + ".mlp", config, loader));
   } else {
     ASSIGN_OR_RETURN(weights.dense, loader.FeedForward(prefix + ".mlp", config.hidden_size,
                                                        config.intermediate_size));
   }
   return weights;
+}
+
+// The copies of embedding and head that are stored with the module are not read.
+absl::StatusOr<MtpWeights> LoadMtp(const ModelConfig& config, WeightLoader& loader) {
+  const int hidden = config.hidden_size;
+  const std::string prefix = absl::StrCat("model.layers.", config.num_layers);
+  MtpWeights weights;
+  ASSIGN_OR_RETURN(weights.embedding_norm, loader.Vector(prefix + ".enorm.weight", hidden));
+  ASSIGN_OR_RETURN(weights.hidden_norm, loader.Vector(prefix + ".hnorm.weight", hidden));
+  ASSIGN_OR_RETURN(weights.join, loader.Linear(prefix + ".eh_proj", hidden, 2 * hidden));
+  ASSIGN_OR_RETURN(weights.layer, LoadLayer(config.num_layers, config, loader));
+  weights.layer.begin_position = 1;
+  ASSIGN_OR_RETURN(weights.output_norm, loader.Vector(prefix + ".shared_head.norm.weight", hidden));
+  return weights;
+}
+
+absl::Status CheckMtpModules(const ModelConfig& config) {
+  if (config.num_mtp_layers == 0) {
+    return absl::FailedPreconditionError(
+        "drafting needs an MTP module, and the checkpoint has none (num_nextn_predict_layers is "
+        "0)");
+  }
+  if (config.num_mtp_layers > 1) {
+    LogInfo("the checkpoint has ", config.num_mtp_layers,
+            " MTP modules; the first drafts, the others are not loaded");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status MakeRope(int max_positions, Device* device, Model& model) {
@@ -126,12 +156,13 @@ absl::Status MakeRope(int max_positions, Device* device, Model& model) {
 }  // namespace
 
 absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
-                                const Numerics& numerics, int max_positions, Kernels* kernels,
-                                Device* device, std::atomic<int64_t>* loaded_bytes) {
+                                const ModelOptions& options, Kernels* kernels, Device* device,
+                                std::atomic<int64_t>* loaded_bytes) {
+  if (options.with_mtp) RETURN_IF_ERROR(CheckMtpModules(config));
   Model model;
   model.config = config;
-  model.numerics = numerics;
-  WeightLoader loader(&checkpoint, &config, kernels, device, numerics.product_format(),
+  model.numerics = options.numerics;
+  WeightLoader loader(&checkpoint, &config, kernels, device, options.numerics.product_format(),
                       loaded_bytes);
   ASSIGN_OR_RETURN(model.embedding,
                    loader.Rows("model.embed_tokens", config.vocab_size, config.hidden_size));
@@ -139,11 +170,14 @@ absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig&
     ASSIGN_OR_RETURN(LayerWeights weights, LoadLayer(layer, config, loader));
     model.layers.push_back(std::move(weights));
   }
+  if (options.with_mtp) {
+    ASSIGN_OR_RETURN(model.mtp, LoadMtp(config, loader));
+  }
   ASSIGN_OR_RETURN(model.final_norm, loader.Vector("model.norm.weight", config.hidden_size));
   ASSIGN_OR_RETURN(model.head,
                    loader.Linear(config.tie_word_embeddings ? "model.embed_tokens" : "lm_head",
                                  config.vocab_size, config.hidden_size));
-  RETURN_IF_ERROR(MakeRope(max_positions, device, model));
+  RETURN_IF_ERROR(MakeRope(options.max_positions, device, model));
   return model;
 }
 

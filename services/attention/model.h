@@ -1,6 +1,7 @@
 // The weights of one attention rank: everything of the model but its routed experts.
 //
-//   ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config, numerics, max_positions, &kernels, &device, &progress));
+//   ASSIGN_OR_RETURN(Model model,
+//                    LoadModel(checkpoint, config, options, &kernels, &device, &progress));
 //
 // Loaded once, read only afterwards.
 #ifndef ORRERY_SERVICES_ATTENTION_MODEL_H_
@@ -49,6 +50,9 @@ struct MoeWeights {
 };
 
 struct LayerWeights {
+  int index = 0;  // of its cache, and in what shards are asked for
+  // Its rows begin at this position: nothing stands in its cache before.
+  int begin_position = 0;
   Buffer attention_norm;     // [hidden]
   Buffer feed_forward_norm;  // [hidden]
   std::optional<MlaWeights> mla;
@@ -57,22 +61,40 @@ struct LayerWeights {
   std::optional<MoeWeights> moe;
 };
 
+// The module for multi-token prediction: a decoder layer of its own, between the model's embedding
+// and head. What goes in and comes out: MtpBatch in batch.h.
+struct MtpWeights {
+  Buffer embedding_norm;         // [hidden] enorm
+  Buffer hidden_norm;            // [hidden] hnorm
+  std::unique_ptr<Weight> join;  // eh_proj, [hidden, 2 * hidden]: inputs [embedding | hidden]
+  LayerWeights layer;            // index num_layers, rows from position 1
+  Buffer output_norm;            // [hidden] shared_head.norm
+};
+
 struct Model {
   ModelConfig config;
   Numerics numerics;
   Table embedding;  // [vocab_size, hidden]
   std::vector<LayerWeights> layers;
-  Buffer final_norm;             // [hidden]
-  std::unique_ptr<Weight> head;  // [vocab_size, hidden]
-  Buffer rope_cos, rope_sin;     // [max_positions, rope.dim / 2]
+  std::optional<MtpWeights> mtp;  // if asked for
+  Buffer final_norm;              // [hidden]
+  std::unique_ptr<Weight> head;   // [vocab_size, hidden]
+  Buffer rope_cos, rope_sin;      // [max_positions, rope.dim / 2]
   RopeTable rope;
 };
 
-// max_positions: longest sequence that will run. Errors: those of the checkpoint, with file and
-// tensor.
+struct ModelOptions {
+  Numerics numerics;
+  int max_positions = 0;  // longest sequence that will run
+  // Also load the MTP module. Of several the first: it drafts further by running on its own output.
+  bool with_mtp = false;
+};
+
+// Errors: those of the checkpoint, with file and tensor; FAILED_PRECONDITION when the checkpoint
+// has no MTP module and one is asked for.
 absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
-                                const Numerics& numerics, int max_positions, Kernels* kernels,
-                                Device* device, std::atomic<int64_t>* loaded_bytes);
+                                const ModelOptions& options, Kernels* kernels, Device* device,
+                                std::atomic<int64_t>* loaded_bytes);
 
 }  // namespace orrery
 

@@ -9,9 +9,9 @@
 namespace orrery {
 namespace {
 
-// How long a layer without a holder waits before it looks at the connections again, if the
-// directory says nothing.
-constexpr absl::Duration kRetryInterval = absl::Milliseconds(20);
+// How long a layer that waits sleeps before it looks around: whether its batch is still wanted and,
+// when it waits for a holder, at the connections.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 // Of the time that a step has left, a shard that does not answer may take 1 / this where another
 // could answer too.
 constexpr int kSilenceShare = 4;
@@ -100,7 +100,7 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   directory_->PickHolders(layer, Usable(), holders_);
   const absl::Span<const int32_t> ids(expert_ids, static_cast<size_t>(num_rows) * topk);
   Plan plan = PlanRows({.num_rows = num_rows, .topk = topk}, ids, holders_);
-  ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, num_rows, plan.dispatch));
+  ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, batch, plan.dispatch));
   if (weights.shared.has_value()) {  // while the rows are away
     kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down,
                         out);
@@ -120,16 +120,14 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   return absl::OkStatus();
 }
 
-absl::StatusOr<Ticket> MoeLayer::Send(int layer, int num_rows, const DispatchPlan& plan) {
-  // One row is a sequence that waits for its next token; many are a prompt.
-  const Lane lane = num_rows == 1 ? Lane::kDecode : Lane::kBulk;
-  return exchange_->Dispatch(layer, lane, plan, {rows_.as<std::byte>(), num_rows * row_bytes_});
+absl::StatusOr<Ticket> MoeLayer::Send(int layer, const Batch& batch, const DispatchPlan& plan) {
+  return exchange_->Dispatch(layer, batch.lane, plan,
+                             {rows_.as<std::byte>(), batch.num_rows() * row_bytes_});
 }
 
 absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket ticket) {
-  const int num_rows = batch.num_rows();
-  const absl::Span<std::byte> results(results_.as<std::byte>(),
-                                      num_rows * config_->num_experts_per_token * result_bytes_);
+  const size_t num_results = static_cast<size_t>(batch.num_rows()) * config_->num_experts_per_token;
+  const absl::Span<std::byte> results(results_.as<std::byte>(), num_results * result_bytes_);
   const absl::Time begin = absl::Now();
   // Only the first wait is cut short: a shard that is merely slow gets the rest of the time.
   absl::Time patience = HaveOtherHolders(layer, plan.dispatch)
@@ -137,6 +135,7 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket 
                             : batch.deadline;
   while (true) {
     const uint64_t version = directory_->version();
+    RETURN_IF_ERROR(AwaitAnswers(layer, batch, ticket, patience));
     const CombineReport report = exchange_->Combine(ticket, patience, results);
     if (report.empty() && plan.unheld.empty()) return absl::OkStatus();
 
@@ -148,9 +147,22 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket 
       std::fill(avoided_.begin(), avoided_.end(), false);
       plan = PlanAgain(layer, again);
     }
-    ASSIGN_OR_RETURN(ticket, Send(layer, num_rows, plan.dispatch));
+    ASSIGN_OR_RETURN(ticket, Send(layer, batch, plan.dispatch));
     patience = batch.deadline;
   }
+}
+
+absl::Status MoeLayer::AwaitAnswers(int layer, const Batch& batch, Ticket ticket,
+                                    absl::Time deadline) {
+  if (!batch.abandoned) return absl::OkStatus();  // nobody to ask: Combine waits
+  while (!exchange_->Await(ticket, std::min(deadline, absl::Now() + kLookInterval))) {
+    if (absl::Now() >= deadline) break;
+    if (!batch.abandoned()) continue;
+    exchange_->Abandon(ticket);
+    return absl::CancelledError(
+        absl::StrCat("given up while layer ", layer, " waited for experts"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
@@ -165,7 +177,7 @@ absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
   if (batch.abandoned && batch.abandoned()) {
     return absl::CancelledError(absl::StrCat("given up; ", DescribeEntries(layer, entries)));
   }
-  directory_->WaitForChange(seen_version, std::min(batch.deadline, now + kRetryInterval));
+  directory_->WaitForChange(seen_version, std::min(batch.deadline, now + kLookInterval));
   return absl::OkStatus();
 }
 

@@ -4,7 +4,8 @@
 // An entry that a shard does not answer (gone, not held, loading, refused) is sent to another
 // holder; with none left the layer waits until one appears, at most until the deadline. A shard
 // that stays silent is given up after a quarter of the time if others hold what it was asked for.
-// Which shard answers never changes a bit.
+// Which shard answers never changes a bit. A batch that nobody wants any more ends the wait within
+// moments, whatever the shards do, and they drop its rows.
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 #define ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 
@@ -33,15 +34,18 @@ class MoeLayer {
 
   // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
   // UNAVAILABLE (layer, experts, how long) when no holder answered by the deadline of the batch;
-  // CANCELLED when the batch was abandoned while the layer waited.
+  // CANCELLED when the batch was abandoned while the layer waited for answers or holders.
   absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
                    Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
 
  private:
   // Sends what `plan` says; its ticket is combined by Collect.
-  absl::StatusOr<Ticket> Send(int layer, int num_rows, const DispatchPlan& plan);
+  absl::StatusOr<Ticket> Send(int layer, const Batch& batch, const DispatchPlan& plan);
   // Combines, and sends again what came back undone, until all results are there.
   absl::Status Collect(int layer, const Batch& batch, Plan plan, Ticket ticket);
+  // Waits until the ticket is answered, at most until the deadline. CANCELLED, with the ticket given
+  // up, as soon as nobody wants the batch any more.
+  absl::Status AwaitAnswers(int layer, const Batch& batch, Ticket ticket, absl::Time deadline);
   // Waits until a shard comes or goes, or a moment.
   absl::Status WaitForHolders(int layer, const Batch& batch,
                               absl::Span<const DispatchEntry> entries, uint64_t seen_version,

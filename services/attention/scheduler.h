@@ -1,66 +1,111 @@
-// Which sequence steps now, and with how many rows: a core without I/O.
+// Which sequences step now, and with how many rows each: a pure function over a snapshot.
 //
-//   waiting --Next()--> running --Remove()--> gone
+//   StepPlan plan = PlanStep(snapshot, options);
+//   for (id : plan.preempted) ...      // give their blocks back: they wait again
+//   for (id : plan.admitted) ...       // they run from now on; take their cached blocks first
+//   for (slice : plan.slices) ...      // run slice.num_rows rows of slice.id
+//   tenants[i].credit = plan.credits[i];
 //
-//   scheduler.Add(id, num_prompt_tokens);
-//   while (auto decision = scheduler.Next()) {
-//     ... run decision->num_rows rows of decision->id ...
-//     scheduler.Committed(decision->id, decision->num_rows, /*num_new_tokens=*/1);
-//   }
+// One step, in this order:
+//   1. Blocks. Every running sequence has the blocks of all its known tokens, taken or set aside.
+//      If the free ones do not suffice, the last in rank are preempted: those of the tenant with
+//      most running sequences, there the lowest priority, then the newest. They are computed again
+//      later, to the same bits. The first in rank is never preempted: it fits alone. In such a step
+//      nobody is admitted.
+//   2. Answers. Every running sequence with one known token left to compute gets that row, and a
+//      row per draft.
+//   3. Prompts. The rows that are left, up to max_prefill_rows if somebody is at 2, go in quanta of
+//      kQuantumRows to the tenant with the largest credit: deficit round robin. It spends them on
+//      its sequences, running or waiting, by priority, then by age; a waiting one is admitted when
+//      its turn has come, so that nobody holds a place without using it.
 //
-// One sequence runs at a time, in order of arrival; a prompt longer than max_step_rows is processed
-// in chunks. Batching several sequences changes Next() and nothing around it. No clock, no lock:
-// belongs to the engine.
+// Admission takes a place (max_running) and blocks for all known tokens, with one block to spare
+// for every running sequence: for (block_tokens - num_drafts) / (1 + num_drafts) steps from then on
+// nobody is preempted for blocks. The first that does not fit keeps the free blocks for itself:
+// small ones never starve a large one. When nobody runs, it fits.
+//
+// Displacement: one sequence per step may be admitted at the cost of running ones, if that makes it
+// fit. These are the last in rank, as long as all of this holds:
+//   - their tenant has two more running than the candidate's, and so keeps at least as many;
+//   - if it is blocks that are short, it also keeps at least as many of these;
+//   - the candidate's tenant has no less credit, and if it has running sequences, a budget more.
+// So nobody is displaced back, and places do not change hands between tenants that are served
+// alike. Within a tenant a higher priority displaces a lower one.
+//
+// Credit is in rows, counted from the average of the tenants that have work: what a tenant got less
+// than they did. An idle tenant earns none; what it owes is paid by what the others get meanwhile.
+// It is limited to kMaxCreditSteps budgets either way, so that two tenants with enough prompts get
+// the same number of rows over any time, within 2 * kMaxCreditSteps budgets, unless places or
+// blocks are what one of them lacks. Priority counts within a tenant only.
+//
+// Requirements: max_step_rows >= max_running * (1 + num_drafts), so that 2 always fits; if it is
+// larger, answers never keep all rows from prompts. The cache holds the longest sequence with its
+// drafts and lookahead_tokens.
+// No clock, no lock, no state: the same snapshot gives the same plan. Linear in the sequences.
 #ifndef ORRERY_SERVICES_ATTENTION_SCHEDULER_H_
 #define ORRERY_SERVICES_ATTENTION_SCHEDULER_H_
 
 #include <cstdint>
-#include <deque>
-#include <optional>
-
-#include "base/status.h"
+#include <vector>
 
 namespace orrery {
 
 using SequenceId = uint64_t;
 
-class Scheduler {
- public:
-  struct Options {
-    int max_waiting_requests = 256;
-    int max_step_rows = 256;
-  };
-  struct Decision {
-    SequenceId id = 0;
-    int first_position = 0;
-    int num_rows = 0;
-    // The last known token is among the rows: its log-probabilities give the next one.
-    bool reaches_end = false;
-  };
+// Small enough that two tenants share a step, large enough that a chunk is worth its products.
+inline constexpr int kQuantumRows = 16;
+inline constexpr int kMaxCreditSteps = 4;
 
-  explicit Scheduler(const Options& options) : options_(options) {}
-
-  // RESOURCE_EXHAUSTED when max_waiting_requests are waiting behind the running one.
-  absl::Status Add(SequenceId id, int num_tokens);
-  // What to run next; nullopt when nothing is left. Asking twice gives the same answer.
-  std::optional<Decision> Next() const;
-  // num_rows of the sequence were computed and num_new_tokens appended to it.
-  void Committed(SequenceId id, int num_rows, int num_new_tokens);
-  // Finished, failed or cancelled; unknown ids are ignored.
-  void Remove(SequenceId id);
-
-  int num_running() const { return entries_.empty() ? 0 : 1; }
-  int num_waiting() const { return static_cast<int>(entries_.size()) - num_running(); }
-
- private:
-  struct Entry {
-    SequenceId id = 0;
-    int num_tokens = 0;    // known: prompt and answer so far
-    int num_computed = 0;  // of these, how many are in the cache
-  };
-  const Options options_;
-  std::deque<Entry> entries_;  // the front one is running
+struct SchedulerOptions {
+  int max_step_rows = 256;    // the budget
+  int max_prefill_rows = 64;  // of it for prompts, while answers are running
+  int max_running = 64;       // sequences
+  int block_tokens = 64;      // tokens whose keys and values one block holds
+  int lookahead_tokens = 0;   // positions behind a slice that the step writes too: a draft's
 };
+
+struct SequenceView {
+  SequenceId id = 0;  // ascending by age
+  int tenant = 0;     // index into Snapshot.tenants
+  int priority = 0;   // higher first
+  bool running = false;
+  int num_tokens = 0;  // known: prompt and answer so far
+  // Of these, whose keys and values stand in the cache; of a running one at least one is left to
+  // compute. A waiting one: what the prefix cache would give it, at most all.
+  int num_computed = 0;
+  // Drafted tokens to verify behind the last known one. Ignored while more than that is uncomputed.
+  int num_drafts = 0;
+  // It uses now. A waiting sequence: of those that the prefix cache would give it, how many are in
+  // use by others, that is, not among the free ones (0 is always safe).
+  int num_blocks = 0;
+  int num_own_blocks = 0;  // of these, used by no other sequence: what its preemption frees
+};
+
+struct TenantView {
+  int64_t credit = 0;  // a new tenant's is 0
+};
+
+struct Snapshot {
+  std::vector<SequenceView> sequences;  // by ascending id
+  std::vector<TenantView> tenants;
+  int num_free_blocks = 0;  // cached ones that nobody uses included
+};
+
+// Rows of one sequence in this step, from its num_computed on (drafts included, behind its tokens).
+struct StepSlice {
+  SequenceId id = 0;
+  int num_rows = 0;
+  bool operator==(const StepSlice&) const = default;
+};
+
+struct StepPlan {
+  std::vector<SequenceId> preempted;  // for blocks (then none is admitted), or displaced
+  std::vector<SequenceId> admitted;   // each has a slice
+  std::vector<StepSlice> slices;      // by ascending id
+  std::vector<int64_t> credits;       // of the tenants, afterwards
+};
+
+StepPlan PlanStep(const Snapshot& snapshot, const SchedulerOptions& options);
 
 }  // namespace orrery
 

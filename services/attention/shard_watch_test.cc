@@ -100,7 +100,7 @@ TEST(ShardWatch, WithoutShardsItSaysWhichExpertsHaveNoHolder) {
   config.num_layers = 3;
   config.layer_is_moe = {false, true, true};
   config.num_experts = 4;
-  ExpertDirectory directory(config, 0);
+  ExpertDirectory directory(config, 0, /*with_mtp=*/false);
   ShardWatch watch({}, &directory);
   const absl::Status ready = watch.Ready();
   EXPECT_EQ(ready.code(), absl::StatusCode::kUnavailable);

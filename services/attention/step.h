@@ -3,14 +3,17 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<Step> step, Step::Create(parts, options));
 //   RETURN_IF_ERROR(step->Run(batch, cache, /*probe=*/nullptr));
 //   absl::Span<const float> logprobs = step->logprobs(0);     // of batch.logit_rows[0]
+//   RETURN_IF_ERROR(step->Draft(mtp_batch, cache, nullptr));  // what comes after the next tokens
 //
-// The rows' keys and values stand in the cache afterwards. A step that fails may be run again: it
-// appends the same values to the same places.
+// The rows' keys and values stand in the cache afterwards. A Run that fails may be repeated: it
+// appends the same values to the same places. So may a Draft behind a Run; a chained one may not,
+// since the output that it began with is gone.
 //
 // Threads: belongs to the engine's loop.
 #ifndef ORRERY_SERVICES_ATTENTION_STEP_H_
 #define ORRERY_SERVICES_ATTENTION_STEP_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "absl/types/span.h"
@@ -50,8 +53,13 @@ class Step {
   // Errors: those of MoeLayer::Run, and of the stream. probe may be null.
   absl::Status Run(const Batch& batch, const KvCache& cache, StepProbe* probe);
 
+  // One pass of the MTP module behind a Run, or behind another Draft. Needs a model that was loaded
+  // with it. Errors as Run. Source: DeepSeek-V3 technical report, 2.2; what it leaves open (which
+  // half of eh_proj is which, norms of the hidden state) as SGLang and vLLM do it.
+  absl::Status Draft(const MtpBatch& batch, const KvCache& cache, StepProbe* probe);
+
   // Log-probabilities [vocab_size] of the index-th of batch.logit_rows, in host memory, until the
-  // next Run.
+  // next Run or Draft.
   absl::Span<const float> logprobs(int index) const;
 
   const Model& model() const { return *parts_.model; }
@@ -60,14 +68,27 @@ class Step {
  private:
   explicit Step(const StepParts& parts, const StepOptions& options)
       : parts_(parts), options_(options) {}
-  absl::Status FeedForward(int layer, const Batch& batch, StepProbe* probe, Matrix hidden);
-  absl::Status Head(const Batch& batch, StepProbe* probe, ConstMatrix hidden);
+  // One decoder layer: hidden += attention, hidden += feed-forward.
+  absl::Status RunLayer(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
+                        StepProbe* probe, Matrix hidden);
+  absl::Status FeedForward(const LayerWeights& layer, const Batch& batch, StepProbe* probe,
+                           Matrix hidden);
+  // Log-probabilities of the batch's logit rows, normed with output_norm before.
+  absl::Status Head(const Batch& batch, const Buffer& output_norm, StepProbe* probe,
+                    const Buffer& hidden);
+  // The batch's rows of a scratch buffer.
+  Matrix Rows(const Buffer& buffer, const Batch& batch) const;
+  // out[r] = the numbers[r]-th of some rows; num_cols values each.
+  void Gather(const Buffer& rows, absl::Span<const int32_t> numbers, Matrix out) const;
+  void RmsNorm(const Buffer& weight, ConstMatrix rows, Matrix out) const;
 
   StepParts parts_;
   StepOptions options_;
   AttentionLayer attention_;
   MoeLayer moe_;
-  Buffer hidden_;         // [max_rows, hidden] the residual stream, f32
+  Buffer hidden_;         // [max_rows, hidden] the residual stream, f32; stays for Draft
+  Buffer draft_hidden_;   // the same of the MTP module, if there is one
+  Buffer draft_inputs_;   // [max_rows, 2 * hidden] of its first product
   Buffer normed_;         // [max_rows, hidden]
   Buffer addend_;         // [max_rows, hidden]
   Buffer head_rows_;      // [max_logit_rows, hidden]

@@ -98,6 +98,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
   const ShardParts parts = {.checkpoint = &checkpoint,
                             .config = config,
                             .numerics = numerics,
+                            .with_mtp = options.cluster.limits().num_draft_tokens() > 0,
                             .kernels = kernels_.get(),
                             .device = device_.get(),
                             .stream = stream_.get()};
@@ -108,6 +109,14 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
                    checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
+  member_->SetLive([this](internal::MemberDescription& live) {
+    const ServeCounters counters = loop_->counters();
+    live.set_loaded_bytes(loaded_bytes_);
+    internal::ShardLoad* load = live.mutable_shard_load();
+    load->set_frames(static_cast<int64_t>(counters.frames));
+    load->set_groups(static_cast<int64_t>(counters.groups));
+    load->set_rows(static_cast<int64_t>(counters.rows));
+  });
   Announce(fingerprint);
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
           ", ", fingerprint.ToString());

@@ -1,10 +1,8 @@
 #include "services/expert/serve_loop.h"
 
 #include <optional>
-#include <vector>
 
 #include "absl/time/clock.h"
-#include "base/log.h"
 
 namespace orrery {
 namespace {
@@ -24,19 +22,28 @@ void ServeLoop::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+ServeCounters ServeLoop::counters() const {
+  std::lock_guard lock(mutex_);
+  return counters_;
+}
+
 void ServeLoop::Run() {
-  std::vector<EntryState> states;
-  std::vector<std::byte> results;
   while (!stopping_) {
-    const std::optional<InboundFrame> frame = exchange_->Receive(absl::Now() + kReceiveTimeout);
-    if (!frame.has_value()) continue;
-    const absl::Status status = shard_->Run(*frame, states, results);
-    if (!status.ok()) {  // the processor failed: the rank asks another holder
-      LogError("frame of layer ", frame->layer, ": ", status.ToString());
-      states.assign(frame->entries.size(), EntryState::kRefused);
+    const std::optional<InboundGroup> group = exchange_->Receive(absl::Now() + kReceiveTimeout);
+    if (!group.has_value()) continue;
+    const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
+    Count(answers);  // first, so that who has an answer finds it counted
+    for (size_t i = 0; i < answers.size(); ++i) {
+      exchange_->Reply((*group)[i], answers[i].states, answers[i].results);
     }
-    exchange_->Reply(*frame, states, results);
   }
+}
+
+void ServeLoop::Count(absl::Span<const FrameAnswer> answers) {
+  std::lock_guard lock(mutex_);
+  ++counters_.groups;
+  counters_.frames += answers.size();
+  for (const FrameAnswer& answer : answers) counters_.rows += answer.states.size();
 }
 
 }  // namespace orrery

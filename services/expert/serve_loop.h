@@ -1,33 +1,49 @@
-// The loop of an expert shard: Receive, run, Reply.
+// The loop of an expert shard: Receive a group of frames, run it, Reply to each.
 //
 //   ServeLoop loop(&exchange, shard.get());
 //   ...
+//   ServeCounters counters = loop.counters();   // counters.frames / counters.groups: how grouped
 //   loop.Stop();
 #ifndef ORRERY_SERVICES_EXPERT_SERVE_LOOP_H_
 #define ORRERY_SERVICES_EXPERT_SERVE_LOOP_H_
 
 #include <atomic>
+#include <cstdint>
+#include <mutex>
 #include <thread>
 
+#include "absl/types/span.h"
 #include "exchange/exchange.h"
 #include "services/expert/shard.h"
 
 namespace orrery {
+
+// What was answered since the start.
+struct ServeCounters {
+  uint64_t groups = 0;  // computations
+  uint64_t frames = 0;  // answers
+  uint64_t rows = 0;    // visits of a row to an expert, held or not
+};
 
 // Runs in a thread of its own from construction to Stop(). Both arguments outlive it.
 class ServeLoop {
  public:
   ServeLoop(ShardExchange* exchange, Shard* shard);
   ~ServeLoop();
-  // Finishes the frame at hand. Idempotent.
+  // Finishes the group at hand. Idempotent.
   void Stop();
+  // From any thread, also while it runs.
+  ServeCounters counters() const;
 
  private:
   void Run();
+  void Count(absl::Span<const FrameAnswer> answers);
 
   ShardExchange* exchange_;
   Shard* shard_;
   std::atomic<bool> stopping_ = false;
+  mutable std::mutex mutex_;
+  ServeCounters counters_;  // guarded by mutex_
   std::thread thread_;
 };
 

@@ -4,6 +4,9 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "model/moe_layers.h"
 
 namespace orrery {
 
@@ -18,8 +21,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
   const ModelConfig& config = shard->parts_.config;
   WeightLoader loader(parts.checkpoint, &config, parts.kernels, parts.device,
                       parts.numerics.product_format(), loaded_bytes);
-  for (int layer = 0; layer < config.num_layers; ++layer) {
-    if (!config.is_moe_layer(layer)) continue;
+  for (const int layer : MoeLayers(config, parts.with_mtp)) {
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {
       const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.experts.", expert);
@@ -32,40 +34,74 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
     shard->held_.push_back(std::move(held));
   }
   shard->parts_.checkpoint = nullptr;
+  RETURN_IF_ERROR(shard->ReserveScratch());
   return shard;
 }
 
-absl::Status Shard::Run(const InboundFrame& frame, std::vector<EntryState>& states,
-                        std::vector<std::byte>& results) {
-  const size_t num_entries = frame.entries.size();
-  states.assign(num_entries, EntryState::kNotHeld);
-  results.resize(num_entries * result_bytes_);
-
-  // Entries of one expert together, in their order within the frame.
-  order_.clear();
-  for (size_t i = 0; i < num_entries; ++i)
-    order_.emplace_back(frame.entries[i].expert, static_cast<int>(i));
-  std::sort(order_.begin(), order_.end());
-
-  std::vector<int> indices;
-  for (size_t begin = 0, end = 0; begin < num_entries; begin = end) {
-    const int expert = order_[begin].first;
-    indices.clear();
-    for (end = begin; end < num_entries && order_[end].first == expert; ++end) {
-      indices.push_back(order_[end].second);
-    }
-    const auto slot = slots_.find({frame.layer, expert});
-    if (slot == slots_.end()) continue;
-    RETURN_IF_ERROR(RunExpert(slot->second, frame, indices, results));
-    for (const int index : indices) states[index] = EntryState::kDone;
-  }
+absl::Status Shard::ReserveScratch() {
+  max_entries_ = kMaxGroupBytes / result_bytes_;
+  visits_.reserve(max_entries_);
+  answers_.reserve(max_entries_);  // a frame has at least one entry
+  states_.resize(max_entries_);
+  results_.resize(max_entries_ * result_bytes_);
+  const size_t row_values = static_cast<size_t>(parts_.config.hidden_size) * sizeof(float);
+  ASSIGN_OR_RETURN(encoded_,
+                   parts_.device->Allocate(max_entries_ * std::max(row_bytes_, result_bytes_),
+                                           MemoryKind::kPinnedHost));
+  ASSIGN_OR_RETURN(rows_, parts_.device->Allocate(max_entries_ * row_values, MemoryKind::kDevice));
+  ASSIGN_OR_RETURN(out_, parts_.device->Allocate(max_entries_ * row_values, MemoryKind::kDevice));
   return absl::OkStatus();
 }
 
-absl::Status Shard::RunExpert(const FeedForwardWeights& weights, const InboundFrame& frame,
-                              absl::Span<const int> indices, std::vector<std::byte>& results) {
-  const int num_rows = static_cast<int>(indices.size());
-  RETURN_IF_ERROR(ReserveRows(num_rows));
+absl::Span<const FrameAnswer> Shard::Run(absl::Span<const InboundFrame> group) {
+  ListVisits(group);
+  for (size_t begin = 0, end = 0; begin < visits_.size(); begin = end) {
+    const int expert = visits_[begin].expert;
+    while (end < visits_.size() && visits_[end].expert == expert) ++end;
+    const auto slot = slots_.find({group[0].layer, expert});
+    if (slot == slots_.end()) continue;
+    const absl::Span<const Visit> visits(visits_.data() + begin, end - begin);
+    const absl::Status status = RunExpert(slot->second, visits);
+    if (!status.ok()) {  // the processor failed: the ranks ask another holder
+      LogError("layer ", group[0].layer, ", expert ", expert, ": ", status.ToString());
+    }
+    for (const Visit& visit : visits) {
+      states_[visit.entry] = status.ok() ? EntryState::kDone : EntryState::kRefused;
+    }
+  }
+  return answers_;
+}
+
+void Shard::ListVisits(absl::Span<const InboundFrame> group) {
+  visits_.clear();
+  answers_.clear();
+  size_t num_entries = 0;
+  for (const InboundFrame& frame : group) {
+    const size_t first = num_entries;
+    num_entries += frame.entries.size();
+    ORRERY_CHECK(num_entries <= max_entries_ && frame.layer == group[0].layer)
+        << num_entries << " entries of " << max_entries_ << ", layers " << frame.layer << " and "
+        << group[0].layer;
+    for (size_t i = 0; i < frame.entries.size(); ++i) {
+      const auto [row, expert] = frame.entries[i];
+      const bool has_row = row >= 0 && row < frame.num_rows;
+      states_[first + i] = has_row ? EntryState::kNotHeld : EntryState::kRefused;
+      if (!has_row) continue;
+      visits_.push_back({.expert = expert,
+                         .entry = static_cast<int>(first + i),
+                         .row = frame.rows + row * row_bytes_});
+    }
+    answers_.push_back({.states = {states_.data() + first, frame.entries.size()},
+                        .results = {results_.data() + first * result_bytes_,
+                                    frame.entries.size() * result_bytes_}});
+  }
+  std::sort(visits_.begin(), visits_.end(), [](const Visit& a, const Visit& b) {
+    return std::pair(a.expert, a.entry) < std::pair(b.expert, b.entry);
+  });
+}
+
+absl::Status Shard::RunExpert(const FeedForwardWeights& weights, absl::Span<const Visit> visits) {
+  const int num_rows = static_cast<int>(visits.size());
   Kernels& kernels = *parts_.kernels;
   const int hidden = parts_.config.hidden_size;
   const Matrix rows(rows_.as<float>(), num_rows, hidden);
@@ -73,28 +109,16 @@ absl::Status Shard::RunExpert(const FeedForwardWeights& weights, const InboundFr
   std::byte* encoded = encoded_.as<std::byte>();
 
   for (int i = 0; i < num_rows; ++i) {
-    const int row = frame.entries[indices[i]].row;
-    std::memcpy(encoded + i * row_bytes_, frame.rows + row * row_bytes_, row_bytes_);
+    std::memcpy(encoded + i * row_bytes_, visits[i].row, row_bytes_);
   }
   kernels.DecodeRows(encoded, parts_.numerics.row_format, rows);
   kernels.FeedForward(rows, *weights.gate, *weights.up, *weights.down, out);
   kernels.EncodeRows(out, parts_.numerics.result_format(), encoded);
   RETURN_IF_ERROR(parts_.stream->Synchronize());
   for (int i = 0; i < num_rows; ++i) {
-    std::memcpy(results.data() + indices[i] * result_bytes_, encoded + i * result_bytes_,
+    std::memcpy(results_.data() + visits[i].entry * result_bytes_, encoded + i * result_bytes_,
                 result_bytes_);
   }
-  return absl::OkStatus();
-}
-
-absl::Status Shard::ReserveRows(int num_rows) {
-  if (num_rows <= max_rows_) return absl::OkStatus();
-  const size_t row_values = static_cast<size_t>(parts_.config.hidden_size) * sizeof(float);
-  ASSIGN_OR_RETURN(encoded_, parts_.device->Allocate(num_rows * std::max(row_bytes_, result_bytes_),
-                                                     MemoryKind::kPinnedHost));
-  ASSIGN_OR_RETURN(rows_, parts_.device->Allocate(num_rows * row_values, MemoryKind::kDevice));
-  ASSIGN_OR_RETURN(out_, parts_.device->Allocate(num_rows * row_values, MemoryKind::kDevice));
-  max_rows_ = num_rows;
   return absl::OkStatus();
 }
 

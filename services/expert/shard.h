@@ -2,10 +2,14 @@
 // rows that visit them.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard, Shard::Load(source, range, &loaded_bytes));
-//   shard->Run(frame, states, results);
+//   for (const FrameAnswer& answer : shard->Run(group)) ...      // answer i is of group[i]
 //
 // Stateless: an answer is a function of (model, layer, expert, row) only, so any copy can redo a
-// lost call.
+// lost call, and it does not matter what else is in the group: an expert runs once over all rows
+// that visit it, whichever frame they came in, each as if it were alone.
+//
+// Memory: scratch for a group of kMaxGroupBytes of results is reserved by Load, beside it Run
+// allocates nothing (kernels have scratch of their own).
 // Threads: Load anywhere; Run belongs to the serve loop; held() may be read from any thread.
 #ifndef ORRERY_SERVICES_EXPERT_SHARD_H_
 #define ORRERY_SERVICES_EXPERT_SHARD_H_
@@ -35,9 +39,17 @@ struct ShardParts {
   const Checkpoint* checkpoint = nullptr;
   ModelConfig config;
   Numerics numerics;
+  bool with_mtp = false;  // the experts of the MTP module too
   Kernels* kernels = nullptr;
   Device* device = nullptr;
   Stream* stream = nullptr;
+};
+
+// What became of the entries of one frame: states[i] and results + i * result_bytes belong to
+// entries[i]. Valid until the next Run.
+struct FrameAnswer {
+  absl::Span<const EntryState> states;
+  absl::Span<const std::byte> results;
 };
 
 class Shard {
@@ -49,34 +61,45 @@ class Shard {
   // Experts held, per MoE layer, ascending.
   const std::vector<LayerExperts>& held() const { return held_; }
 
-  // Runs each entry's expert on its row. states[i] and the encoded results + i * result_bytes
-  // belong to entries[i]; both are sized to the frame. Entries of experts that are not held get
-  // kNotHeld.
-  absl::Status Run(const InboundFrame& frame, std::vector<EntryState>& states,
-                   std::vector<std::byte>& results);
+  // Runs each entry's expert on its row, for frames of one layer whose results take at most
+  // kMaxGroupBytes. Entries of experts that are not held get kNotHeld; entries that name no row of
+  // their frame, or whose expert could not be run, get kRefused, and no other entry is touched by
+  // that.
+  absl::Span<const FrameAnswer> Run(absl::Span<const InboundFrame> group);
 
   size_t row_bytes() const { return row_bytes_; }
   size_t result_bytes() const { return result_bytes_; }
 
  private:
+  // One entry of a group: entries of all its frames are numbered through.
+  struct Visit {
+    int expert = 0;
+    int entry = 0;
+    const std::byte* row = nullptr;  // encoded
+  };
+
   explicit Shard(const ShardParts& parts);
-  // All entries of one expert, which are entries[indices...]: gather, feed-forward, scatter.
-  absl::Status RunExpert(const FeedForwardWeights& weights, const InboundFrame& frame,
-                         absl::Span<const int> indices, std::vector<std::byte>& results);
-  absl::Status ReserveRows(int num_rows);
+  absl::Status ReserveScratch();
+  // Fills visits_, by expert, and answers_; refuses what names no row.
+  void ListVisits(absl::Span<const InboundFrame> group);
+  // All visits to one expert: gather, feed-forward, scatter.
+  absl::Status RunExpert(const FeedForwardWeights& weights, absl::Span<const Visit> visits);
 
   ShardParts parts_;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
-  std::vector<std::pair<int, int>> order_;  // (expert, entry index) of the frame at hand
-  // Scratch for the rows of one expert; grows to the largest frame seen, which is bounded by
-  // kMaxFrameBytes.
-  int max_rows_ = 0;
-  Buffer encoded_;  // [max_rows] rows in, then results, encoded; pinned host
-  Buffer rows_;     // [max_rows, hidden]
-  Buffer out_;      // [max_rows, hidden]
+
+  // Scratch for one group. All of it may visit one expert.
+  size_t max_entries_ = 0;
+  std::vector<Visit> visits_;
+  std::vector<FrameAnswer> answers_;
+  std::vector<EntryState> states_;  // [max_entries]
+  std::vector<std::byte> results_;  // [max_entries] encoded
+  Buffer encoded_;                  // [max_entries] rows in, then results, encoded; pinned host
+  Buffer rows_;                     // [max_entries, hidden]
+  Buffer out_;                      // [max_entries, hidden]
 };
 
 }  // namespace orrery

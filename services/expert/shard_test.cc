@@ -1,5 +1,6 @@
 #include "services/expert/shard.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <random>
@@ -91,7 +92,7 @@ class ShardTest : public ::testing::Test {
                                   .numerics = {.row_format = RowFormat::kF32},
                                   .kernels = kernels_.get(),
                                   .device = device_.get(),
-                                  .stream = stream_.get()},
+                                  .stream = &shard_stream_},
                                  range, &loaded_bytes_));
     ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
     return shard;
@@ -114,31 +115,68 @@ class ShardTest : public ::testing::Test {
     std::vector<EntryState> states;
     std::vector<std::vector<float>> results;  // by entry; empty unless kDone
   };
-  Answer Run(Shard& shard, const std::vector<float>& rows, std::vector<InboundFrame::Entry> entries,
-             int layer = kMoeLayer) {
+  // The rows stay where they are.
+  InboundFrame Frame(const std::vector<float>& rows, std::vector<InboundFrame::Entry> entries,
+                     int layer = kMoeLayer) const {
     InboundFrame frame;
     frame.layer = layer;
     frame.entries = std::move(entries);
     frame.num_rows = static_cast<int>(rows.size()) / config_.hidden_size;
     frame.rows = reinterpret_cast<const std::byte*>(rows.data());
-    Answer answer;
-    std::vector<std::byte> results;
-    const absl::Status status = shard.Run(frame, answer.states, results);
-    EXPECT_TRUE(status.ok()) << status;
-    EXPECT_EQ(answer.states.size(), frame.entries.size());
-    EXPECT_EQ(results.size(), frame.entries.size() * shard.result_bytes());
-    for (size_t i = 0; i < answer.states.size(); ++i) {
-      answer.results.emplace_back();
-      if (answer.states[i] != EntryState::kDone) continue;
-      answer.results[i].resize(config_.hidden_size);
-      std::memcpy(answer.results[i].data(), results.data() + i * shard.result_bytes(),
-                  shard.result_bytes());
-    }
-    return answer;
+    return frame;
   }
+  std::vector<Answer> RunGroup(Shard& shard, const InboundGroup& group) const {
+    const absl::Span<const FrameAnswer> frame_answers = shard.Run(group);
+    EXPECT_EQ(frame_answers.size(), group.size());
+    std::vector<Answer> answers(group.size());
+    for (size_t f = 0; f < group.size(); ++f) {
+      const auto& [states, results] = frame_answers[f];
+      EXPECT_EQ(states.size(), group[f].entries.size());
+      EXPECT_EQ(results.size(), states.size() * shard.result_bytes());
+      answers[f].states.assign(states.begin(), states.end());
+      answers[f].results.resize(states.size());
+      for (size_t i = 0; i < states.size(); ++i) {
+        if (states[i] != EntryState::kDone) continue;
+        answers[f].results[i].resize(config_.hidden_size);
+        std::memcpy(answers[f].results[i].data(), results.data() + i * shard.result_bytes(),
+                    shard.result_bytes());
+      }
+    }
+    return answers;
+  }
+  Answer Run(Shard& shard, const std::vector<float>& rows, std::vector<InboundFrame::Entry> entries,
+             int layer = kMoeLayer) const {
+    return RunGroup(shard, {Frame(rows, std::move(entries), layer)})[0];
+  }
+
+  // Fails once when told to.
+  class FailingStream : public Stream {
+   public:
+    explicit FailingStream(Stream* stream) : stream_(stream) {}
+    void CopyToDevice(void* to, const void* from, size_t num_bytes) override {
+      stream_->CopyToDevice(to, from, num_bytes);
+    }
+    void CopyToHost(void* to, const void* from, size_t num_bytes) override {
+      stream_->CopyToHost(to, from, num_bytes);
+    }
+    void CopyOnDevice(void* to, const void* from, size_t num_bytes) override {
+      stream_->CopyOnDevice(to, from, num_bytes);
+    }
+    std::unique_ptr<Event> Record() override { return stream_->Record(); }
+    void Wait(const Event& event) override { stream_->Wait(event); }
+    absl::Status Synchronize() override {
+      if (--calls_until_failure == 0) return absl::InternalError("the processor overheated");
+      return stream_->Synchronize();
+    }
+    int calls_until_failure = 0;
+
+   private:
+    Stream* const stream_;
+  };
 
   std::unique_ptr<Device> device_ = MakeHostDevice();
   std::unique_ptr<Stream> stream_ = device_->MakeStream();
+  FailingStream shard_stream_{stream_.get()};
   std::unique_ptr<Kernels> kernels_;
   ModelConfig config_;
   Fingerprint fingerprint_;
@@ -234,6 +272,65 @@ TEST_F(ShardTest, NeitherOtherRowsNorTheOrderOfEntriesChangeABit) {
     EXPECT_EQ(answer.results[i], backwards.results[entries.size() - 1 - i]) << i;
     EXPECT_EQ(answer.results[i], Run(*shard, rows, {entries[i]}).results[0]) << i;
   }
+}
+
+// Several ranks and frames, of any size, that hit the same experts and others: one after the other,
+// together, and together in another order.
+TEST_F(ShardTest, WhatElseIsInTheGroupChangesNoBitOfAFrame) {
+  const auto shard = LoadGolden({1, kNumExperts});  // expert 0 is not held
+  std::mt19937 random(5);
+  std::vector<std::vector<float>> rows;
+  InboundGroup group;
+  for (const int num_rows : {1, 16, 1, 3, 33, 1}) {
+    rows.push_back(Rows(num_rows));
+    for (float& value : rows.back()) value += static_cast<float>(random() % 7);
+    std::vector<InboundFrame::Entry> entries;
+    for (int row = 0; row < num_rows; ++row) {
+      for (int expert = 0; expert < kNumExperts; ++expert) {
+        if (random() % 2 == 0) entries.push_back({row, expert});
+      }
+    }
+    group.push_back(Frame(rows.back(), std::move(entries)));
+  }
+  std::vector<Answer> alone;
+  for (const InboundFrame& frame : group) alone.push_back(RunGroup(*shard, {frame})[0]);
+  for (int round = 0; round < 2; ++round) {
+    const std::vector<Answer> together = RunGroup(*shard, group);
+    for (size_t f = 0; f < group.size(); ++f) {
+      EXPECT_EQ(together[f].states, alone[f].states) << f;
+      EXPECT_EQ(together[f].results, alone[f].results) << f;
+    }
+    std::reverse(group.begin(), group.end());
+    std::reverse(alone.begin(), alone.end());
+  }
+}
+
+TEST_F(ShardTest, AnEntryWithoutARowIsRefusedAndNoOtherIsTouched) {
+  const auto shard = LoadGolden();
+  const std::vector<float> rows = Rows(2);
+  const InboundFrame good = Frame(rows, {{0, 2}, {1, 3}});
+  const InboundFrame bad = Frame(rows, {{2, 2}, {1, 2}, {-1, 3}, {1 << 30, 900}});
+  const std::vector<Answer> answers = RunGroup(*shard, {bad, good});
+  EXPECT_THAT(answers[0].states, ElementsAre(EntryState::kRefused, EntryState::kDone,
+                                             EntryState::kRefused, EntryState::kRefused));
+  EXPECT_EQ(answers[0].results[1], Run(*shard, rows, {{1, 2}}).results[0]);
+  EXPECT_EQ(answers[1].results, RunGroup(*shard, {good})[0].results);
+}
+
+TEST_F(ShardTest, WhenAnExpertCannotBeRunOnlyItsEntriesAreRefused) {
+  const auto shard = LoadGolden();
+  const std::vector<float> rows = Rows(3);
+  const InboundGroup group = {Frame(rows, {{0, 2}, {0, 4}}), Frame(rows, {{1, 1}, {1, 2}}),
+                              Frame(rows, {{2, 4}})};
+  const std::vector<Answer> whole = RunGroup(*shard, group);
+  shard_stream_.calls_until_failure = 2;  // of experts 1, 2, 4: the second
+  const std::vector<Answer> damaged = RunGroup(*shard, group);
+  EXPECT_THAT(damaged[0].states, ElementsAre(EntryState::kRefused, EntryState::kDone));
+  EXPECT_THAT(damaged[1].states, ElementsAre(EntryState::kDone, EntryState::kRefused));
+  EXPECT_THAT(damaged[2].states, ElementsAre(EntryState::kDone));
+  EXPECT_EQ(damaged[0].results[1], whole[0].results[1]);
+  EXPECT_EQ(damaged[1].results[0], whole[1].results[0]);
+  EXPECT_EQ(damaged[2].results, whole[2].results);
 }
 
 }  // namespace

@@ -6,6 +6,23 @@
 namespace orrery {
 namespace {
 
+void FillLoad(const internal::Load& load, v1::MemberStatus& status) {
+  status.set_running_requests(load.running_requests());
+  status.set_waiting_requests(load.waiting_requests());
+  status.set_kv_blocks_used(load.kv_blocks_used());
+  status.set_kv_blocks_total(load.kv_blocks_total());
+  status.set_kv_blocks_cached(load.kv_blocks_cached());
+  status.set_kv_blocks_leaked(load.kv_blocks_leaked());
+  status.set_kv_evictions(load.kv_evictions());
+  status.set_tokens_in(load.tokens_in());
+  status.set_tokens_out(load.tokens_out());
+  status.set_prefix_hit_tokens(load.prefix_hit_tokens());
+  status.set_prefix_miss_tokens(load.prefix_miss_tokens());
+  status.set_preemptions(load.preemptions());
+  status.set_drafted_tokens(load.drafted_tokens());
+  status.set_accepted_draft_tokens(load.accepted_draft_tokens());
+}
+
 void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   const internal::MemberDescription& description = view.description;
   status.set_name(view.info.name);
@@ -29,13 +46,9 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   int num_held = 0;
   for (const internal::HeldExperts& layer : description.held()) num_held += layer.expert_size();
   status.set_num_held_experts(num_held);
-  const internal::Load& load = description.load();
-  status.set_running_requests(load.running_requests());
-  status.set_waiting_requests(load.waiting_requests());
-  status.set_kv_blocks_used(load.kv_blocks_used());
-  status.set_kv_blocks_total(load.kv_blocks_total());
-  status.set_tokens_in(load.tokens_in());
-  status.set_tokens_out(load.tokens_out());
+  FillLoad(description.load(), status);
+  status.set_frames(description.shard_load().frames());
+  status.set_frame_groups(description.shard_load().groups());
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ DeltaSplitter::DeltaSplitter(const Tokenizer* tokenizer, const ThinkingMarkers& 
       stream_(tokenizer, SpecialTokens::kSkip),
       in_thinking_(starts_in_thinking) {}
 
-SplitDelta DeltaSplitter::Append(int32_t id, bool is_last) {
+SplitDelta DeltaSplitter::Append(int32_t id, bool is_last, std::optional<int> text_bytes) {
   const bool opens = id == markers_.open;
   const bool closes = id == markers_.close;
   const bool was_in_thinking = in_thinking_;
@@ -26,13 +26,18 @@ SplitDelta DeltaSplitter::Append(int32_t id, bool is_last) {
   if (opens || closes || std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end()) {
     text = Flush();
   } else {
-    text = stream_.Append(id);
-    if (is_last) text += Flush();
+    text = text_bytes.has_value() ? Cut(id, *text_bytes) : stream_.Append(id);
+    if (is_last || text_bytes.has_value()) text += Flush();
   }
   // What a marker flushes was written before it, so it belongs to the kind before it.
   const bool as_reasoning = text.empty() ? is_reasoning : was_in_thinking;
   return {.kind = as_reasoning ? v1::DELTA_KIND_REASONING : v1::DELTA_KIND_CONTENT,
           .text = std::move(text)};
+}
+
+std::string DeltaSplitter::Cut(int32_t id, int text_bytes) {
+  if (text_bytes <= 0 || tokenizer_->IsSpecial(id)) return "";
+  return stream_.AppendBytes(tokenizer_->TokenBytes(id).substr(0, text_bytes));
 }
 
 std::string DeltaSplitter::Flush() {

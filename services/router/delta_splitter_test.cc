@@ -76,6 +76,28 @@ TEST_F(DeltaSplitterTest, ACharacterDoesNotContinueBehindAMarker) {
   EXPECT_EQ(texts, Texts(kReplacement, kReplacement));
 }
 
+TEST_F(DeltaSplitterTest, TakesOnlyTheBytesThatAStopStringLeft) {
+  DeltaSplitter splitter(&model_.tokenizer, model_.markers, {kTinyEos}, false);
+  EXPECT_EQ(splitter.Append(TinyByteId('a'), false, 1).text, "a");
+  EXPECT_EQ(splitter.Append(TinyByteId('b'), false, 0).text, "");
+  EXPECT_EQ(splitter.Append(TinyByteId('c'), true, 0).text, "");
+}
+
+TEST_F(DeltaSplitterTest, FlushesAnUnfinishedCharacterWhereAStopStringCuts) {
+  DeltaSplitter splitter(&model_.tokenizer, model_.markers, {kTinyEos}, false);
+  EXPECT_EQ(splitter.Append(TinyByteId(0xe2), false).text, "");
+  EXPECT_EQ(splitter.Append(TinyByteId('x'), false, 0).text, kReplacement);
+  EXPECT_EQ(splitter.Append(TinyByteId('y'), false, 0).text, "");
+}
+
+TEST_F(DeltaSplitterTest, MarkersAndSpecialTokensHaveNoTextHoweverTheyAreCut) {
+  DeltaSplitter splitter(&model_.tokenizer, model_.markers, {kTinyEos}, true);
+  EXPECT_EQ(splitter.Append(kTinyUser, false, 3).text, "");
+  EXPECT_EQ(splitter.Append(kTinyEndThink, false, 2).text, "");
+  EXPECT_EQ(splitter.Append(TinyByteId('z'), false, -1).text, "");
+  EXPECT_EQ(splitter.Append(TinyByteId('z'), false, 99).text, "z");
+}
+
 TEST_F(DeltaSplitterTest, KnowsNoThinkingWhenTheTokenizerHasNoMarkers) {
   const ServedModel plain = MakeTinyModel({.has_thinking = false});
   DeltaSplitter splitter(&plain.tokenizer, plain.markers, {kTinyEos}, false);

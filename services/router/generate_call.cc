@@ -1,7 +1,6 @@
 #include "services/router/generate_call.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,37 +10,32 @@
 
 namespace orrery {
 
-GenerateCall::GenerateCall(Options options, grpc::ServerContext* context, const ServedModel* model,
-                           RouterState* state, const RankStubs* ranks, Write write)
-    : options_(std::move(options)),
+GenerateCall::GenerateCall(const Options& options, grpc::ServerContext* context,
+                           const ServedModel* model, RouterState* state, const RankStubs* ranks,
+                           Write write)
+    : options_(options),
       context_(context),
       model_(model),
       state_(state),
       ranks_(ranks),
       write_(std::move(write)) {}
 
-absl::Status GenerateCall::Run(const v1::GenerateRequest& request, const Prompt& prompt) {
-  sequence_.set_request_id(options_.request_id);
-  sequence_.mutable_prompt_ids()->Assign(prompt.ids.begin(), prompt.ids.end());
-  sequence_.set_max_new_tokens(prompt.max_new_tokens);
-  sequence_.mutable_stop_ids()->Assign(model_->config.eos_ids.begin(),
-                                       model_->config.eos_ids.end());
-  sequence_.set_temperature(request.temperature());
-  sequence_.set_seed(request.has_seed() ? request.seed() : DrawSeed());
-  sequence_.set_num_top_logprobs(request.num_top_logprobs());
-  wants_logprobs_ = request.logprobs();
-  splitter_ = std::make_unique<DeltaSplitter>(&model_->tokenizer, model_->markers,
-                                              model_->config.eos_ids, prompt.starts_in_thinking);
+absl::Status GenerateCall::Run(internal::SequenceRequest sequence) {
+  sequence_ = std::move(sequence);
+  const std::vector<int32_t> stop_ids(sequence_.stop_ids().begin(), sequence_.stop_ids().end());
+  for (int k = 0; k < sequence_.num_choices(); ++k) {
+    choices_.push_back({.splitter = DeltaSplitter(&model_->tokenizer, model_->markers, stop_ids,
+                                                  options_.starts_in_thinking)});
+  }
 
   Action action = Tell(&RouterCore::OnRequest);
   if (action.kind == Action::Kind::kFinish) return action.status;
-  v1::GenerateResponse response;
-  v1::Started& started = *response.mutable_started();
-  started.set_request_id(options_.request_id);
+  v1::Started& started = *response_.mutable_started();
+  started.set_request_id(sequence_.request_id());
   started.set_model(model_->name);
-  started.set_seed(sequence_.seed());
+  started.set_seed(sequence_.sampling().seed());
   started.set_prompt_tokens(sequence_.prompt_ids_size());
-  if (!write_(response)) return Tell(&RouterCore::OnCancelled).status;
+  if (!Send().ok()) return Tell(&RouterCore::OnCancelled).status;
 
   while (action.kind == Action::Kind::kStart) action = RunOn(action.member);
   return action.status;
@@ -53,13 +47,16 @@ Action GenerateCall::RunOn(int member) {
       grpc::ClientContext::FromServerContext(*context_);
   SetDeadline(*rank_context, options_.deadline);
   const auto reader = ranks_->at(member)->Generate(rank_context.get(), sequence_);
-  bool ended = false;
-  const bool client_is_there = ForwardEvents(*reader, ended);
-  if (!client_is_there) rank_context->TryCancel();
+  const absl::Status forwarded = ForwardEvents(*reader);
+  if (!forwarded.ok()) rank_context->TryCancel();
   const absl::Status status = FromGrpcStatus(reader->Finish());
 
-  if (!client_is_there || context_->IsCancelled()) return Tell(&RouterCore::OnCancelled);
-  if (ended) return Tell(&RouterCore::OnEnded);
+  TellTokens();
+  if (absl::IsCancelled(forwarded) || context_->IsCancelled()) {
+    return Tell(&RouterCore::OnCancelled);
+  }
+  if (!forwarded.ok()) return TellFailed(forwarded);
+  if (num_ended_ == sequence_.num_choices()) return Tell(&RouterCore::OnEnded);
   if (absl::IsDeadlineExceeded(status)) return Tell(&RouterCore::OnDeadline);
   if (status.ok()) return TellFailed(absl::InternalError("the stream ended without a result"));
   // We did not cancel, so the rank did: it is stopping.
@@ -67,32 +64,32 @@ Action GenerateCall::RunOn(int member) {
   return TellFailed(status);
 }
 
-bool GenerateCall::ForwardEvents(grpc::ClientReader<internal::SequenceEvent>& reader, bool& ended) {
+absl::Status GenerateCall::ForwardEvents(grpc::ClientReader<internal::SequenceEvent>& reader) {
   internal::SequenceEvent event;
-  while (!ended && reader.Read(&event)) {
-    if (event.has_token() && !ForwardToken(event.token())) return false;
-    if (event.has_end()) {
-      ended = true;
-      if (!ForwardEnd(event.end())) return false;
-    }
+  while (num_ended_ < sequence_.num_choices() && reader.Read(&event)) {
+    if (event.has_token()) RETURN_IF_ERROR(ForwardToken(event.token()));
+    if (event.has_end()) RETURN_IF_ERROR(ForwardEnd(event.end()));
   }
-  return true;
+  return absl::OkStatus();
 }
 
-bool GenerateCall::ForwardToken(const internal::SequenceToken& token) {
-  Tell(&RouterCore::OnToken);
-  ++num_tokens_;
-  const auto& stop_ids = sequence_.stop_ids();
-  const bool is_last = num_tokens_ == sequence_.max_new_tokens() ||
-                       std::find(stop_ids.begin(), stop_ids.end(), token.id()) != stop_ids.end();
-  SplitDelta split = splitter_->Append(token.id(), is_last);
+absl::Status GenerateCall::ForwardToken(const internal::SequenceToken& token) {
+  ASSIGN_OR_RETURN(Choice* const choice, OpenChoice(token.choice()));
+  ++choice->num_tokens;
+  if (++num_tokens_ == 1) TellTokens();
+  // A stop id has no text and a cut says so itself, so only the length tells of a last text here.
+  const bool is_last = choice->num_tokens == sequence_.max_new_tokens();
+  SplitDelta split = choice->splitter.Append(
+      token.id(), is_last,
+      token.has_text_bytes() ? std::optional<int>(token.text_bytes()) : std::nullopt);
 
-  v1::GenerateResponse response;
-  v1::Delta& delta = *response.mutable_delta();
+  v1::Delta& delta = *response_.mutable_delta();
+  delta.Clear();
   delta.set_kind(split.kind);
   delta.set_text(std::move(split.text));
   delta.set_id(token.id());
-  if (wants_logprobs_) {
+  delta.set_choice(token.choice());
+  if (options_.wants_logprobs) {
     delta.set_logprob(token.logprob());
     for (const internal::IdLogprob& alternative : token.top()) {
       v1::TokenLogprob& top = *delta.add_top();
@@ -101,19 +98,43 @@ bool GenerateCall::ForwardToken(const internal::SequenceToken& token) {
       top.set_token(std::string(model_->tokenizer.TokenBytes(alternative.id())));
     }
   }
-  return write_(response);
+  return Send();
 }
 
-bool GenerateCall::ForwardEnd(const internal::SequenceEnd& end) {
-  v1::GenerateResponse response;
-  v1::Finished& finished = *response.mutable_finished();
+absl::Status GenerateCall::ForwardEnd(const internal::SequenceEnd& end) {
+  ASSIGN_OR_RETURN(Choice* const choice, OpenChoice(end.choice()));
+  choice->has_ended = true;
+  ++num_ended_;
+  v1::Finished& finished = *response_.mutable_finished();
+  finished.Clear();
   finished.set_reason(end.reason() == internal::END_REASON_STOP ? v1::FINISH_REASON_STOP
                                                                 : v1::FINISH_REASON_LENGTH);
+  finished.set_choice(end.choice());
+  finished.set_stop(end.stop_string());
   v1::Usage& usage = *finished.mutable_usage();
   usage.set_prompt_tokens(end.prompt_tokens());
   usage.set_output_tokens(end.output_tokens());
-  usage.set_reasoning_tokens(splitter_->num_reasoning_tokens());
-  return write_(response);
+  usage.set_reasoning_tokens(choice->splitter.num_reasoning_tokens());
+  usage.set_cached_prompt_tokens(end.cached_prompt_tokens());
+  usage.set_drafted_tokens(end.drafted_tokens());
+  usage.set_accepted_draft_tokens(end.accepted_draft_tokens());
+  return Send();
+}
+
+absl::StatusOr<GenerateCall::Choice*> GenerateCall::OpenChoice(int index) {
+  if (index < 0 || index >= sequence_.num_choices()) {
+    return absl::InternalError(
+        absl::StrCat("it sent choice ", index, " of ", sequence_.num_choices()));
+  }
+  Choice& choice = choices_[index];
+  if (choice.has_ended) {
+    return absl::InternalError(absl::StrCat("it sent more of choice ", index, " after its end"));
+  }
+  return &choice;
+}
+
+absl::Status GenerateCall::Send() {
+  return write_(response_) ? absl::OkStatus() : absl::CancelledError("the client is gone");
 }
 
 Action GenerateCall::Tell(Action (RouterCore::*event)(int64_t)) {
@@ -126,9 +147,11 @@ Action GenerateCall::TellFailed(const absl::Status& status) {
   return state_->core.OnFailed(options_.number, status);
 }
 
-uint64_t DrawSeed() {
-  std::random_device device;
-  return (static_cast<uint64_t>(device()) << 32) | device();
+void GenerateCall::TellTokens() {
+  if (num_told_tokens_ == num_tokens_) return;
+  absl::MutexLock lock(&state_->mutex);
+  state_->core.OnToken(options_.number, num_tokens_ - num_told_tokens_);
+  num_told_tokens_ = num_tokens_;
 }
 
 }  // namespace orrery

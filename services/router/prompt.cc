@@ -1,15 +1,12 @@
 #include "services/router/prompt.h"
 
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/router/parameter_check.h"
 
 namespace orrery {
 namespace {
-
-constexpr float kMaxTemperature = 2.0f;
-constexpr int kMaxTopLogprobs = 20;
 
 absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const std::string& text) {
   if (text.empty()) return absl::InvalidArgumentError("the prompt is empty");
@@ -88,32 +85,11 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const ServedModel& model,
   }
 }
 
-absl::Status CheckSampling(const v1::GenerateRequest& request) {
-  if (request.max_new_tokens() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_new_tokens is ", request.max_new_tokens(), ", must not be negative"));
-  }
-  // Written so that NaN fails.
-  if (!(request.temperature() >= 0.0f && request.temperature() <= kMaxTemperature)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("temperature is ", request.temperature(), ", must be 0 to ", kMaxTemperature));
-  }
-  if (request.num_top_logprobs() < 0 || request.num_top_logprobs() > kMaxTopLogprobs) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "num_top_logprobs is ", request.num_top_logprobs(), ", must be 0 to ", kMaxTopLogprobs));
-  }
-  if (request.num_top_logprobs() > 0 && !request.logprobs()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "num_top_logprobs is ", request.num_top_logprobs(), " but logprobs are not asked for"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<Prompt> BuildPrompt(const ServedModel& model, const v1::GenerateRequest& request) {
   RETURN_IF_ERROR(CheckModelName(model, request.model()));
-  RETURN_IF_ERROR(CheckSampling(request));
+  RETURN_IF_ERROR(CheckParameters(model, request));
   Prompt prompt;
   ASSIGN_OR_RETURN(prompt.ids, PromptIds(model, request));
   if (prompt.ids.empty()) return absl::InvalidArgumentError("the prompt is empty: no token");
@@ -133,6 +109,12 @@ absl::StatusOr<Prompt> BuildPrompt(const ServedModel& model, const v1::GenerateR
   }
   prompt.max_new_tokens = request.max_new_tokens() > 0 ? request.max_new_tokens()
                                                        : static_cast<int>(limit - num_prompt);
+  if (request.min_new_tokens() > prompt.max_new_tokens) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("min_new_tokens is ", request.min_new_tokens(), "; the prompt has ",
+                     num_prompt, " tokens, which leaves ", prompt.max_new_tokens,
+                     " of the context limit of model \"", model.name, "\", ", limit));
+  }
   prompt.starts_in_thinking = EndsInThinking(model.markers, prompt.ids);
   return prompt;
 }

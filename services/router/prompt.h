@@ -2,8 +2,8 @@
 //
 //   ASSIGN_OR_RETURN(Prompt prompt, BuildPrompt(model, request));
 //
-// Every rule of proto/orrery.proto about a request is checked here and nowhere else; the messages
-// carry the value and the limit. Texts of users are plain: no character in them becomes a special
+// Every rule of proto/orrery.proto about a request is checked here and nowhere else, those of single
+// parameters by parameter_check.h; the messages carry the value and the limit. Texts of users are plain: no character in them becomes a special
 // token.
 //
 // Errors: NOT_FOUND (unknown model, names the known one), INVALID_ARGUMENT (everything else).

@@ -106,29 +106,19 @@ TEST_F(PromptTest, RefusesAnAnswerThatDoesNotFitWithTheNumbers) {
   EXPECT_THAT(ErrorOf(request), HasSubstr("max_new_tokens is -1"));
 }
 
-TEST_F(PromptTest, RefusesTemperaturesOutsideTheRange) {
-  v1::GenerateRequest request = TextRequest("x");
-  for (const float good : {0.0f, 0.7f, 2.0f}) {
-    request.set_temperature(good);
-    EXPECT_TRUE(BuildPrompt(model_, request).ok()) << good;
-  }
-  for (const float bad : {-0.1f, 2.1f, std::numeric_limits<float>::quiet_NaN(),
-                          std::numeric_limits<float>::infinity()}) {
-    request.set_temperature(bad);
-    EXPECT_THAT(ErrorOf(request), HasSubstr("must be 0 to 2"));
-  }
+TEST_F(PromptTest, RefusesAMinimumThatTheContextDoesNotLeaveWithTheNumbers) {
+  v1::GenerateRequest request = TextRequest("12345");
+  request.set_min_new_tokens(15);
+  EXPECT_TRUE(BuildPrompt(model_, request).ok());
+  request.set_min_new_tokens(16);
+  EXPECT_THAT(ErrorOf(request),
+              AllOf(HasSubstr("min_new_tokens is 16"), HasSubstr("leaves 15"), HasSubstr("20")));
 }
 
-TEST_F(PromptTest, RefusesTopLogprobsOutsideTheRangeOrWithoutLogprobs) {
-  v1::GenerateRequest request = TextRequest("x");
-  request.set_num_top_logprobs(20);
-  EXPECT_THAT(ErrorOf(request), HasSubstr("not asked for"));
-  request.set_logprobs(true);
-  EXPECT_TRUE(BuildPrompt(model_, request).ok());
-  for (const int bad : {-1, 21}) {
-    request.set_num_top_logprobs(bad);
-    EXPECT_THAT(ErrorOf(request), HasSubstr("must be 0 to 20"));
-  }
+TEST_F(PromptTest, RefusesBadParameters) {
+  v1::GenerateRequest request = TextRequest("12345");
+  request.set_temperature(3.0f);
+  EXPECT_THAT(ErrorOf(request), HasSubstr("temperature is 3, must be 0 to 2"));
 }
 
 TEST_F(PromptTest, RefusesAnUnknownModelAndNamesTheKnownOne) {
@@ -183,18 +173,58 @@ TEST(EndsInThinking, IsDecidedByTheLastMarker) {
   EXPECT_FALSE(EndsInThinking({}, {4, 0}));
 }
 
-TEST(ContextLimit, IsTheSmallestOfModelFileAndCache) {
-  ModelConfig config;
-  config.max_positions = 4096;
-  internal::Limits limits;
-  EXPECT_EQ(ContextLimit(config, limits).value(), 4096);
-  limits.set_kv_cache_tokens(1000);
-  EXPECT_EQ(ContextLimit(config, limits).value(), 1000);
-  limits.set_max_context_tokens(500);
-  EXPECT_EQ(ContextLimit(config, limits).value(), 500);
-  limits.set_max_context_tokens(5000);
-  EXPECT_THAT(std::string(ContextLimit(config, limits).status().message()),
-              AllOf(HasSubstr("5000"), HasSubstr("4096")));
+class ContextLimitTest : public ::testing::Test {
+ protected:
+  // 10 values per token: 20 bytes at bf16, 1280 a block.
+  ContextLimitTest() {
+    config_.max_positions = 4096;
+    config_.num_layers = 2;
+    config_.kv_lora_rank = 4;
+    config_.qk_rope_head_dim = 1;
+  }
+  absl::StatusOr<int> Limit(internal::Precision precision = internal::PRECISION_BF16) const {
+    return ContextLimit(config_, limits_, precision);
+  }
+  std::string Error() const { return std::string(Limit().status().message()); }
+
+  ModelConfig config_;
+  internal::Limits limits_;
+};
+
+TEST_F(ContextLimitTest, IsTheSmallestOfModelFileAndCache) {
+  EXPECT_EQ(Limit().value(), 4096);
+  limits_.set_kv_cache_bytes(10 * 1280 + 1279);
+  EXPECT_EQ(Limit().value(), 640);
+  EXPECT_EQ(Limit(internal::PRECISION_F32).value(), 320);
+  limits_.set_max_context_tokens(500);
+  EXPECT_EQ(Limit().value(), 500);
+  limits_.set_max_context_tokens(5000);
+  EXPECT_THAT(Error(), AllOf(HasSubstr("5000"), HasSubstr("4096")));
+}
+
+TEST_F(ContextLimitTest, IsBoundedByTheDefaultCacheInSilence) {
+  config_.max_positions = 131072;
+  EXPECT_EQ(Limit().value(), 65536);
+}
+
+TEST_F(ContextLimitTest, RefusesACacheThatTheLongestRequestDoesNotFitInto) {
+  limits_.set_kv_cache_bytes(1280 * 3);
+  limits_.set_max_context_tokens(192);
+  EXPECT_TRUE(Limit().ok());
+  limits_.set_max_context_tokens(193);
+  EXPECT_THAT(Error(), AllOf(HasSubstr("kv_cache_bytes is 3840"), HasSubstr("192 tokens"),
+                             HasSubstr("20 bytes"), HasSubstr("needs 193")));
+  limits_.set_max_context_tokens(0);
+  limits_.set_kv_cache_bytes(1279);
+  EXPECT_THAT(Error(), AllOf(HasSubstr("1279"), HasSubstr("holds 0 tokens")));
+}
+
+TEST_F(ContextLimitTest, DraftingTakesCacheAndNeedsAModule) {
+  limits_.set_num_draft_tokens(2);
+  EXPECT_THAT(Error(), AllOf(HasSubstr("num_draft_tokens is 2"), HasSubstr("no MTP module")));
+  config_.num_mtp_layers = 1;
+  limits_.set_kv_cache_bytes(1280 * 3);  // 1920 a block with the module
+  EXPECT_EQ(Limit().value(), 126);       // and drafts stand behind the last token
 }
 
 }  // namespace

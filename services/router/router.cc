@@ -26,9 +26,10 @@ constexpr absl::Duration kCloseTimeout = absl::Milliseconds(100);
 class RouterImpl : public Router {
  public:
   RouterImpl(ServedModel model, MemberInfo self, std::vector<MemberInfo> others,
-             const RouterCore::Options& core_options)
+             const RouterCore::Options& core_options, bool share_prefix_cache)
       : model_(std::move(model)),
         self_(std::move(self)),
+        share_prefix_cache_(share_prefix_cache),
         state_(RouterCore(core_options, Membership(std::move(others), model_.fingerprint))),
         member_service_({}) {
     member_service_.SetLive([this](internal::MemberDescription& description) {
@@ -45,8 +46,9 @@ class RouterImpl : public Router {
       absl::MutexLock lock(&state_.mutex);
       for (const int rank : state_.core.membership().ranks()) ranks[rank] = channels[rank];
     }
-    service_ = std::make_unique<RouterService>(RouterService::Options{.self = self_}, &model_,
-                                               &state_, ranks);
+    service_ = std::make_unique<RouterService>(
+        RouterService::Options{.self = self_, .share_prefix_cache = share_prefix_cache_}, &model_,
+        &state_, ranks);
     ASSIGN_OR_RETURN(server_, Server::Start(options, {service_.get(), &member_service_}));
     watch_ = std::make_unique<MemberWatch>(
         channels, WatchOptions{},
@@ -98,6 +100,7 @@ class RouterImpl : public Router {
 
   const ServedModel model_;
   const MemberInfo self_;
+  const bool share_prefix_cache_;
   RouterState state_;
   MemberService member_service_;
   std::unique_ptr<RouterService> service_;
@@ -111,8 +114,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
                                                       const std::string& name,
                                                       const RouterOptions& options) {
   ASSIGN_OR_RETURN(const ClusterMember* self, FindMember(cluster, internal::ROLE_ROUTER, name));
-  ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster.model().name(),
-                                                      ModelDir(cluster, *self), cluster.limits()));
+  ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster, ModelDir(cluster, *self)));
   if (!model.chat_template.ok()) LogWarning(model.chat_template.status().ToString());
   const TlsFiles tls = TlsFilesOf(cluster);
   std::vector<MemberInfo> others;
@@ -122,13 +124,14 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
     others.push_back({role, member->name(), member->address()});
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
   }
-  // Every rank runs one request and holds its queue; what does not fit there need not wait here.
-  const RouterCore::Options core_options{.max_open_requests =
-                                             cluster.attention_size() *
-                                             (1 + cluster.limits().max_waiting_requests())};
+  // What every rank runs, and its queue; what does not fit there need not wait here.
+  const internal::Limits& limits = cluster.limits();
+  const RouterCore::Options core_options{
+      .max_open_requests = cluster.attention_size() *
+                           (limits.max_running_sequences() + limits.max_waiting_requests())};
   auto router = std::make_unique<RouterImpl>(
       std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
-      core_options);
+      core_options, limits.share_prefix_cache());
   RETURN_IF_ERROR(router->Start({.address = self->address(),
                                  .tls = tls,
                                  .health_name = "orrery.v1.Orrery",

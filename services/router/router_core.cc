@@ -65,10 +65,10 @@ Action RouterCore::OnRequest(int64_t request) {
   return StartOn(*member);
 }
 
-Action RouterCore::OnToken(int64_t request) {
+Action RouterCore::OnToken(int64_t request, int64_t count) {
   Request& open = Open(request);
   open.state = RequestState::kStreaming;
-  ++open.num_tokens;
+  open.num_tokens += count;
   return {.kind = Action::Kind::kForward, .member = open.member, .status = absl::OkStatus()};
 }
 

@@ -63,7 +63,9 @@ class RouterCore {
 
   // --- Requests: `request` is any number that is not open ---
   Action OnRequest(int64_t request);
-  Action OnToken(int64_t request);
+  // `count` more tokens came. The first one ends the second chance; the others only count, and may be
+  // told together, at the latest before the request ends.
+  Action OnToken(int64_t request, int64_t count = 1);
   Action OnEnded(int64_t request);
   Action OnFailed(int64_t request, const absl::Status& status);
   Action OnDeadline(int64_t request);

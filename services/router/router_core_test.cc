@@ -127,11 +127,11 @@ TEST_F(RouterCoreTest, DoesNotTryAgainAfterATokenAndSaysHowFarItCame) {
   SayReady(1);
   core_.OnRequest(1);
   EXPECT_EQ(core_.OnToken(1).kind, Kind::kForward);
-  core_.OnToken(1);
+  core_.OnToken(1, 40);
   const Action action = core_.OnFailed(1, absl::UnavailableError("gone"));
   EXPECT_EQ(action.kind, Kind::kFinish);
   EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(std::string(action.status.message()), "attention-0 failed after 2 tokens: gone");
+  EXPECT_EQ(std::string(action.status.message()), "attention-0 failed after 41 tokens: gone");
   EXPECT_EQ(core_.num_open_requests(), 0);
 }
 

@@ -10,6 +10,8 @@
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 #include "services/router/cluster_status.h"
+#include "services/router/prompt.h"
+#include "services/router/sequence_request.h"
 
 namespace orrery {
 namespace {
@@ -53,15 +55,19 @@ absl::Status RouterService::Generate(
     grpc::ServerSplitStreamer<v1::GenerateRequest, v1::GenerateResponse>& stream) {
   ASSIGN_OR_RETURN(const Prompt prompt, BuildPrompt(*model_, request));
   const int64_t number = ++num_requests_;
-  GenerateCall::Options options;
-  options.number = number;
-  options.request_id = absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
-  options.deadline = std::min(DeadlineOf(context), absl::Now() + options_.max_request_time);
+  const std::string request_id =
+      absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
   GenerateCall call(
-      options, &context, model_, state_, &ranks_,
+      {.number = number,
+       .deadline = std::min(DeadlineOf(context), absl::Now() + options_.max_request_time),
+       .wants_logprobs = request.logprobs(),
+       .starts_in_thinking = prompt.starts_in_thinking},
+      &context, model_, state_, &ranks_,
       [&stream](const v1::GenerateResponse& response) { return stream.Write(response); });
-  const absl::Status status = call.Run(request, prompt);
-  if (!status.ok()) LogWarning("request ", options.request_id, ": ", status.ToString());
+  const absl::Status status = call.Run(MakeSequenceRequest(
+      *model_, request, prompt,
+      {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache}));
+  if (!status.ok()) LogWarning("request ", request_id, ": ", status.ToString());
   return status;
 }
 

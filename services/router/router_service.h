@@ -33,6 +33,8 @@ class RouterService : public v1::Orrery::StreamedService {
  public:
   struct Options {
     MemberInfo self;
+    // Whether tenants share prefix-cache blocks.
+    bool share_prefix_cache = false;
     absl::Duration max_request_time = absl::Hours(1);
   };
   // Channels of the attention ranks, by their index in the membership.

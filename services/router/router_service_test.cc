@@ -2,7 +2,9 @@
 #include "services/router/router_service.h"
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr absl::Duration kPatience = absl::Seconds(30);
 
@@ -54,6 +57,29 @@ void WriteToken(Writer& writer, int32_t id) {
   writer.Write(event);
 }
 
+void WriteToken(Writer& writer, int32_t id, int choice, std::optional<int> text_bytes = {}) {
+  internal::SequenceEvent event;
+  event.mutable_token()->set_id(id);
+  event.mutable_token()->set_choice(choice);
+  if (text_bytes.has_value()) event.mutable_token()->set_text_bytes(*text_bytes);
+  writer.Write(event);
+}
+
+void WriteEnd(Writer& writer, int choice, internal::EndReason reason,
+              const std::string& stop_string = "") {
+  internal::SequenceEvent event;
+  internal::SequenceEnd& end = *event.mutable_end();
+  end.set_choice(choice);
+  end.set_reason(reason);
+  end.set_stop_string(stop_string);
+  end.set_prompt_tokens(6);
+  end.set_output_tokens(10 + choice);
+  end.set_cached_prompt_tokens(4);
+  end.set_drafted_tokens(8);
+  end.set_accepted_draft_tokens(7);
+  writer.Write(event);
+}
+
 // A rank that gives these ids and ends.
 Script Gives(const std::vector<int32_t>& ids, internal::EndReason reason) {
   return [=](grpc::ServerContext&, const internal::SequenceRequest& request, Writer& writer) {
@@ -79,8 +105,11 @@ struct Heard {
   grpc::Status status;
   v1::Started started;
   std::vector<v1::Delta> deltas;
-  v1::Finished finished;
+  v1::Finished finished;  // the last one
   std::string reasoning, content;
+  // Of each choice: its text, and its end.
+  std::map<int, std::string> texts;
+  std::map<int, v1::Finished> ends;
 };
 
 class RouterServiceTest : public ::testing::Test {
@@ -129,9 +158,13 @@ class RouterServiceTest : public ::testing::Test {
     v1::GenerateResponse response;
     while (reader->Read(&response)) {
       if (response.has_started()) heard.started = response.started();
-      if (response.has_finished()) heard.finished = response.finished();
+      if (response.has_finished()) {
+        heard.finished = response.finished();
+        EXPECT_TRUE(heard.ends.emplace(heard.finished.choice(), heard.finished).second);
+      }
       if (!response.has_delta()) continue;
       heard.deltas.push_back(response.delta());
+      heard.texts[response.delta().choice()] += response.delta().text();
       (response.delta().kind() == v1::DELTA_KIND_REASONING ? heard.reasoning : heard.content) +=
           response.delta().text();
     }
@@ -191,7 +224,7 @@ TEST_F(RouterServiceTest, StreamsTypedDeltasFromTheRank) {
   EXPECT_EQ(heard.finished.usage().reasoning_tokens(), 3);
   EXPECT_EQ(seen.request_id(), heard.started.request_id());
   EXPECT_EQ(seen.max_new_tokens(), 9);
-  EXPECT_EQ(seen.seed(), 77);
+  EXPECT_EQ(seen.sampling().seed(), 77);
   EXPECT_THAT(seen.stop_ids(), ElementsAre(kTinyEos));
   EXPECT_EQ(NumOpenRequests(), 0);
 }
@@ -209,6 +242,106 @@ TEST_F(RouterServiceTest, ReportsLogprobsWithTheBytesOfTheAlternatives) {
   EXPECT_EQ(heard.deltas[0].top(0).token(), "z");
   EXPECT_EQ(heard.deltas[0].top(0).logprob(), -1.5f);
   EXPECT_EQ(heard.finished.reason(), v1::FINISH_REASON_LENGTH);
+}
+
+TEST_F(RouterServiceTest, StreamsSeveralChoicesEachWithItsOwnEnd) {
+  ranks_[0].script = [](grpc::ServerContext&, const internal::SequenceRequest& request,
+                        Writer& writer) {
+    EXPECT_EQ(request.num_choices(), 3);
+    WriteToken(writer, TinyByteId('a'), 0);
+    WriteToken(writer, kTinyEndThink, 2);
+    WriteToken(writer, TinyByteId('b'), 1);
+    WriteToken(writer, kTinyEos, 1);
+    WriteEnd(writer, 1, internal::END_REASON_STOP);
+    WriteToken(writer, TinyByteId('c'), 2);
+    WriteToken(writer, TinyByteId('d'), 0);
+    WriteEnd(writer, 0, internal::END_REASON_LENGTH);
+    WriteToken(writer, kTinyEos, 2);
+    WriteEnd(writer, 2, internal::END_REASON_STOP);
+    return grpc::Status::OK;
+  };
+  v1::GenerateRequest request = Question();
+  request.set_num_choices(3);
+  const Heard heard = Generate(request);
+  ASSERT_TRUE(heard.status.ok()) << heard.status.error_message();
+  EXPECT_THAT(heard.texts, ElementsAre(Pair(0, "ad"), Pair(1, "b"), Pair(2, "c")));
+  EXPECT_EQ(heard.content, "c");  // of the only choice that closed its thinking
+  ASSERT_EQ(heard.ends.size(), 3);
+  EXPECT_EQ(heard.finished.choice(), 2);
+  EXPECT_EQ(heard.ends.at(0).reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(heard.ends.at(1).reason(), v1::FINISH_REASON_STOP);
+  for (const auto& [choice, end] : heard.ends) {
+    EXPECT_EQ(end.usage().prompt_tokens(), 6);
+    EXPECT_EQ(end.usage().output_tokens(), 10 + choice);
+    EXPECT_EQ(end.usage().cached_prompt_tokens(), 4);
+    EXPECT_EQ(end.usage().drafted_tokens(), 8);
+    EXPECT_EQ(end.usage().accepted_draft_tokens(), 7);
+  }
+  EXPECT_EQ(heard.ends.at(2).usage().reasoning_tokens(), 1);
+  EXPECT_EQ(NumOpenRequests(), 0);
+}
+
+TEST_F(RouterServiceTest, CutsTheTextWhereTheRankSaysAndNamesTheStopString) {
+  ranks_[0].script = [](grpc::ServerContext&, const internal::SequenceRequest& request,
+                        Writer& writer) {
+    EXPECT_THAT(request.stop_strings(), ElementsAre("xy"));
+    WriteToken(writer, kTinyEndThink, 0);
+    WriteToken(writer, TinyByteId('a'), 0);
+    WriteToken(writer, TinyByteId('x'), 0, 0);
+    WriteToken(writer, TinyByteId('y'), 0, 0);
+    WriteEnd(writer, 0, internal::END_REASON_STOP, "xy");
+    return grpc::Status::OK;
+  };
+  v1::GenerateRequest request = Question();
+  request.add_stop("xy");
+  const Heard heard = Generate(request);
+  ASSERT_TRUE(heard.status.ok()) << heard.status.error_message();
+  EXPECT_EQ(heard.content, "a");
+  EXPECT_EQ(heard.deltas.size(), 4);  // one per token all the same
+  EXPECT_EQ(heard.finished.stop(), "xy");
+}
+
+TEST_F(RouterServiceTest, FlushesAnUnfinishedCharacterAtTheLastTokenOfEachChoice) {
+  ranks_[0].script = [](grpc::ServerContext&, const internal::SequenceRequest&, Writer& writer) {
+    for (const int choice : {0, 1}) {
+      WriteToken(writer, kTinyEndThink, choice);
+      WriteToken(writer, TinyByteId(0xe2), choice);
+      WriteEnd(writer, choice, internal::END_REASON_LENGTH);
+    }
+    return grpc::Status::OK;
+  };
+  v1::GenerateRequest request = Question();
+  request.set_num_choices(2);
+  request.set_max_new_tokens(2);
+  const Heard heard = Generate(request);
+  EXPECT_THAT(heard.texts, ElementsAre(Pair(0, "\xef\xbf\xbd"), Pair(1, "\xef\xbf\xbd")));
+}
+
+TEST_F(RouterServiceTest, ARankThatSendsChoicesThatCannotBeIsAnErrorAndNoCrash) {
+  const auto error_of = [&](const std::function<void(Writer&)>& script) {
+    ranks_[0].script = ranks_[1].script = [&](grpc::ServerContext&,
+                                              const internal::SequenceRequest&, Writer& writer) {
+      script(writer);
+      return grpc::Status::OK;
+    };
+    v1::GenerateRequest request = Question();
+    request.set_num_choices(2);
+    const Heard heard = Generate(request);
+    EXPECT_EQ(heard.status.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_EQ(NumOpenRequests(), 0);
+    return heard.status.error_message();
+  };
+  EXPECT_THAT(error_of([](Writer& writer) { WriteToken(writer, 7, 2); }),
+              HasSubstr("choice 2 of 2"));
+  EXPECT_THAT(error_of([](Writer& writer) { WriteEnd(writer, -1, internal::END_REASON_STOP); }),
+              HasSubstr("choice -1 of 2"));
+  EXPECT_THAT(error_of([](Writer& writer) {
+                WriteEnd(writer, 0, internal::END_REASON_STOP);
+                WriteToken(writer, 7, 0);
+              }),
+              HasSubstr("choice 0 after its end"));
+  EXPECT_THAT(error_of([](Writer& writer) { WriteEnd(writer, 0, internal::END_REASON_STOP); }),
+              HasSubstr("without a result"));
 }
 
 TEST_F(RouterServiceTest, DrawsAnotherSeedForEachRequestThatHasNone) {
@@ -327,6 +460,42 @@ TEST_F(RouterServiceTest, TokenizesAndDetokenizes) {
   grpc::ClientContext context_3;
   EXPECT_EQ(stub_->Detokenize(&context_3, back, &text).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RouterServiceTest, ShowsTheCountersOfTheMembers) {
+  internal::MemberDescription description;
+  description.set_name("attention-0");
+  description.set_role(internal::ROLE_ATTENTION);
+  description.set_state(internal::MEMBER_STATE_READY);
+  description.mutable_fingerprint()->set_config_hash("c0");
+  description.mutable_load()->set_kv_blocks_cached(11);
+  description.mutable_load()->set_kv_blocks_leaked(12);
+  description.mutable_load()->set_prefix_hit_tokens(13);
+  description.mutable_load()->set_prefix_miss_tokens(14);
+  description.mutable_load()->set_kv_evictions(15);
+  description.mutable_load()->set_preemptions(16);
+  description.mutable_load()->set_drafted_tokens(17);
+  description.mutable_load()->set_accepted_draft_tokens(18);
+  description.mutable_shard_load()->set_frames(19);
+  description.mutable_shard_load()->set_groups(20);
+  {
+    absl::MutexLock lock(&state_.mutex);
+    state_.core.OnDescription(0, description);
+  }
+  v1::ClusterStatusResponse status;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->ClusterStatus(&context, {}, &status).ok());
+  const v1::MemberStatus& member = status.member(1);
+  EXPECT_EQ(member.kv_blocks_cached(), 11);
+  EXPECT_EQ(member.kv_blocks_leaked(), 12);
+  EXPECT_EQ(member.prefix_hit_tokens(), 13);
+  EXPECT_EQ(member.prefix_miss_tokens(), 14);
+  EXPECT_EQ(member.kv_evictions(), 15);
+  EXPECT_EQ(member.preemptions(), 16);
+  EXPECT_EQ(member.drafted_tokens(), 17);
+  EXPECT_EQ(member.accepted_draft_tokens(), 18);
+  EXPECT_EQ(member.frames(), 19);
+  EXPECT_EQ(member.frame_groups(), 20);
 }
 
 TEST_F(RouterServiceTest, ListsTheModelAndTheMembers) {

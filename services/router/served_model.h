@@ -1,6 +1,6 @@
 // What the router knows of the model: configuration, tokenizer, chat template. No weights.
 //
-//   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel("abacus", dir, cluster.limits()));
+//   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster, ModelDir(cluster, *self)));
 //
 // Errors: those of the files, with their names. A chat template that is not understood is none: the
 // model then takes texts and ids, and requests with messages get the reason
@@ -39,13 +39,16 @@ struct ServedModel {
   Fingerprint fingerprint;
 };
 
-absl::StatusOr<ServedModel> OpenServedModel(const std::string& name, const std::string& model_dir,
-                                            const internal::Limits& limits);
+// The model of the cluster file, read from the folder where this member finds it.
+absl::StatusOr<ServedModel> OpenServedModel(const internal::ClusterFile& cluster,
+                                            const std::string& model_dir);
 
 // The smallest of what the configuration allows, what the cluster file says and what the cache of a
 // rank holds.
-// INVALID_ARGUMENT if the cluster file asks for more than the model can do.
-absl::StatusOr<int> ContextLimit(const ModelConfig& config, const internal::Limits& limits);
+// INVALID_ARGUMENT with the numbers if the cluster file asks for more than the model or the cache can
+// do.
+absl::StatusOr<int> ContextLimit(const ModelConfig& config, const internal::Limits& limits,
+                                 internal::Precision precision);
 
 ThinkingMarkers FindThinkingMarkers(const Tokenizer& tokenizer);
 

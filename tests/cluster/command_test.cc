@@ -54,6 +54,8 @@ TEST(Command, WrongCommandLinesExitWithTwoAndSayWhatIsWrong) {
                                        {"$orrery up --rank=2", "unknown flag --rank=2"},
                                        {"$orrery chat --ranks=2", "unknown flag --ranks=2"},
                                        {"$orrery up --ranks=two", "--ranks cannot be \"two\""},
+                                       {"$orrery generate --logit_bias=7", "not ID:VALUE"},
+                                       {"$orrery generate --stop='\\x'", "means nothing"},
                                        {"$orrery status now", "takes no argument \"now\""}}) {
     const Ran ran = Shell(line);
     EXPECT_EQ(ran.code, 2) << line;
@@ -81,6 +83,9 @@ TEST(Command, FailuresExitWithOneAndOneMessage) {
   const Ran bad_value = Shell(absl::StrCat("$orrery up --precision=fp4", kHere));
   EXPECT_EQ(bad_value.code, 1);
   EXPECT_THAT(bad_value.output, HasSubstr("bf16, f32"));
+  const Ran bad_limit = Shell(absl::StrCat("$orrery up --draft_tokens=5", kHere));
+  EXPECT_EQ(bad_limit.code, 1);
+  EXPECT_THAT(bad_limit.output, HasSubstr("num_draft_tokens is 5, must be 0 to 4"));
 }
 
 TEST(Command, TalksToARunningCluster) {
@@ -101,6 +106,17 @@ TEST(Command, TalksToARunningCluster) {
   EXPECT_THAT(Shell(absl::StrCat(ask, " --json")).output,
               AllOf(HasSubstr("\"content\":\"\\n13\""), HasSubstr("\"finish_reason\":\"stop\"")));
   EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt=''", router)).code, 1);
+
+  // Several choices stand apart, and the router's reasons are passed on.
+  EXPECT_THAT(Shell(absl::StrCat(ask, " --num_choices=2 2>/dev/null")).output,
+              AllOf(HasSubstr("[choice 0]\n13\n"), HasSubstr("[choice 1]\n13\n")));
+  EXPECT_THAT(Shell(absl::StrCat(ask, " --num_choices=2 --json --top_logprobs=1")).output,
+              AllOf(HasSubstr("\"choices\":[{"), HasSubstr("\"top_logprobs\":[[{")));
+  EXPECT_THAT(Shell(absl::StrCat(ask, " --stop='x,\\n' --json")).output,
+              AllOf(HasSubstr("\"content\":\"\""), HasSubstr("\"stop_string\":\"\\n\"")));
+  const Ran refused = Shell(absl::StrCat(ask, " --top_p=7"));
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.output, HasSubstr("top_p is 7, must be 0 to 1"));
 
   // The conversation is kept, and an error does not end it.
   const Ran chat = Shell(absl::StrCat(

@@ -1,5 +1,6 @@
 #include "tests/engine/engine_cluster.h"
 
+#include <numeric>
 #include <random>
 #include <utility>
 
@@ -28,9 +29,11 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
     ASSIGN_OR_RETURN(rank.processor, MakeProcessor());
   }
   Kernels* kernels = ranks_[0].processor.kernels.get();
-  ASSIGN_OR_RETURN(
-      model_, LoadModel(checkpoint, config, options.numerics, options.max_context_tokens, kernels,
-                        device_.get(), &loaded_bytes_));
+  ASSIGN_OR_RETURN(model_, LoadModel(checkpoint, config,
+                                     {.numerics = options.numerics,
+                                      .max_positions = options.max_context_tokens,
+                                      .with_mtp = options.with_mtp},
+                                     kernels, device_.get(), &loaded_bytes_));
 
   const int num_shards = static_cast<int>(options.shards.size());
   ExchangeOptions exchange;
@@ -46,13 +49,14 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
     const ShardParts parts = {.checkpoint = &checkpoint,
                               .config = config,
                               .numerics = options.numerics,
+                              .with_mtp = options.with_mtp,
                               .kernels = shards_[i].processor.kernels.get(),
                               .device = device_.get(),
                               .stream = shards_[i].processor.stream.get()};
     ASSIGN_OR_RETURN(shards_[i].shard, Shard::Load(parts, options.shards[i], &loaded_bytes_));
   }
   for (Rank& rank : ranks_) {
-    rank.directory = std::make_unique<ExpertDirectory>(config, num_shards);
+    rank.directory = std::make_unique<ExpertDirectory>(config, num_shards, options.with_mtp);
     for (int i = 0; i < num_shards; ++i) rank.directory->SetHeld(i, shards_[i].shard->held());
   }
   return absl::OkStatus();
@@ -88,21 +92,22 @@ void EngineCluster::FallSilent(int shard) { shards_[shard].loop.reset(); }
 
 absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
                                              const std::vector<int32_t>& ids, absl::Time deadline,
-                                             StepProbe* probe) {
+                                             const PromptWatch& watch) {
   const int num_rows = static_cast<int>(ids.size());
   ASSIGN_OR_RETURN(const std::unique_ptr<Step> step,
                    Step::Create(parts, {.max_rows = num_rows, .max_logit_rows = 1}));
-  ASSIGN_OR_RETURN(KvCache cache,
-                   KvCache::Create(parts.model->config, parts.model->numerics.kv_format(),
-                                   KvCache::BlocksFor(num_rows), parts.device));
-  std::vector<int32_t> block_ids;
-  ORRERY_CHECK(cache.Reserve(num_rows, block_ids)) << num_rows << " rows";
+  ASSIGN_OR_RETURN(const KvCache cache,
+                   KvCache::Create(*parts.model, KvCache::BlocksFor(num_rows), parts.device));
+  std::vector<int32_t> block_ids(cache.num_blocks());
+  std::iota(block_ids.begin(), block_ids.end(), 0);
   Batch batch;
   batch.ids = ids;
   batch.spans.push_back({.row_begin = 0, .num_rows = num_rows, .block_ids = block_ids});
   batch.logit_rows.push_back(num_rows - 1);
+  batch.lane = Lane::kBulk;
   batch.deadline = deadline;
-  RETURN_IF_ERROR(step->Run(batch, cache, probe));
+  batch.abandoned = watch.abandoned;
+  RETURN_IF_ERROR(step->Run(batch, cache, watch.probe));
   const absl::Span<const float> logprobs = step->logprobs(0);
   return std::vector<float>(logprobs.begin(), logprobs.end());
 }

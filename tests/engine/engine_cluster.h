@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ struct EngineClusterOptions {
   Numerics numerics = {.precision = Precision::kF32, .row_format = RowFormat::kF32};
   int num_ranks = 1;
   int max_context_tokens = 512;
+  bool with_mtp = false;  // ranks and shards load the MTP module too
   // Which experts each shard loads; two may load the same.
   std::vector<ExpertRange> shards;
 };
@@ -90,11 +92,16 @@ class EngineCluster {
   std::vector<ShardHost> shards_;
 };
 
+// Who looks at a prompt while it runs; both may be empty.
+struct PromptWatch {
+  StepProbe* probe = nullptr;
+  std::function<bool()> abandoned = nullptr;  // see Batch
+};
+
 // One step over a whole prompt with a fresh cache: the log-probabilities after its last token.
-// probe may be null.
 absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
                                              const std::vector<int32_t>& ids, absl::Time deadline,
-                                             StepProbe* probe = nullptr);
+                                             const PromptWatch& watch = {});
 
 // Some ids of the model's vocabulary, the same for the same seed.
 std::vector<int32_t> RandomIds(const ModelConfig& config, int num_ids, uint32_t seed);

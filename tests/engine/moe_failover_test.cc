@@ -37,7 +37,7 @@ class MoeFailover : public ::testing::Test {
   }
 
   static void ExpectSameBits(EngineCluster& cluster, StepProbe* probe = nullptr) {
-    const auto logprobs = RunPrompt(cluster.parts(0), *ids_, Patiently(), probe);
+    const auto logprobs = RunPrompt(cluster.parts(0), *ids_, Patiently(), {.probe = probe});
     ASSERT_TRUE(logprobs.ok()) << logprobs.status();
     EXPECT_EQ(*logprobs, *expected_);
   }
@@ -114,6 +114,31 @@ TEST_F(MoeFailover, AShardThatNeverAnswersIsGivenUpForTheOtherHolder) {
   const auto logprobs = RunPrompt(cluster->parts(0), ids, absl::Now() + absl::Seconds(8));
   ASSERT_TRUE(logprobs.ok()) << logprobs.status();
   EXPECT_EQ(*logprobs, *expected);
+}
+
+// Shard 0 is connected and never answers. Shard 1 could too, so that a step that waits on would end well,
+// after a quarter of kPatience.
+TEST_F(MoeFailover, AStepThatNobodyWantsEndsAndTheSilentShardDropsItsRows) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  // Wanted until the rows lie at the silent shard.
+  int num_looks = 0;
+  const auto abandoned = [&] { return ++num_looks > 1; };
+  const auto given_up = RunPrompt(cluster->parts(0), *ids_, Patiently(), {.abandoned = abandoned});
+  EXPECT_EQ(given_up.status().code(), absl::StatusCode::kCancelled) << given_up.status();
+  EXPECT_THAT(std::string(given_up.status().message()), HasSubstr("layer 1"));
+  cluster->Answer(0);
+  ExpectSameBits(*cluster);
+  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 1u);
+}
+
+TEST_F(MoeFailover, AStepThatIsWantedToTheEndKeepsEveryBitWhileItIsAsked) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kLowerHalf}});
+  cluster->AnswerAll();
+  const auto logprobs =
+      RunPrompt(cluster->parts(0), *ids_, Patiently(), {.abandoned = [] { return false; }});
+  ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+  EXPECT_EQ(*logprobs, *expected_);
 }
 
 // What the directory says is a hint.

@@ -105,6 +105,7 @@ nlohmann::json Config(const RandomShape& s) {
           {"max_position_embeddings", 256},
           {"tie_word_embeddings", false},
           {"attention_bias", false},
+          {"num_nextn_predict_layers", s.num_mtp_layers},
           {"hidden_act", "silu"},
           {"bos_token_id", 0},
           {"eos_token_id", 1}};
@@ -131,6 +132,36 @@ void Attention(const std::string& prefix, const RandomShape& s, TensorWriter& wr
   writer.Matrix(prefix + ".o_proj.weight", s.hidden, s.num_heads * s.value);
 }
 
+void Layer(int layer, const RandomShape& s, TensorWriter& writer) {
+  const std::string prefix = absl::StrCat("model.layers.", layer);
+  writer.Norm(prefix + ".input_layernorm.weight", s.hidden);
+  writer.Norm(prefix + ".post_attention_layernorm.weight", s.hidden);
+  Attention(prefix + ".self_attn", s, writer);
+  if (layer < s.num_dense_layers) {
+    FeedForward(prefix + ".mlp", s.hidden, s.dense_width, writer);
+    return;
+  }
+  writer.Matrix(prefix + ".mlp.gate.weight", s.num_experts, s.hidden);
+  if (s.method == "noaux_tc")
+    writer.Bias(prefix + ".mlp.gate.e_score_correction_bias", s.num_experts);
+  for (int expert = 0; expert < s.num_experts; ++expert) {
+    FeedForward(absl::StrCat(prefix, ".mlp.experts.", expert), s.hidden, s.moe_width, writer);
+  }
+  if (s.num_shared > 0) {
+    FeedForward(prefix + ".mlp.shared_experts", s.hidden, s.num_shared * s.moe_width, writer);
+  }
+}
+
+// Without the copies of embedding and head that published files have: nobody reads them.
+void MtpModule(int layer, const RandomShape& s, TensorWriter& writer) {
+  const std::string prefix = absl::StrCat("model.layers.", layer);
+  writer.Norm(prefix + ".enorm.weight", s.hidden);
+  writer.Norm(prefix + ".hnorm.weight", s.hidden);
+  writer.Matrix(prefix + ".eh_proj.weight", s.hidden, 2 * s.hidden);
+  Layer(layer, s, writer);
+  writer.Norm(prefix + ".shared_head.norm.weight", s.hidden);
+}
+
 }  // namespace
 
 std::string WriteRandomCheckpoint(const RandomShape& s, uint64_t seed) {
@@ -139,27 +170,12 @@ std::string WriteRandomCheckpoint(const RandomShape& s, uint64_t seed) {
   std::ofstream(dir + "/config.json") << Config(s).dump();
   TensorWriter writer(seed);
   writer.Matrix("model.embed_tokens.weight", s.vocab, s.hidden);
-  for (int layer = 0; layer < s.num_layers; ++layer) {
-    const std::string prefix = absl::StrCat("model.layers.", layer);
-    writer.Norm(prefix + ".input_layernorm.weight", s.hidden);
-    writer.Norm(prefix + ".post_attention_layernorm.weight", s.hidden);
-    Attention(prefix + ".self_attn", s, writer);
-    if (layer < s.num_dense_layers) {
-      FeedForward(prefix + ".mlp", s.hidden, s.dense_width, writer);
-      continue;
-    }
-    writer.Matrix(prefix + ".mlp.gate.weight", s.num_experts, s.hidden);
-    if (s.method == "noaux_tc")
-      writer.Bias(prefix + ".mlp.gate.e_score_correction_bias", s.num_experts);
-    for (int expert = 0; expert < s.num_experts; ++expert) {
-      FeedForward(absl::StrCat(prefix, ".mlp.experts.", expert), s.hidden, s.moe_width, writer);
-    }
-    if (s.num_shared > 0) {
-      FeedForward(prefix + ".mlp.shared_experts", s.hidden, s.num_shared * s.moe_width, writer);
-    }
-  }
+  for (int layer = 0; layer < s.num_layers; ++layer) Layer(layer, s, writer);
   writer.Norm("model.norm.weight", s.hidden);
   writer.Matrix("lm_head.weight", s.vocab, s.hidden);
+  for (int module = 0; module < s.num_mtp_layers; ++module) {
+    MtpModule(s.num_layers + module, s, writer);
+  }
   writer.Write(dir + "/model.safetensors");
   return dir;
 }

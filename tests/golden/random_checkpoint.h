@@ -25,6 +25,7 @@ struct RandomShape {
   int moe_width = 22;
   int dense_width = 70;
   int vocab = 101;
+  int num_mtp_layers = 0;
   std::string scoring = "sigmoid";
   std::string method = "noaux_tc";
   bool normalize = true;

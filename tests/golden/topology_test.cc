@@ -30,13 +30,17 @@ Trace TraceOf(const LocalClusterOptions& options, int rank = 0) {
   request.ids = SomeIds((*cluster)->config().vocab_size, 75);  // two blocks of the cache
   request.num_prefill = 60;
   request.chunk_rows = 60;
+  if (options.with_mtp) {
+    request.mtp_ids.assign(request.ids.begin() + 1, request.ids.end());
+    request.num_chained_drafts = 2;
+  }
   auto trace = RunTrace((*cluster)->parts(rank), request);
   EXPECT_TRUE(trace.ok()) << trace.status();
   return trace.ok() ? *std::move(trace) : Trace{};
 }
 
 // Shapes far from the goldens': 24 experts in 3 groups, odd widths, one expert per token, more
-// shards than experts.
+// shards than experts. All but one have an MTP module, or two.
 std::vector<RandomShape> Shapes() {
   RandomShape softmax = {
       .q_lora = 17, .num_experts = 10, .num_groups = 1, .num_kept_groups = 1, .topk = 3};
@@ -46,13 +50,15 @@ std::vector<RandomShape> Shapes() {
   RandomShape few = {
       .num_heads = 1, .num_experts = 3, .num_groups = 1, .num_kept_groups = 1, .topk = 1};
   few.num_shared = 0;
+  few.num_mtp_layers = 2;
   RandomShape wide = {.hidden = 257,
                       .num_heads = 19,
                       .num_experts = 24,
                       .topk = 6,
                       .num_shared = 2,
-                      .moe_width = 129};
-  return {RandomShape{}, softmax, few, wide};
+                      .moe_width = 129,
+                      .num_mtp_layers = 1};
+  return {RandomShape{.num_mtp_layers = 1}, softmax, few, wide};
 }
 
 class Topology : public testing::TestWithParam<std::tuple<int, Precision>> {
@@ -61,6 +67,7 @@ class Topology : public testing::TestWithParam<std::tuple<int, Precision>> {
     LocalClusterOptions options;
     const auto [shape, precision] = GetParam();
     options.model_dir = WriteRandomCheckpoint(Shapes()[shape], /*seed=*/shape + 1);
+    options.with_mtp = Shapes()[shape].num_mtp_layers > 0;
     options.numerics.precision = precision;
     options.numerics.row_format = precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
     return options;
@@ -116,6 +123,7 @@ class Oracle : public testing::TestWithParam<int> {};
 TEST_P(Oracle, AgreesWithF32ThroughRanksAndShards) {
   LocalClusterOptions options;
   options.model_dir = WriteRandomCheckpoint(Shapes()[GetParam()], /*seed=*/GetParam() + 1);
+  options.with_mtp = Shapes()[GetParam()].num_mtp_layers > 0;
   options.numerics = {.precision = Precision::kF32, .row_format = RowFormat::kF32};
   options.num_ranks = 2;
   options.num_shards = 5;
@@ -127,6 +135,9 @@ TEST_P(Oracle, AgreesWithF32ThroughRanksAndShards) {
   const ErrorStats error = CompareValues(cpu.logits, oracle.logits);
   EXPECT_LE(error.max, 1e-3);
   EXPECT_LE(error.rms, 1e-4);
+  ASSERT_EQ(cpu.mtp_logits.size(), oracle.mtp_logits.size());
+  EXPECT_EQ(cpu.mtp_logits.empty(), !options.with_mtp);
+  EXPECT_LE(CompareValues(cpu.mtp_logits, oracle.mtp_logits).max, 1e-3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Oracle, testing::Range(0, 4));

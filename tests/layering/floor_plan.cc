@@ -72,7 +72,7 @@ const std::vector<LibraryRule>& Libraries() {
       {"//third_party/nlohmann_json", {"nlohmann/"}, {"checkpoint/text", "checkpoint"}},
       {"//third_party/pcre2", {"pcre2.h"}, {"checkpoint/text", "checkpoint"}},
       {"//third_party/utf8proc", {"utf8proc.h"}, {"checkpoint/text", "checkpoint"}},
-      {"//third_party/xxhash", {"xxhash.h"}, {"checkpoint", "exchange"}},
+      {"//third_party/xxhash", {"xxhash.h"}, {"checkpoint", "exchange", "services/attention"}},
       {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda"}},
       // Not a library, but as confined: intrinsics.
       {"(intrinsics)", {"immintrin.h", "x86intrin.h"}, {"kernels/cpu"}},

@@ -31,13 +31,16 @@ class StormyCluster : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(StormyCluster, EndsEveryRequestOnceThroughCrashesAndCancellations) {
   EventLoop loop(GetParam());
-  ClusterWorld world(loop,
-                     {.num_requests = 2000, .crash_per_step = 0.01, .cancel_per_token = 0.01});
+  ClusterWorld world(loop, {.num_requests = 2000,
+                            .arrival_gap = absl::Milliseconds(3),
+                            .crash_per_step = 0.01,
+                            .cancel_per_token = 0.01});
   world.Run();
   EXPECT_THAT(world.violations(), IsEmpty());
   // The storm was one.
   EXPECT_GT(world.num_crashes(), 20);
   EXPECT_GT(world.num_second_attempts(), 20);
+  EXPECT_GT(world.num_preemptions(), 0);
   EXPECT_GT(world.endings().at(absl::StatusCode::kOk), 200);
   EXPECT_GT(world.endings().at(absl::StatusCode::kUnavailable), 0);
   EXPECT_GT(world.endings().at(absl::StatusCode::kCancelled), 0);

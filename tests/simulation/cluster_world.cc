@@ -1,5 +1,6 @@
 #include "tests/simulation/cluster_world.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,9 +23,7 @@ Membership MakeMembership(int num_ranks) {
 ClusterWorld::ClusterWorld(EventLoop& loop, const ClusterWorldSpec& spec)
     : loop_(loop), spec_(spec), core_({.max_open_requests = 1000}, MakeMembership(spec.num_ranks)) {
   for (int rank = 0; rank < spec.num_ranks; ++rank) {
-    ranks_.push_back({.scheduler = Scheduler({.max_waiting_requests = spec.max_waiting_requests,
-                                              .max_step_rows = spec.max_step_rows}),
-                      .request_of = {}});
+    ranks_.emplace_back();
     Describe(rank);
   }
 }
@@ -40,8 +39,7 @@ void ClusterWorld::Run() {
   Expect(core_.num_open_requests() == 0,
          absl::StrCat(core_.num_open_requests(), " requests are left open"));
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
-    Expect(!ranks_[rank].scheduler.Next().has_value(),
-           absl::StrCat(RankName(rank), " has sequences left"));
+    Expect(ranks_[rank].sequences.empty(), absl::StrCat(RankName(rank), " has sequences left"));
   }
 }
 
@@ -77,20 +75,64 @@ void ClusterWorld::Start(int64_t id, int rank) {
     if (started.has_ended || started.attempt != attempt) return;
     if (!ranks_[rank].is_alive)
       return SendEnd(id, attempt, absl::UnavailableError("connection refused"));
-    const SequenceId sequence = next_sequence_++;
-    const absl::Status added = ranks_[rank].scheduler.Add(sequence, started.num_prompt_tokens);
-    if (!added.ok()) return SendEnd(id, attempt, added);
-    ranks_[rank].request_of[sequence] = id;
+    Rank& r = ranks_[rank];
+    if (r.num_waiting() >= spec_.max_waiting_requests)
+      return SendEnd(id, attempt, absl::ResourceExhaustedError("too many wait"));
+    r.sequences[next_sequence_++] = {.request = id, .num_tokens = started.num_prompt_tokens};
     Step(rank);
   });
 }
 
+int ClusterWorld::Rank::num_running() const {
+  return std::count_if(sequences.begin(), sequences.end(),
+                       [](const auto& entry) { return entry.second.running; });
+}
+int ClusterWorld::Rank::num_waiting() const {
+  return static_cast<int>(sequences.size()) - num_running();
+}
+
 void ClusterWorld::Step(int rank) {
   Rank& r = ranks_[rank];
-  if (!r.is_alive || r.is_stepping || !r.scheduler.Next().has_value()) return;
+  if (!r.is_alive || r.is_stepping || r.sequences.empty()) return;
   r.is_stepping = true;
+  Plan(r);
   loop_.After(loop_.Between(absl::Microseconds(200), absl::Milliseconds(1)),
               [this, rank, life = r.life] { FinishStep(rank, life); });
+}
+
+void ClusterWorld::Plan(Rank& rank) {
+  Snapshot snapshot{
+      .sequences = {}, .tenants = {{rank.credit}}, .num_free_blocks = spec_.num_blocks};
+  for (const auto& [id, sequence] : rank.sequences) {
+    snapshot.sequences.push_back({.id = id,
+                                  .running = sequence.running,
+                                  .num_tokens = sequence.num_tokens,
+                                  .num_computed = sequence.num_computed,
+                                  .num_blocks = sequence.num_blocks,
+                                  .num_own_blocks = sequence.num_blocks});
+    snapshot.num_free_blocks -= sequence.num_blocks;
+  }
+  rank.plan = PlanStep(snapshot, spec_.scheduler);
+  rank.credit = rank.plan.credits[0];
+  for (const SequenceId id : rank.plan.preempted) {
+    Sequence& sequence = rank.sequences.at(id);
+    sequence = {.request = sequence.request, .num_tokens = sequence.num_tokens};
+    ++num_preemptions_;
+  }
+  for (const SequenceId id : rank.plan.admitted) rank.sequences.at(id).running = true;
+  const int block_tokens = spec_.scheduler.block_tokens;
+  int num_rows = 0;
+  for (const StepSlice& slice : rank.plan.slices) {
+    num_rows += slice.num_rows;
+    Sequence& sequence = rank.sequences.at(slice.id);
+    const int end = sequence.num_computed + slice.num_rows;
+    sequence.num_blocks = std::max(sequence.num_blocks, (end + block_tokens - 1) / block_tokens);
+  }
+  int num_blocks = 0;
+  for (const auto& [id, sequence] : rank.sequences) num_blocks += sequence.num_blocks;
+  Expect(num_rows > 0 && num_rows <= spec_.scheduler.max_step_rows,
+         absl::StrCat("a step of ", num_rows, " rows"));
+  Expect(num_blocks <= spec_.num_blocks, absl::StrCat(num_blocks, " blocks in use"));
 }
 
 void ClusterWorld::FinishStep(int rank, int life) {
@@ -98,22 +140,23 @@ void ClusterWorld::FinishStep(int rank, int life) {
   if (r.life != life) return;
   r.is_stepping = false;
   if (loop_.Happens(spec_.crash_per_step)) return Crash(rank);
-  const std::optional<Scheduler::Decision> decision = r.scheduler.Next();
-  if (!decision.has_value()) return;  // cancelled during the step
-  const int64_t id = r.request_of.at(decision->id);
-  Request& request = requests_[id];
-  Expect(decision->num_rows <= spec_.max_step_rows, "a step with too many rows");
-  r.scheduler.Committed(decision->id, decision->num_rows, decision->reaches_end ? 1 : 0);
-  if (decision->reaches_end) {
-    const int number = decision->first_position + decision->num_rows - request.num_prompt_tokens;
-    SendToken(id, request.attempt, number);
-    if (number + 1 == request.num_answer_tokens) {
-      r.scheduler.Remove(decision->id);
-      r.request_of.erase(decision->id);
-      SendEnd(id, request.attempt, absl::OkStatus());
-    }
-  }
+  for (const StepSlice& slice : r.plan.slices) FinishSlice(r, slice);
   Step(rank);
+}
+
+void ClusterWorld::FinishSlice(Rank& rank, const StepSlice& slice) {
+  const auto it = rank.sequences.find(slice.id);
+  if (it == rank.sequences.end()) return;  // cancelled during the step
+  Sequence& sequence = it->second;
+  sequence.num_computed += slice.num_rows;
+  if (sequence.num_computed < sequence.num_tokens) return;
+  const int64_t id = sequence.request;
+  const Request& request = requests_[id];
+  const int number = sequence.num_tokens++ - request.num_prompt_tokens;
+  SendToken(id, request.attempt, number);
+  if (number + 1 < request.num_answer_tokens) return;
+  rank.sequences.erase(it);
+  SendEnd(id, request.attempt, absl::OkStatus());
 }
 
 // Tokens of one stream arrive in order: each travels as long as the clock says, but never
@@ -144,12 +187,7 @@ void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) 
 void ClusterWorld::Cancel(int64_t id) {
   if (requests_[id].has_ended) return;
   Rank& r = ranks_[requests_[id].rank];
-  for (auto it = r.request_of.begin(); it != r.request_of.end(); ++it) {
-    if (it->second != id) continue;
-    r.scheduler.Remove(it->first);
-    r.request_of.erase(it);
-    break;
-  }
+  std::erase_if(r.sequences, [id](const auto& entry) { return entry.second.request == id; });
   Do(id, core_.OnCancelled(id));
 }
 
@@ -158,9 +196,8 @@ void ClusterWorld::Crash(int rank) {
   ++num_crashes_;
   ++r.life;
   r.is_alive = false;
-  const std::map<SequenceId, int64_t> lost = std::exchange(r.request_of, {});
-  for (const auto& [sequence, id] : lost) {
-    r.scheduler.Remove(sequence);
+  for (const auto& [sequence_id, sequence] : std::exchange(r.sequences, {})) {
+    const int64_t id = sequence.request;
     SendEnd(id, requests_[id].attempt, absl::UnavailableError("connection reset"));
   }
   core_.OnUnreachable(rank, "connection reset");
@@ -177,8 +214,8 @@ void ClusterWorld::Describe(int rank) {
   description.set_state(internal::MEMBER_STATE_READY);
   description.set_numerics_id("n");
   description.mutable_fingerprint()->set_config_hash("c");
-  description.mutable_load()->set_running_requests(ranks_[rank].scheduler.num_running());
-  description.mutable_load()->set_waiting_requests(ranks_[rank].scheduler.num_waiting());
+  description.mutable_load()->set_running_requests(ranks_[rank].num_running());
+  description.mutable_load()->set_waiting_requests(ranks_[rank].num_waiting());
   core_.OnDescription(rank, description);
 }
 
@@ -190,7 +227,8 @@ void ClusterWorld::End(int64_t id, const absl::Status& status) {
   ++endings_[status.code()];
   for (Rank& rank : ranks_) {
     int num_requests = 0;
-    for (const auto& [sequence, owner] : rank.request_of) num_requests += owner == id;
+    for (const auto& [sequence_id, sequence] : rank.sequences)
+      num_requests += sequence.request == id;
     Expect(num_requests == 0, absl::StrCat("request ", id, " ended, but its sequence goes on"));
   }
 }

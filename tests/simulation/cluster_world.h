@@ -1,5 +1,6 @@
-// A router and its ranks in virtual time: the real RouterCore, one real Scheduler per rank, and
-// between them messages that take their time. Ranks crash and come back, clients cancel.
+// A router and its ranks in virtual time: the real RouterCore, ranks that step as the real PlanStep
+// says, and between them messages that take their time. Ranks crash and come back, clients cancel,
+// and a cache of a few blocks makes ranks preempt.
 //
 //   EventLoop loop(seed);
 //   ClusterWorld world(loop, {.num_requests = 1000});
@@ -27,7 +28,9 @@ struct ClusterWorldSpec {
   int num_ranks = 3;
   int num_requests = 1000;
   int max_waiting_requests = 4;
-  int max_step_rows = 16;
+  SchedulerOptions scheduler = {
+      .max_step_rows = 16, .max_prefill_rows = 8, .max_running = 4, .block_tokens = 8};
+  int num_blocks = 12;  // a sequence needs at most (max_prompt_tokens + max_answer_tokens) / 8
   int max_prompt_tokens = 60;
   int max_answer_tokens = 20;
   // Mean time between two arrivals; a step takes about a millisecond.
@@ -49,14 +52,25 @@ class ClusterWorld {
   const std::map<absl::StatusCode, int>& endings() const { return endings_; }
   int num_crashes() const { return num_crashes_; }
   int num_second_attempts() const { return num_second_attempts_; }
+  int num_preemptions() const { return num_preemptions_; }
 
  private:
+  struct Sequence {
+    int64_t request = 0;
+    bool running = false;
+    int num_tokens = 0;
+    int num_computed = 0;
+    int num_blocks = 0;
+  };
   struct Rank {
     bool is_alive = true;
     bool is_stepping = false;
     int life = 0;  // counts restarts: messages of an earlier life are dropped
-    Scheduler scheduler;
-    std::map<SequenceId, int64_t> request_of;
+    std::map<SequenceId, Sequence> sequences;
+    int64_t credit = 0;
+    StepPlan plan;  // of the step under way
+    int num_running() const;
+    int num_waiting() const;
   };
   struct Request {
     int num_prompt_tokens = 0;
@@ -71,7 +85,10 @@ class ClusterWorld {
   void Do(int64_t id, const Action& action);
   void Start(int64_t id, int rank);
   void Step(int rank);
+  // Asks the scheduler, and takes and gives back blocks as it says.
+  void Plan(Rank& rank);
   void FinishStep(int rank, int life);
+  void FinishSlice(Rank& rank, const StepSlice& slice);
   void Crash(int rank);
   void Describe(int rank);
   // To the router, after a while, unless the attempt is over by then.
@@ -91,6 +108,7 @@ class ClusterWorld {
   int num_ended_ = 0;
   int num_crashes_ = 0;
   int num_second_attempts_ = 0;
+  int num_preemptions_ = 0;
   std::map<absl::StatusCode, int> endings_;
   std::vector<std::string> violations_;
 };

@@ -15,7 +15,8 @@ const TicketWorldSpec kCalm{.faults = {.max_delay = absl::Microseconds(200)},
 const TicketWorldSpec kStormy{.num_shards = 4,
                               .num_tickets = 3000,
                               .faults = {.drop = 0.03, .duplicate = 0.1},
-                              .crash = 0.01};
+                              .crash = 0.01,
+                              .abandon = 0.15};
 
 TEST(EventLoop, RunsEventsInOrderOfTimeAndThenOfTheirAdding) {
   EventLoop loop(1);
@@ -46,11 +47,12 @@ TEST(TicketSimulation, AnswersEverythingOnACalmNetwork) {
     EXPECT_EQ(world.final_states().count(state), 0u);
   }
   EXPECT_EQ(world.counters().late + world.counters().duplicate, 0u);
+  EXPECT_EQ(world.num_dropped(), 0);
 }
 
 class StormTest : public ::testing::TestWithParam<uint64_t> {};
 
-TEST_P(StormTest, KeepsItsPromisesThroughLossRepetitionDisorderAndCrashes) {
+TEST_P(StormTest, KeepsItsPromisesThroughLossRepetitionDisorderCrashesAndGivingUp) {
   EventLoop loop(GetParam());
   TicketWorld world(loop, kStormy);
   world.Run();
@@ -62,6 +64,9 @@ TEST_P(StormTest, KeepsItsPromisesThroughLossRepetitionDisorderAndCrashes) {
   }
   EXPECT_GT(world.counters().late, 50u);
   EXPECT_GT(world.counters().duplicate, 50u);
+  EXPECT_GT(world.num_abandoned(), 50);
+  EXPECT_GT(world.num_dropped(), 50);
+  EXPECT_GT(world.num_frames_run(), world.num_groups() + 50);
   EXPECT_EQ(world.counters().malformed, 0u);
 }
 

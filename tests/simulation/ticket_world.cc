@@ -15,6 +15,9 @@ struct Result {
   uint64_t expert = 0;
 };
 
+constexpr int kMaxRows = 6;  // of a ticket, for one shard
+constexpr int kNumLayers = 3;
+constexpr uint64_t kRank = 1;  // names the one rank's connection
 constexpr FrameLimits kLimits{.row_bytes = kRowBytes,
                               .result_bytes = sizeof(Result),
                               .max_frame_bytes = 160};  // so that most plans need several frames
@@ -29,10 +32,11 @@ T Read(const std::byte* bytes) {
 }  // namespace
 
 TicketWorld::TicketWorld(EventLoop& loop, const TicketWorldSpec& spec)
-    : loop_(loop), spec_(spec), table_(spec.max_open), shards_(spec.num_shards) {
-  for (Shard& shard : shards_) {
-    shard.from_rank = std::make_unique<Link>(loop, spec.faults);
-    shard.to_rank = std::make_unique<Link>(loop, spec.faults);
+    : loop_(loop), spec_(spec), table_(spec.max_open) {
+  for (int i = 0; i < spec.num_shards; ++i) {
+    shards_.push_back({.from_rank = std::make_unique<Link>(loop, spec.faults),
+                       .to_rank = std::make_unique<Link>(loop, spec.faults),
+                       .inbox = Inbox(sizeof(Result))});
   }
 }
 
@@ -42,18 +46,17 @@ void TicketWorld::Run() {
     Expect(table_.num_open() == static_cast<int>(open_.size()), "a slot was lost");
   }
   Expect(open_.empty() && num_closed_ == spec_.num_tickets, "a ticket never ended");
+  for (const Shard& shard : shards_) Expect(shard.inbox.empty(), "a shard forgot a frame");
 }
 
-void TicketWorld::DispatchNext() {
-  if (num_dispatched_ == spec_.num_tickets) return;
-  loop_.After(loop_.Between(absl::ZeroDuration(), absl::Milliseconds(4)),
-              [this] { DispatchNext(); });
+// Some rows of every shard's, in frames.
+TicketWorld::OpenTicket TicketWorld::Plan() {
   OpenTicket open;
+  open.lane = static_cast<Lane>(loop_.Below(kNumLanes));
   open.number = next_number_++;
-  std::vector<TicketTable::Frame> table_frames;
   for (int peer = 0; peer < spec_.num_shards; ++peer) {
     std::vector<DispatchEntry> entries;
-    const int num_rows = static_cast<int>(loop_.Below(6));
+    const int num_rows = static_cast<int>(loop_.Below(kMaxRows));
     for (int row = 0; row < num_rows; ++row) {
       for (int expert = 0; expert <= loop_.Below(3); ++expert) {
         entries.push_back({.row = row, .expert = expert});
@@ -62,63 +65,140 @@ void TicketWorld::DispatchNext() {
     for (absl::Span<const DispatchEntry> frame : SplitIntoFrames(entries, kLimits)) {
       open.frames.emplace_back(frame.begin(), frame.end());
       open.peers.push_back(peer);
-      table_frames.push_back({.peer = peer, .num_entries = static_cast<int>(frame.size())});
     }
+  }
+  return open;
+}
+
+void TicketWorld::DispatchNext() {
+  if (num_dispatched_ == spec_.num_tickets) return;
+  loop_.After(loop_.Between(absl::ZeroDuration(), absl::Milliseconds(4)),
+              [this] { DispatchNext(); });
+  OpenTicket open = Plan();
+  std::vector<TicketTable::Frame> table_frames;
+  for (size_t i = 0; i < open.frames.size(); ++i) {
+    table_frames.push_back({.peer = open.peers[i],
+                            .lane = open.lane,
+                            .num_entries = static_cast<int>(open.frames[i].size())});
   }
   const absl::StatusOr<Ticket> ticket = table_.Open(table_frames);
   Expect(ticket.ok() == (static_cast<int>(open_.size()) < spec_.max_open), "Open misjudged");
   if (!ticket.ok()) return;  // as many open as allowed: try again later
   ++num_dispatched_;
   open.ticket = *ticket;
+  SendFrames(open, /*layer=*/static_cast<int>(loop_.Below(kNumLayers)));
+  open_[ticket->slot] = std::move(open);
+  loop_.After(spec_.patience, [this, ticket = *ticket] {
+    if (table_.IsOpen(ticket)) Close(ticket.slot);
+  });
+  if (loop_.Happens(spec_.abandon)) {
+    loop_.After(loop_.Between(absl::ZeroDuration(), spec_.patience), [this, ticket = *ticket] {
+      if (!table_.IsOpen(ticket)) return;
+      ++num_abandoned_;
+      Close(ticket.slot);
+    });
+  }
+  CloseIfSettled(ticket->slot);
+}
 
-  const std::vector<uint64_t> rows(6, open.number);
+void TicketWorld::SendFrames(const OpenTicket& open, int layer) {
+  const std::vector<uint64_t> rows(kMaxRows, open.number);
   for (size_t i = 0; i < open.frames.size(); ++i) {
     const int peer = open.peers[i];
     const std::string bytes =
-        EncodeDispatch({.ticket_slot = ticket->slot,
-                        .ticket_generation = ticket->generation,
+        EncodeDispatch({.lane = open.lane,
+                        .ticket_slot = open.ticket.slot,
+                        .ticket_generation = open.ticket.generation,
                         .frame_index = static_cast<uint32_t>(i),
+                        .layer = static_cast<uint32_t>(layer),
                         .row_bytes = kRowBytes},
                        open.frames[i], reinterpret_cast<const std::byte*>(rows.data()));
     if (shards_[peer].up) {
       shards_[peer].from_rank->Send(
           bytes, [this, peer](const std::string& frame) { OnFrameAtShard(peer, frame); });
     } else {
-      table_.FrameLost(*ticket, static_cast<uint32_t>(i));
+      table_.FrameLost(open.ticket, static_cast<uint32_t>(i));
     }
   }
-  open_[ticket->slot] = std::move(open);
-  loop_.After(spec_.patience, [this, ticket = *ticket] {
-    if (table_.IsOpen(ticket)) Close(ticket.slot);
-  });
-  CloseIfSettled(ticket->slot);
 }
 
 void TicketWorld::OnFrameAtShard(int peer, const std::string& bytes) {
-  Shard& shard = shards_[peer];
-  if (!shard.up) return;
+  if (!shards_[peer].up) return;
   if (loop_.Happens(spec_.crash)) {
     Crash(peer);
-    return;
+  } else if (LooksLikeAbandon(bytes)) {
+    OnAbandon(peer, bytes);
+  } else {
+    OnDispatch(peer, bytes);
   }
-  const absl::StatusOr<DispatchView> view = ParseDispatch(bytes);
+}
+
+void TicketWorld::OnDispatch(int peer, const std::string& bytes) {
+  auto inbound = std::make_unique<Inbound>();
+  inbound->bytes = bytes;
+  absl::StatusOr<DispatchView> view = ParseDispatch(inbound->bytes);
   Expect(view.ok(), "a shard cannot read a frame");
   if (!view.ok()) return;
+  inbound->source = kRank;
+  inbound->header = view->header;
+  inbound->frame = {.layer = static_cast<int>(view->header.layer),
+                    .lane = view->header.lane,
+                    .entries = std::move(view->entries),
+                    .num_rows = static_cast<int>(view->header.num_rows),
+                    .rows = view->rows};
+  shards_[peer].inbox.Push(std::move(inbound));
+  if (!shards_[peer].busy) RunNextGroup(peer);
+}
+
+// On these links it may overtake the frames that it takes back; then they are answered, too late.
+void TicketWorld::OnAbandon(int peer, const std::string& bytes) {
+  const absl::StatusOr<FrameHeader> header = ParseAbandon(bytes);
+  Expect(header.ok(), "a shard cannot read an abandon");
+  if (!header.ok()) return;
+  const Ticket ticket{.slot = header->ticket_slot, .generation = header->ticket_generation};
+  const Inbox::Frames dropped = shards_[peer].inbox.DropTicket(kRank, ticket);
+  for (const auto& inbound : dropped) {
+    const Ticket of_frame{.slot = inbound->header.ticket_slot,
+                          .generation = inbound->header.ticket_generation};
+    Expect(!table_.IsOpen(of_frame), "a frame of an open ticket was dropped");
+  }
+  num_dropped_ += static_cast<int>(dropped.size());
+  Trace(dropped.size());
+}
+
+void TicketWorld::RunNextGroup(int peer) {
+  Shard& shard = shards_[peer];
+  const Inbox::Frames group = shard.inbox.TakeGroup();
+  shard.busy = !group.empty();
+  if (group.empty()) return;
+  ++num_groups_;
+  std::vector<std::string> replies;
+  for (const auto& inbound : group) {
+    Expect(inbound->frame.layer == group[0]->frame.layer, "a group is of two layers");
+    ++num_frames_run_;
+    replies.push_back(RunFrame(*inbound));
+  }
+  loop_.After(loop_.Between(absl::Microseconds(10), absl::Milliseconds(4)),
+              [this, peer, replies = std::move(replies), life = shard.life] {
+                if (!shards_[peer].up || shards_[peer].life != life) return;
+                for (const std::string& reply : replies) {
+                  shards_[peer].to_rank->Send(
+                      reply, [this, peer](const std::string& frame) { OnReply(peer, frame); });
+                }
+                RunNextGroup(peer);
+              });
+}
+
+std::string TicketWorld::RunFrame(const Inbound& inbound) {
   std::vector<Result> results;
   std::vector<EntryState> states;
-  for (const InboundFrame::Entry& entry : view->entries) {
-    results.push_back({.number = Read<uint64_t>(view->rows + entry.row * kRowBytes),
+  for (const InboundFrame::Entry& entry : inbound.frame.entries) {
+    results.push_back({.number = Read<uint64_t>(inbound.frame.rows + entry.row * kRowBytes),
                        .expert = static_cast<uint64_t>(entry.expert)});
     states.push_back(loop_.Happens(0.1) ? EntryState::kNotHeld : EntryState::kDone);
   }
-  const std::string reply = EncodeReply(view->header, states, sizeof(Result),
-                                        reinterpret_cast<const std::byte*>(results.data()));
-  loop_.After(loop_.Between(absl::Microseconds(10), absl::Milliseconds(6)),
-              [this, peer, reply, life = shard.life] {
-                if (!shards_[peer].up || shards_[peer].life != life) return;
-                shards_[peer].to_rank->Send(
-                    reply, [this, peer](const std::string& frame) { OnReply(peer, frame); });
-              });
+  return EncodeReply(inbound.header, states, sizeof(Result),
+                     reinterpret_cast<const std::byte*>(results.data()));
 }
 
 // Replies that are under way still arrive after the rank has noticed, which no transport of ours
@@ -126,10 +206,12 @@ void TicketWorld::OnFrameAtShard(int peer, const std::string& bytes) {
 void TicketWorld::Crash(int peer) {
   Trace(1000 + peer);
   shards_[peer].up = false;
+  shards_[peer].busy = false;
+  shards_[peer].inbox.Clear();
   ++shards_[peer].life;
   shards_[peer].from_rank->Cut();
   loop_.After(absl::Microseconds(200), [this, peer] {
-    table_.PeerLost(peer, Lane::kDecode);
+    for (int lane = 0; lane < kNumLanes; ++lane) table_.PeerLost(peer, static_cast<Lane>(lane));
     for (uint32_t slot = 0; slot < static_cast<uint32_t>(spec_.max_open); ++slot) {
       CloseIfSettled(slot);
     }
@@ -152,6 +234,7 @@ void TicketWorld::OnReply(int peer, const std::string& bytes) {
       {.ticket = {.slot = header.ticket_slot, .generation = header.ticket_generation},
        .frame_index = header.frame_index,
        .peer = peer,
+       .lane = header.lane,
        .num_entries = static_cast<int>(header.num_entries)},
       bytes);
   Trace(static_cast<uint64_t>(verdict));
@@ -175,6 +258,7 @@ void TicketWorld::Close(uint32_t slot) {
   ++num_closed_;
   const std::vector<TicketTable::Outcome> outcomes = table_.Close(open.ticket);
   Expect(outcomes.size() == open.frames.size(), "a frame has no outcome");
+  TellShardsToDrop(open, outcomes);
   for (size_t i = 0; i < outcomes.size(); ++i) {
     ++final_states_[outcomes[i].state];
     Trace(static_cast<uint64_t>(outcomes[i].state));
@@ -182,6 +266,22 @@ void TicketWorld::Close(uint32_t slot) {
     Expect(answered == (open.accepted.count(static_cast<uint32_t>(i)) > 0),
            "an accepted reply is not what its frame ended with");
     if (answered) CheckResults(open, i, outcomes[i].reply);
+  }
+}
+
+void TicketWorld::TellShardsToDrop(const OpenTicket& open,
+                                   const std::vector<TicketTable::Outcome>& outcomes) {
+  std::set<int> told;
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const int peer = open.peers[i];
+    if (outcomes[i].state != TicketTable::FrameState::kWaiting || !told.insert(peer).second) {
+      continue;
+    }
+    shards_[peer].from_rank->Send(
+        EncodeAbandon({.lane = open.lane,
+                       .ticket_slot = open.ticket.slot,
+                       .ticket_generation = open.ticket.generation}),
+        [this, peer](const std::string& frame) { OnFrameAtShard(peer, frame); });
   }
 }
 

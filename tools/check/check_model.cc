@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "tools/check/golden_model.h"
 #include "tools/check/trace.h"
 
 namespace orrery {
@@ -22,122 +23,7 @@ constexpr double kBf16Rms = 0.25;  // positions whose experts are the golden one
 constexpr double kBf16DenseRms = 0.1;
 constexpr double kBf16Agreement = 0.75;  // of argmax, over all positions
 
-// What golden.json expects, with decoding appended to the prompt: num_prompt + num_decode rows.
-struct Expected {
-  std::vector<int32_t> ids;  // prompt, then the greedy ids fed back
-  int num_prompt = 0;
-  std::vector<int32_t> next_ids;   // argmax of the rows num_prompt - 1 ... end
-  std::vector<float> logits;       // [num_prompt + greedy rows - 1, vocab]
-  std::map<int, Routing> routing;  // by layer; weights cover the prompt, and decoding if given
-};
-
-// Sorts the experts of each row, and their weights with them. ids: [num_rows, k].
-void SortRows(int k, Routing& routing) {
-  std::vector<std::pair<int32_t, float>> row(k);
-  for (size_t begin = 0; begin + k <= routing.ids.size(); begin += k) {
-    for (int j = 0; j < k; ++j) row[j] = {routing.ids[begin + j], routing.weights[begin + j]};
-    std::sort(row.begin(), row.end());
-    for (int j = 0; j < k; ++j)
-      std::tie(routing.ids[begin + j], routing.weights[begin + j]) = row[j];
-  }
-}
-
-absl::Status AppendRouting(const GoldenFile& golden, const char* key, int topk,
-                           Expected& expected) {
-  const auto entries = golden.json().find(key);
-  if (entries == golden.json().end()) return absl::OkStatus();
-  for (const auto& entry : *entries) {
-    if (!entry.contains("layer") || !entry.contains("ids") || !entry.contains("weights")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(golden.dir(), "/golden.json: ", key, " needs layer, ids, weights"));
-    }
-    Routing routing;
-    ASSIGN_OR_RETURN(const Array<int32_t> ids, golden.I32(entry["ids"]));
-    ASSIGN_OR_RETURN(const Array<float> weights, golden.F32(entry["weights"]));
-    if (ids.shape.size() != 2 || ids.shape[1] != topk ||
-        weights.values.size() != ids.values.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(golden.dir(), "/golden.json: ", key, " is not [rows, ", topk, "]"));
-    }
-    routing.ids = ids.values;
-    routing.weights = weights.values;
-    SortRows(topk, routing);
-    Routing& all = expected.routing[entry["layer"].get<int>()];
-    all.ids.insert(all.ids.end(), routing.ids.begin(), routing.ids.end());
-    all.weights.insert(all.weights.end(), routing.weights.begin(), routing.weights.end());
-  }
-  return absl::OkStatus();
-}
-
-// Ids and sizes from a file that may be wrong; what computes with them relies on them.
-absl::Status CheckExpected(const GoldenFile& golden, const ModelConfig& config,
-                           const Expected& expected) {
-  const auto bad = [&](const std::string& what) {
-    return absl::InvalidArgumentError(absl::StrCat(golden.dir(), "/golden.json: ", what));
-  };
-  if (expected.num_prompt == 0) return bad("prompt_ids is empty");
-  for (const int32_t id : expected.ids) {
-    if (id < 0 || id >= config.vocab_size) {
-      return bad(absl::StrCat("id ", id, " is outside the vocabulary of ", config.vocab_size));
-    }
-  }
-  const size_t max_rows = expected.ids.size();
-  if (expected.logits.size() % config.vocab_size != 0 ||
-      expected.logits.size() / config.vocab_size > max_rows) {
-    return bad(absl::StrCat("logits are not [rows, ", config.vocab_size, "] with at most ",
-                            max_rows, " rows"));
-  }
-  const size_t topk = config.num_experts_per_token;
-  for (const auto& [layer, routing] : expected.routing) {
-    for (size_t i = 0; i < routing.ids.size(); ++i) {
-      const int32_t expert = routing.ids[i];
-      const bool repeated = i % topk > 0 && routing.ids[i - 1] == expert;
-      if (expert < 0 || expert >= config.num_experts || repeated) {
-        return bad(absl::StrCat("routing of layer ", layer, " chooses expert ", expert,
-                                repeated ? " twice" : absl::StrCat(" of ", config.num_experts)));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Expected> ReadExpected(const GoldenFile& golden, const ModelConfig& config) {
-  Expected expected;
-  const nlohmann::json& json = golden.json();
-  try {
-    expected.ids = json.at("prompt_ids").get<std::vector<int32_t>>();
-    expected.num_prompt = static_cast<int>(expected.ids.size());
-    ASSIGN_OR_RETURN(Array<float> logits, golden.F32(json.at("logits")));
-    expected.logits = std::move(logits.values);
-    if (json.contains("greedy")) {
-      const nlohmann::json& greedy = json["greedy"];
-      expected.next_ids = greedy.at("ids").get<std::vector<int32_t>>();
-      ASSIGN_OR_RETURN(const Array<float> rows, golden.F32(greedy.at("logits")));
-      // Row 0 is the last row of the prompt, which `logits` has already.
-      if (expected.next_ids.empty() ||
-          rows.values.size() < static_cast<size_t>(config.vocab_size)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(golden.dir(), "/golden.json: greedy has no rows"));
-      }
-      expected.logits.insert(expected.logits.end(), rows.values.begin() + config.vocab_size,
-                             rows.values.end());
-      if (greedy.contains("next_id_after")) {
-        expected.ids.insert(expected.ids.end(), expected.next_ids.begin(), expected.next_ids.end());
-        expected.next_ids.push_back(greedy["next_id_after"].get<int32_t>());
-      } else {
-        expected.ids.insert(expected.ids.end(), expected.next_ids.begin(),
-                            expected.next_ids.end() - 1);
-      }
-    }
-    RETURN_IF_ERROR(AppendRouting(golden, "routing", config.num_experts_per_token, expected));
-    RETURN_IF_ERROR(
-        AppendRouting(golden, "decode_routing", config.num_experts_per_token, expected));
-  } catch (const nlohmann::json::exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(golden.dir(), "/golden.json: ", e.what()));
-  }
-  RETURN_IF_ERROR(CheckExpected(golden, config, expected));
-  return expected;
-}
+constexpr int kChainedDrafts = 2;  // depth 2 and 3
 
 // The same request on every rank at once, so that shards see rows of several.
 absl::StatusOr<std::vector<Trace>> RunOnAllRanks(const LocalCluster& cluster,
@@ -201,7 +87,7 @@ struct LayerColumns {
   int width = 0;
 };
 absl::Status CompareLayers(const GoldenFile& golden, const char* key,
-                           const std::vector<std::vector<float>>& ours, const LayerColumns& columns,
+                           absl::Span<const std::vector<float>> ours, const LayerColumns& columns,
                            int num_prompt, Report& report) {
   if (!golden.json().contains(key)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Array<float> expected, golden.F32(golden.json()[key]));
@@ -216,34 +102,18 @@ absl::Status CompareLayers(const GoldenFile& golden, const char* key,
   return absl::OkStatus();
 }
 
-absl::Status CompareF32(const GoldenFile& golden, const ModelConfig& config,
-                        const Expected& expected, const Trace& trace, Report& report) {
-  // The last row has no golden logits, only the id that follows it.
-  report.Compare("logits", {trace.logits.data(), expected.logits.size()}, expected.logits, kLogits);
-  std::vector<int32_t> next_ids;
-  for (size_t i = 0; i < expected.next_ids.size(); ++i) {
-    next_ids.push_back(Argmax(
-        Row(trace.logits, expected.num_prompt - 1 + static_cast<int>(i), config.vocab_size)));
+// The likeliest id of each row of logits, from a row on.
+std::vector<int32_t> LikeliestIds(const std::vector<float>& logits, int first_row, size_t num_rows,
+                                  int vocab_size) {
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < num_rows; ++i) {
+    ids.push_back(Argmax(Row(logits, first_row + static_cast<int>(i), vocab_size)));
   }
-  if (!next_ids.empty()) report.CompareExact("greedy.ids", next_ids, expected.next_ids);
+  return ids;
+}
 
-  const LayerColumns hidden = {
-      .stride = config.hidden_size, .begin = 0, .width = config.hidden_size};
-  RETURN_IF_ERROR(CompareLayers(golden, "hidden_after_layer", trace.hidden, hidden,
-                                expected.num_prompt, report));
-  RETURN_IF_ERROR(
-      CompareLayers(golden, "attn_out", trace.attention, hidden, expected.num_prompt, report));
-  RETURN_IF_ERROR(
-      CompareLayers(golden, "ffn_out", trace.feed_forward, hidden, expected.num_prompt, report));
-  const int latent = config.kv_lora_rank;
-  RETURN_IF_ERROR(CompareLayers(golden, "latent_cache", trace.cache,
-                                {.stride = config.kv_row_width(), .begin = 0, .width = latent},
-                                expected.num_prompt, report));
-  RETURN_IF_ERROR(CompareLayers(
-      golden, "rope_key_cache", trace.cache,
-      {.stride = config.kv_row_width(), .begin = latent, .width = config.qk_rope_head_dim},
-      expected.num_prompt, report));
-
+void CompareRouting(const ModelConfig& config, const GoldenModel& expected, const Trace& trace,
+                    Report& report) {
   const double weight_limit =
       config.weight_scale > 2.5 ? kRoutingWeights * config.weight_scale / 1.6 : kRoutingWeights;
   for (const auto& [layer, routing] : expected.routing) {
@@ -259,83 +129,192 @@ absl::Status CompareF32(const GoldenFile& golden, const ModelConfig& config,
     report.Compare(absl::StrCat("routing weights, layer ", layer),
                    {ours->second.weights.data(), count}, routing.weights, {.max = weight_limit});
   }
+}
+
+// The module's row i is the golden's, which counts it as position i where ours stands at i + 1: rotary
+// positions are relative.
+void CompareMtpF32(const ModelConfig& config, const GoldenModel& expected, const Trace& trace,
+                   Report& report) {
+  if (!expected.has_mtp()) return;
+  const GoldenMtp& mtp = expected.mtp;
+  const int vocab = config.vocab_size;
+  const int first_draft = expected.num_prompt - 1;
+  report.Compare("mtp.logits", {trace.mtp_logits.data(), mtp.logits.size()}, mtp.logits, kLogits);
+  if (mtp.draft_ids.empty()) return;
+  report.Compare("mtp.draft_logits",
+                 {Row(trace.mtp_logits, first_draft, vocab).data(), mtp.draft_logits.size()},
+                 mtp.draft_logits, kLogits);
+  report.CompareExact("mtp.draft_ids",
+                      LikeliestIds(trace.mtp_logits, first_draft, mtp.draft_ids.size(), vocab),
+                      mtp.draft_ids);
+}
+
+absl::Status CompareF32(const GoldenFile& golden, const ModelConfig& config,
+                        const GoldenModel& expected, const Trace& trace, Report& report) {
+  // The last row has no golden logits, only the id that follows it.
+  report.Compare("logits", {trace.logits.data(), expected.logits.size()}, expected.logits, kLogits);
+  if (!expected.next_ids.empty()) {
+    report.CompareExact("greedy.ids",
+                        LikeliestIds(trace.logits, expected.num_prompt - 1,
+                                     expected.next_ids.size(), config.vocab_size),
+                        expected.next_ids);
+  }
+  const LayerColumns hidden = {
+      .stride = config.hidden_size, .begin = 0, .width = config.hidden_size};
+  const LayerColumns latent = {
+      .stride = config.kv_row_width(), .begin = 0, .width = config.kv_lora_rank};
+  const LayerColumns rope_key = {.stride = config.kv_row_width(),
+                                 .begin = config.kv_lora_rank,
+                                 .width = config.qk_rope_head_dim};
+  const auto compare = [&](const char* key, const std::vector<std::vector<float>>& ours,
+                           const LayerColumns& columns) {
+    return CompareLayers(golden, key, absl::MakeSpan(ours).first(config.num_layers), columns,
+                         expected.num_prompt, report);
+  };
+  RETURN_IF_ERROR(compare("hidden_after_layer", trace.hidden, hidden));
+  RETURN_IF_ERROR(compare("attn_out", trace.attention, hidden));
+  RETURN_IF_ERROR(compare("ffn_out", trace.feed_forward, hidden));
+  RETURN_IF_ERROR(compare("latent_cache", trace.cache, latent));
+  RETURN_IF_ERROR(compare("rope_key_cache", trace.cache, rope_key));
+  CompareRouting(config, expected, trace, report);
+  CompareMtpF32(config, expected, trace, report);
   return absl::OkStatus();
 }
 
-void CompareBf16(const ModelConfig& config, const Expected& expected, const Trace& trace,
-                 bool force_routing, RowFormat row_format, Report& report) {
-  const int num_rows = static_cast<int>(expected.logits.size() / config.vocab_size);
-  const int topk = config.num_experts_per_token;
+// Whether the layers up to num_layers chose the golden experts for a row, as far as the golden says.
+bool HasGoldenExperts(const GoldenModel& expected, const Trace& trace, int num_layers, int row,
+                      int topk) {
+  const size_t begin = static_cast<size_t>(row) * topk;
+  for (const auto& [layer, routing] : expected.routing) {
+    if (layer >= num_layers || begin + topk > routing.ids.size()) continue;
+    const auto ours = trace.routing.find(layer);
+    if (ours == trace.routing.end() || begin + topk > ours->second.ids.size()) return false;
+    if (!std::equal(routing.ids.begin() + begin, routing.ids.begin() + begin + topk,
+                    ours->second.ids.begin() + begin)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// What of a case is compared in bf16: one array of logits.
+struct Bf16Logits {
+  const char* name;
+  const char* which;  // of its rows
+  const std::vector<float>& ours;
+  const std::vector<float>& golden;
+  int num_layers;  // that it went through
+  double rms;      // limit
+};
+
+void CompareBf16(const ModelConfig& config, const GoldenModel& expected, const Trace& trace,
+                 const Bf16Logits& logits, Report& report) {
+  const int num_rows = static_cast<int>(logits.golden.size() / config.vocab_size);
   std::vector<float> actual, golden;
   int num_agreeing = 0;
   int num_same_experts = 0;
   for (int row = 0; row < num_rows; ++row) {
-    bool same_experts = true;
-    for (const auto& [layer, routing] : expected.routing) {
-      const size_t begin = static_cast<size_t>(row) * topk;
-      if (begin + topk > routing.ids.size()) continue;
-      const std::vector<int32_t>& ours = trace.routing.at(layer).ids;
-      same_experts = same_experts && std::equal(ours.begin() + begin, ours.begin() + begin + topk,
-                                                routing.ids.begin() + begin);
-    }
-    const absl::Span<const float> a = Row(trace.logits, row, config.vocab_size);
-    const absl::Span<const float> b = Row(expected.logits, row, config.vocab_size);
+    const absl::Span<const float> a = Row(logits.ours, row, config.vocab_size);
+    const absl::Span<const float> b = Row(logits.golden, row, config.vocab_size);
     num_agreeing += Argmax(a) == Argmax(b);
-    if (!same_experts) continue;
+    if (!HasGoldenExperts(expected, trace, logits.num_layers, row, config.num_experts_per_token)) {
+      continue;
+    }
     ++num_same_experts;
     actual.insert(actual.end(), a.begin(), a.end());
     golden.insert(golden.end(), b.begin(), b.end());
   }
-  const bool dense = config.num_experts == 0;
-  // The goldens' README gives no tighter limit for fp8 rows, whose mantissa is 4 bits shorter.
-  const bool sharp = force_routing && row_format != RowFormat::kFp8;
-  const double limit = sharp ? kBf16ForcedRms : dense ? kBf16DenseRms : kBf16Rms;
-  report.Compare(force_routing || dense ? "logits" : "logits, same experts", actual, golden,
-                 {.rms = limit});
+  report.Compare(absl::StrCat(logits.name, logits.which), actual, golden, {.rms = logits.rms});
   const double agreement = static_cast<double>(num_agreeing) / num_rows;
-  report.Line(agreement >= kBf16Agreement, "argmax agreement",
+  report.Line(agreement >= kBf16Agreement, absl::StrCat(logits.name, ", argmax agrees"),
               absl::StrFormat("%.3f (limit %.2f), %d of %d rows with the golden experts", agreement,
                               kBf16Agreement, num_same_experts, num_rows));
+}
+
+void CompareAllBf16(const ModelConfig& config, const GoldenModel& expected, const Trace& trace,
+                    const CheckModelOptions& options, Report& report) {
+  const bool dense = config.num_experts == 0;
+  // The goldens' README gives no tighter limit for fp8 rows, whose mantissa is 4 bits shorter.
+  const bool sharp =
+      options.force_routing && options.cluster.numerics.row_format != RowFormat::kFp8;
+  const double rms = sharp ? kBf16ForcedRms : dense ? kBf16DenseRms : kBf16Rms;
+  const char* which = options.force_routing || dense ? "" : ", same experts";
+  CompareBf16(config, expected, trace,
+              {.name = "logits",
+               .which = which,
+               .ours = trace.logits,
+               .golden = expected.logits,
+               .num_layers = config.num_layers,
+               .rms = rms},
+              report);
+  if (!expected.has_mtp()) return;
+  CompareBf16(config, expected, trace,
+              {.name = "mtp.logits",
+               .which = which,
+               .ours = trace.mtp_logits,
+               .golden = expected.mtp.logits,
+               .num_layers = config.num_layers + 1,
+               .rms = rms},
+              report);
+}
+
+// What to run, from what is expected: the module's drafts are chained a little beyond the golden, to see
+// that they are the same bits everywhere.
+TraceRequest MakeRequest(const ModelConfig& config, const GoldenModel& expected,
+                         bool force_routing) {
+  TraceRequest request;
+  request.ids = expected.ids;
+  request.num_prefill = expected.num_prompt;
+  if (expected.has_mtp()) {
+    request.mtp_ids = expected.mtp.next_ids;
+    const int num_left = config.max_positions - 1 - static_cast<int>(request.mtp_ids.size());
+    request.num_chained_drafts = std::clamp(num_left, 0, kChainedDrafts);
+  }
+  if (force_routing) {
+    for (const auto& [layer, routing] : expected.routing)
+      request.forced_experts[layer] = routing.ids;
+  }
+  return request;
+}
+
+// Positions that a request takes: the module's row i stands at i + 1.
+int NumPositions(const TraceRequest& request) {
+  return static_cast<int>(
+      std::max(request.ids.size(), request.mtp_ids.size() + 1 + request.num_chained_drafts));
 }
 
 }  // namespace
 
 absl::Status CheckModel(const GoldenFile& golden, const CheckModelOptions& options,
                         Report& report) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(golden.dir()));
+  ASSIGN_OR_RETURN(const GoldenModel expected, ReadGoldenModel(golden, config));
+  const TraceRequest request = MakeRequest(config, expected, options.force_routing);
+  for (const auto& [layer, ids] : request.forced_experts) {
+    const size_t num_rows = layer < config.num_layers ? expected.ids.size() : expected.num_prompt;
+    if (ids.size() < num_rows * config.num_experts_per_token) {
+      return absl::InvalidArgumentError(absl::StrCat(golden.dir(), ": the golden routing of layer ",
+                                                     layer, " does not cover all rows"));
+    }
+  }
   LocalClusterOptions cluster_options = options.cluster;
   cluster_options.model_dir = golden.dir();
-  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(golden.dir()));
-  ASSIGN_OR_RETURN(const Expected expected, ReadExpected(golden, config));
-  cluster_options.max_context_tokens = static_cast<int>(expected.ids.size());
+  cluster_options.with_mtp = expected.has_mtp();
+  cluster_options.max_context_tokens = NumPositions(request);
   if (cluster_options.max_context_tokens > config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat(golden.dir(), ": ", expected.ids.size(),
-                                                   " positions, the model has ",
-                                                   config.max_positions));
+    return absl::InvalidArgumentError(
+        absl::StrCat(golden.dir(), ": ", cluster_options.max_context_tokens,
+                     " positions, the model has ", config.max_positions));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<LocalCluster> cluster,
                    LocalCluster::Create(cluster_options));
   report.Title(absl::StrCat(golden.dir(), "  (", cluster->Describe(),
                             options.force_routing ? ", routing forced" : "", ")"));
-
-  TraceRequest request;
-  request.ids = expected.ids;
-  request.num_prefill = expected.num_prompt;
-  if (options.force_routing) {
-    for (const auto& [layer, routing] : expected.routing) {
-      const size_t needed = expected.ids.size() * config.num_experts_per_token;
-      if (routing.ids.size() < needed) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            golden.dir(), ": the golden routing of layer ", layer, " does not cover all rows"));
-      }
-      request.forced_experts[layer] = routing.ids;
-    }
-  }
   ASSIGN_OR_RETURN(const Trace trace, RunAllWays(*cluster, request, report));
   if (cluster_options.numerics.precision == Precision::kF32) {
     return CompareF32(golden, config, expected, trace, report);
   }
-  CompareBf16(config, expected, trace, options.force_routing, cluster_options.numerics.row_format,
-              report);
+  CompareAllBf16(config, expected, trace, options, report);
   return absl::OkStatus();
 }
 

@@ -3,7 +3,7 @@
 //
 // Tolerances are those of the goldens' own README: with f32 activations every array, id and expert
 // set; with bf16 the logits only (root mean square over the positions whose experts are the golden
-// ones; over all when they are forced).
+// ones; over all when they are forced). The MTP module is run and compared where the golden has it.
 #ifndef ORRERY_TOOLS_CHECK_CHECK_MODEL_H_
 #define ORRERY_TOOLS_CHECK_CHECK_MODEL_H_
 

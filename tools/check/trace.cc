@@ -1,7 +1,7 @@
 #include "tools/check/trace.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include "absl/time/clock.h"
 #include "base/check.h"
@@ -25,14 +25,19 @@ class Recorder : public StepProbe {
     trace->feed_forward.resize(num_layers);
     trace->hidden.resize(num_layers);
   }
-  void set_first_position(int position) { first_position_ = position; }
+  // What comes is of these rows, and its logits go there.
+  void Begin(int first_row, int num_rows, std::vector<float>* logits) {
+    first_row_ = first_row;
+    num_rows_ = num_rows;
+    logits_ = logits;
+  }
 
   void OnAttention(int layer, ConstMatrix out) override { Append(out, trace_->attention[layer]); }
   void OnFeedForward(int layer, ConstMatrix out) override {
     Append(out, trace_->feed_forward[layer]);
   }
   void OnHidden(int layer, ConstMatrix hidden) override { Append(hidden, trace_->hidden[layer]); }
-  void OnLogits(ConstMatrix logits) override { Append(logits, trace_->logits); }
+  void OnLogits(ConstMatrix logits) override { Append(logits, *logits_); }
   void OnGate(int layer, absl::Span<const int32_t> ids, absl::Span<const float> weights) override {
     Routing& routing = trace_->routing[layer];
     routing.ids.insert(routing.ids.end(), ids.begin(), ids.end());
@@ -41,20 +46,25 @@ class Recorder : public StepProbe {
   const int32_t* ForcedExperts(int layer) override {
     const auto forced = request_->forced_experts.find(layer);
     if (forced == request_->forced_experts.end()) return nullptr;
-    return forced->second.data() + static_cast<size_t>(first_position_) * topk_;
+    const size_t begin = static_cast<size_t>(first_row_) * topk_;
+    const size_t end = begin + static_cast<size_t>(num_rows_) * topk_;
+    return end <= forced->second.size() ? forced->second.data() + begin : nullptr;
   }
 
  private:
   const TraceRequest* request_;
   const int topk_;
   Trace* trace_;
-  int first_position_ = 0;
+  int first_row_ = 0;
+  int num_rows_ = 0;
+  std::vector<float>* logits_ = nullptr;
 };
 
+// Positions [begin, end) of one layer.
 std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids,
-                             int num_rows) {
+                             int begin, int end) {
   std::vector<float> values;
-  for (int position = 0; position < num_rows; ++position) {
+  for (int position = begin; position < end; ++position) {
     const size_t row = static_cast<size_t>(block_ids[position / kKvBlockTokens]) * kKvBlockTokens +
                        position % kKvBlockTokens;
     for (int i = 0; i < cache.row_width; ++i) {
@@ -69,37 +79,115 @@ std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t>
   return values;
 }
 
+// The one sequence of a trace, step by step.
+class TracedSequence {
+ public:
+  TracedSequence(const TraceRequest* request, Step* step, const KvCache* cache, Trace* trace)
+      : request_(request),
+        step_(step),
+        cache_(cache),
+        trace_(trace),
+        block_ids_(cache->num_blocks()),
+        recorder_(request, config().num_layers + (request->mtp_ids.empty() ? 0 : 1),
+                  config().num_experts_per_token, trace) {
+    std::iota(block_ids_.begin(), block_ids_.end(), 0);
+  }
+
+  // Rows [begin, begin + count) of the model.
+  absl::Status RunRows(int begin, int count) {
+    const Batch batch = BatchOf(absl::MakeSpan(request_->ids).subspan(begin, count), begin);
+    recorder_.Begin(begin, count, &trace_->logits);
+    return step_->Run(batch, *cache_, &recorder_);
+  }
+
+  // The same rows of the MTP module, as far as it has them.
+  absl::Status DraftRows(int begin, int count) {
+    count = std::min(count, static_cast<int>(request_->mtp_ids.size()) - begin);
+    if (count <= 0) return absl::OkStatus();
+    MtpBatch batch;
+    batch.rows = BatchOf(absl::MakeSpan(request_->mtp_ids).subspan(begin, count), begin + 1);
+    for (int row = 0; row < count; ++row) batch.hidden_rows.push_back(row);
+    recorder_.Begin(begin, count, &trace_->mtp_logits);
+    last_draft_row_ = count - 1;
+    return step_->Draft(batch, *cache_, &recorder_);
+  }
+
+  // One row of the module behind its last one, which was row `row - 1` of all.
+  absl::Status Chain(int row) {
+    const int32_t id = LikeliestId(step_->logprobs(last_draft_row_));
+    MtpBatch batch;
+    batch.rows = BatchOf({&id, 1}, row + 1);
+    batch.hidden_rows = {last_draft_row_};
+    batch.source = MtpBatch::Source::kDraft;
+    recorder_.Begin(row, 1, &trace_->mtp_logits);
+    last_draft_row_ = 0;
+    return step_->Draft(batch, *cache_, &recorder_);
+  }
+
+  // What stands in the cache: of the module's layer num_draft_rows, from position 1.
+  void ReadCaches(int num_rows, int num_draft_rows) {
+    const int num_layers = config().num_layers;
+    for (int layer = 0; layer < num_layers; ++layer) {
+      trace_->cache.push_back(ReadCache(cache_->layer(layer), block_ids_, 0, num_rows));
+    }
+    if (num_draft_rows == 0) return;
+    trace_->cache.push_back(
+        ReadCache(cache_->layer(num_layers), block_ids_, 1, 1 + num_draft_rows));
+  }
+
+ private:
+  const ModelConfig& config() const { return step_->model().config; }
+
+  Batch BatchOf(absl::Span<const int32_t> ids, int first_position) const {
+    Batch batch;
+    batch.ids.assign(ids.begin(), ids.end());
+    batch.spans.push_back({.row_begin = 0,
+                           .num_rows = batch.num_rows(),
+                           .first_position = first_position,
+                           .block_ids = block_ids_});
+    for (int row = 0; row < batch.num_rows(); ++row) batch.logit_rows.push_back(row);
+    batch.lane = first_position < request_->num_prefill ? Lane::kBulk : Lane::kDecode;
+    batch.deadline = absl::Now() + kStepTimeout;
+    return batch;
+  }
+
+  static int32_t LikeliestId(absl::Span<const float> logprobs) {
+    return static_cast<int32_t>(std::max_element(logprobs.begin(), logprobs.end()) -
+                                logprobs.begin());
+  }
+
+  const TraceRequest* request_;
+  Step* step_;
+  const KvCache* cache_;
+  Trace* trace_;
+  std::vector<int32_t> block_ids_;
+  Recorder recorder_;
+  int last_draft_row_ = 0;  // within the module's last pass
+};
+
 }  // namespace
 
 absl::StatusOr<Trace> RunTrace(const StepParts& parts, const TraceRequest& request) {
-  const ModelConfig& config = parts.model->config;
   const int num_rows = static_cast<int>(request.ids.size());
+  const int num_mtp_rows = static_cast<int>(request.mtp_ids.size());
+  ORRERY_CHECK(num_mtp_rows <= num_rows) << num_mtp_rows << " rows of the module, " << num_rows;
+  const int num_drafts = num_mtp_rows == 0 ? 0 : num_mtp_rows + request.num_chained_drafts;
+  const int num_positions = std::max(num_rows, num_drafts + 1);
   const int chunk = request.chunk_rows > 0 ? request.chunk_rows : std::max(1, request.num_prefill);
   ASSIGN_OR_RETURN(const std::unique_ptr<Step> step,
                    Step::Create(parts, {.max_rows = chunk, .max_logit_rows = chunk}));
-  ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(config, parts.model->numerics.kv_format(),
-                                                  KvCache::BlocksFor(num_rows), parts.device));
-  std::vector<int32_t> block_ids;
-  ORRERY_CHECK(cache.Reserve(num_rows, block_ids)) << num_rows << " rows";
+  ASSIGN_OR_RETURN(const KvCache cache,
+                   KvCache::Create(*parts.model, KvCache::BlocksFor(num_positions), parts.device));
 
   Trace trace;
-  Recorder recorder(&request, config.num_layers, config.num_experts_per_token, &trace);
-  for (int position = 0; position < num_rows;) {
-    const int count =
-        position < request.num_prefill ? std::min(chunk, request.num_prefill - position) : 1;
-    Batch batch;
-    batch.ids.assign(request.ids.begin() + position, request.ids.begin() + position + count);
-    batch.spans.push_back(
-        {.row_begin = 0, .num_rows = count, .first_position = position, .block_ids = block_ids});
-    for (int row = 0; row < count; ++row) batch.logit_rows.push_back(row);
-    batch.deadline = absl::Now() + kStepTimeout;
-    recorder.set_first_position(position);
-    RETURN_IF_ERROR(step->Run(batch, cache, &recorder));
-    position += count;
+  TracedSequence sequence(&request, step.get(), &cache, &trace);
+  for (int begin = 0, count = 0; begin < num_rows; begin += count) {
+    count = begin < request.num_prefill ? std::min(chunk, request.num_prefill - begin) : 1;
+    RETURN_IF_ERROR(sequence.RunRows(begin, count));
+    RETURN_IF_ERROR(sequence.DraftRows(begin, count));
   }
-  for (int layer = 0; layer < config.num_layers; ++layer) {
-    trace.cache.push_back(ReadCache(cache.layer(layer), block_ids, num_rows));
-  }
+  for (int row = num_mtp_rows; row < num_drafts; ++row) RETURN_IF_ERROR(sequence.Chain(row));
+  sequence.ReadCaches(num_rows, num_drafts);
   return trace;
 }
 

@@ -21,7 +21,8 @@ struct Routing {
   bool operator==(const Routing&) const = default;
 };
 
-// Everything is by layer, then by row (position).
+// Everything is by layer, then by row (position). The MTP module's layer, if it ran, is the last one:
+// its row i stands at position i + 1.
 struct Trace {
   std::vector<std::vector<float>> attention;  // [layers][num_rows * hidden] before the residual add
   std::vector<std::vector<float>> feed_forward;  // the same
@@ -29,6 +30,7 @@ struct Trace {
   std::map<int, Routing> routing;                // by MoE layer
   std::vector<std::vector<float>> cache;         // [layers][num_rows * kv_row_width], as stored
   std::vector<float> logits;                     // [num_rows * vocab]
+  std::vector<float> mtp_logits;                 // [module's rows * vocab]
   bool operator==(const Trace&) const = default;
 };
 
@@ -37,8 +39,13 @@ struct TraceRequest {
   // Rows per step for the first num_prefill ids; the rest goes one by one. 0: all at once.
   int num_prefill = 0;
   int chunk_rows = 0;
-  // By MoE layer: experts [ids.size(), topk], ascending within a row, to use instead of the gate's
-  // choice. May be empty.
+  // For the MTP module: row i joins the hidden state of ids[i] with the next id, mtp_ids[i]. At most
+  // ids.size(); empty: the module does not run.
+  std::vector<int32_t> mtp_ids;
+  // Rows of the module behind those: each joins its own output with the likeliest id by it.
+  int num_chained_drafts = 0;
+  // By MoE layer: experts [num_rows, topk], ascending within a row, to use instead of the gate's
+  // choice. Rows beyond them, and layers that are not here, are left to the gate.
   std::map<int, std::vector<int32_t>> forced_experts;
 };
 

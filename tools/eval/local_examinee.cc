@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <variant>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,8 @@
 namespace orrery {
 namespace {
 
+// Asked at the same time: they share steps, and no answer changes by it.
+constexpr int kQuestionsPerRank = 16;
 constexpr absl::Duration kTokenTimeout = absl::Seconds(60);
 
 class LocalExaminee : public Examinee {
@@ -25,7 +28,7 @@ class LocalExaminee : public Examinee {
   absl::Status StartEngines() {
     EngineOptions options;
     options.max_context_tokens = cluster_->max_context_tokens();
-    options.num_kv_blocks = KvCache::BlocksFor(options.max_context_tokens);
+    options.num_kv_blocks = kQuestionsPerRank * KvCache::BlocksFor(options.max_context_tokens);
     for (int rank = 0; rank < cluster_->num_ranks(); ++rank) {
       ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
                        Engine::Start(cluster_->parts(rank), options));
@@ -41,27 +44,32 @@ class LocalExaminee : public Examinee {
     ASSIGN_OR_RETURN(answer.prompt_ids, EncodePieces(tokenizer_, pieces));
     GenerationRequest request;
     request.prompt_ids = answer.prompt_ids;
-    request.max_new_tokens = max_new_tokens;
-    request.stop_ids = cluster_->config().eos_ids;
+    request.stop.max_new_tokens = max_new_tokens;
+    request.stop.stop_ids = cluster_->config().eos_ids;
     Engine& engine = *engines_[next_rank_++ % engines_.size()];
     ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, engine.Submit(std::move(request)));
-    while (const std::optional<OutputToken> output = outbox->Next(absl::Now() + kTokenTimeout)) {
-      answer.ids.push_back(output->token.id);
-      answer.logprobs.push_back(output->token.logprob);
+    while (!outbox->status().has_value()) {
+      const std::vector<OutputEvent> events = outbox->Next(absl::Now() + kTokenTimeout);
+      if (events.empty() && !outbox->status().has_value()) {
+        outbox->Cancel();
+        return absl::DeadlineExceededError(
+            absl::StrCat("no token within ", absl::FormatDuration(kTokenTimeout)));
+      }
+      for (const OutputEvent& event : events) {
+        if (const OutputToken* token = std::get_if<OutputToken>(&event)) {
+          answer.ids.push_back(token->token.id);
+          answer.logprobs.push_back(token->token.logprob);
+        } else {
+          answer.is_finished = std::get<ChoiceEnd>(event).end.reason == EndReason::kStop;
+        }
+      }
     }
-    const std::optional<absl::StatusOr<EndReason>> end = outbox->end();
-    if (!end.has_value()) {
-      outbox->Cancel();
-      return absl::DeadlineExceededError(
-          absl::StrCat("no token within ", absl::FormatDuration(kTokenTimeout)));
-    }
-    RETURN_IF_ERROR(end->status());
-    answer.is_finished = **end == EndReason::kStop;
+    RETURN_IF_ERROR(*outbox->status());
     answer.content = Content(answer.ids);
     return answer;
   }
 
-  int num_threads() const override { return cluster_->num_ranks(); }
+  int num_threads() const override { return kQuestionsPerRank * cluster_->num_ranks(); }
   std::string Describe() const override {
     return absl::StrCat("in this process: ", cluster_->Describe());
   }

@@ -17,6 +17,15 @@ ABSL_FLAG(std::string, row_format, "",
 ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
 ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels of the cpu backend: best, avx512, avx2 or scalar; the bits are the same");
+ABSL_FLAG(int, max_context_tokens, 0, "longest prompt plus answer; 0: what the model allows");
+ABSL_FLAG(int64_t, kv_cache_bytes, 0, "KV cache of a rank; 0: what 65536 tokens need");
+ABSL_FLAG(int, max_waiting_requests, 0, "requests waiting at a rank; 0: 256");
+ABSL_FLAG(int, max_running_sequences, 0, "sequences that a rank runs at a time; 0: 64");
+ABSL_FLAG(int, max_step_rows, 0, "rows of a rank's step, prompts and answers together; 0: 256");
+ABSL_FLAG(int, max_prefill_rows, 0, "of them, for prompts while answers are running; 0: 64");
+ABSL_FLAG(int, draft_tokens, 0,
+          "speculative decoding: tokens drafted per step, 0 to 4; the answers are the same");
+ABSL_FLAG(bool, share_prefix_cache, false, "tenants share the prefix cache");
 ABSL_FLAG(std::string, bin_dir, "",
           "folder with the programs router, attention and expert; empty: beside this one");
 ABSL_FLAG(absl::Duration, start_timeout, absl::Minutes(10),
@@ -44,6 +53,20 @@ absl::StatusOr<Enum> ParseEnum(const std::string& flag, const std::string& prefi
       absl::StrCat("--", flag, " is \"", text, "\", must be one of ", absl::StrJoin(names, ", ")));
 }
 
+// Zeros are defaults, and wrong values are found where the cluster file is read.
+internal::Limits LimitsFromFlags() {
+  internal::Limits limits;
+  limits.set_max_context_tokens(absl::GetFlag(FLAGS_max_context_tokens));
+  limits.set_kv_cache_bytes(absl::GetFlag(FLAGS_kv_cache_bytes));
+  limits.set_max_waiting_requests(absl::GetFlag(FLAGS_max_waiting_requests));
+  limits.set_max_running_sequences(absl::GetFlag(FLAGS_max_running_sequences));
+  limits.set_max_step_rows(absl::GetFlag(FLAGS_max_step_rows));
+  limits.set_max_prefill_rows(absl::GetFlag(FLAGS_max_prefill_rows));
+  limits.set_num_draft_tokens(absl::GetFlag(FLAGS_draft_tokens));
+  limits.set_share_prefix_cache(absl::GetFlag(FLAGS_share_prefix_cache));
+  return limits;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ModelDirFromFlags() {
@@ -69,6 +92,7 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   topology.numerics.set_precision(precision);
   topology.numerics.set_row_format(row_format);
   topology.numerics.set_backend(backend);
+  topology.limits = LimitsFromFlags();
   return topology;
 }
 

@@ -1,4 +1,5 @@
-// Flags that describe a cluster to be made: which model, how many ranks and shards, which numbers.
+// Flags that describe a cluster to be made: which model, how many ranks and shards, which numbers,
+// which limits.
 // Shared by every command that makes one; list kClusterFlags among the flag files of such a
 // command.
 #ifndef ORRERY_TOOLS_FLAGS_CLUSTER_FLAGS_H_
@@ -29,7 +30,7 @@ inline constexpr char kClusterFlags[] = "tools/flags/cluster_flags.cc";
 // --model, or the bundled one.
 absl::StatusOr<std::string> ModelDirFromFlags();
 // INVALID_ARGUMENT for a value that does not exist, with those that do. A dense model gets no
-// shards.
+// shards. Limits concern clusters of processes only.
 absl::StatusOr<Topology> TopologyFromFlags();
 LaunchOptions LaunchOptionsFromFlags();
 

@@ -1,0 +1,155 @@
+// What a product multiplies: panels, 16 outputs wide, and rows of activations; and the two forms
+// that they have in memory.
+//
+// A sum has two chains, of the even and of the odd inputs (matmul-inl.h). Inputs come in groups of
+// four, which give each chain a pair: chain 0 the inputs 0 and 2 of the group, chain 1 the inputs 1
+// and 3.
+//
+//   F32Form    panel [input][16 outputs]                    row [input]
+//   PairForm   panel [input / 4][chain][16 outputs][2]      row [input / 4][chain][2], of bf16,
+//              with the first of a pair in the high half: see lanes_avx512.h
+//
+// Either way a group is 4 * 16 values of a panel and 4 of a row. Rows begin `padded` f32 values
+// apart, also when they hold bf16.
+//
+// Everything is a template over Lanes: see the rule in lanes_scalar.h.
+#ifndef ORRERY_KERNELS_CPU_OPERANDS_INL_H_
+#define ORRERY_KERNELS_CPU_OPERANDS_INL_H_
+
+#include <stdint.h>
+
+#include "kernels/cpu/math-inl.h"
+
+namespace orrery {
+
+template <typename Lanes>
+struct WidePair {
+  Lanes first;
+  Lanes second;
+};
+
+template <typename Lanes>
+struct F32Activations {
+  const float* data;
+  int64_t row_stride;
+  static Lanes AddPair(const float* group, int chain, const WidePair<Lanes>& weights, Lanes sum) {
+    sum = Lanes::Fma(Lanes::Set(group[chain]), weights.first, sum);
+    return Lanes::Fma(Lanes::Set(group[chain + 2]), weights.second, sum);
+  }
+};
+
+template <typename Lanes>
+struct F32Panels {
+  const float* data;
+  int64_t panel_stride;
+  static WidePair<Lanes> LoadPair(const float* group, int chain) {
+    return {Lanes::Load(group + chain * kVectorLanes),
+            Lanes::Load(group + (chain + 2) * kVectorLanes)};
+  }
+};
+
+// Panels of pairs for activations that are f32.
+template <typename Lanes>
+struct WidenedPanels {
+  const uint16_t* data;
+  int64_t panel_stride;
+  static WidePair<Lanes> LoadPair(const uint16_t* group, int chain) {
+    const uint16_t* const line = group + chain * 2 * kVectorLanes;
+    WidePair<Lanes> pair;
+    Lanes::SplitBf16(Lanes::LoadBits(line), pair.second, pair.first);
+    return pair;
+  }
+};
+
+template <typename Lanes>
+struct PairActivations {
+  const uint16_t* data;
+  int64_t row_stride;
+  static Lanes AddPair(const uint16_t* group, int chain, Lanes weights, Lanes sum) {
+    return Lanes::AddDot(Lanes::SetPair(group + chain * 2), weights, sum);
+  }
+};
+
+template <typename Lanes>
+struct PairPanels {
+  const uint16_t* data;
+  int64_t panel_stride;
+  static Lanes LoadPair(const uint16_t* group, int chain) {
+    return Lanes::LoadBits(group + chain * 2 * kVectorLanes);
+  }
+};
+
+template <typename Lanes>
+struct F32Form {
+  using Value = float;
+  using Activations = F32Activations<Lanes>;
+  using Panels = F32Panels<Lanes>;
+  using Bf16Weights = WidenedPanels<Lanes>;  // what meets these activations when it comes as bf16
+
+  static Activations RowsAt(const float* rows, int64_t padded) { return {rows, padded}; }
+  // 16 inputs of a row.
+  static void StoreInputs(Lanes x, Value* to) { x.Store(to); }
+  // A group of a panel: input by input, or as words of the inputs 0 and 1, 2 and 3.
+  static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
+    for (int i = 0; i < 4; ++i) inputs[i].Store(group + i * kVectorLanes);
+  }
+  static void StoreGroup(Lanes first_two, Lanes last_two, Value* group) {
+    Lanes inputs[4];
+    Lanes::SplitBf16(first_two, inputs[0], inputs[1]);
+    Lanes::SplitBf16(last_two, inputs[2], inputs[3]);
+    StoreGroup(inputs, group);
+  }
+  // Two groups, panel_stride apart: each input has words of 32 outputs, two each.
+  static void StoreTwoGroups(const Lanes (&inputs)[4], Value* group, int64_t panel_stride) {
+    for (int i = 0; i < 4; ++i) {
+      uint16_t outputs[2 * kVectorLanes];
+      inputs[i].StoreBits(outputs);
+      Lanes::LoadBf16(outputs + kVectorLanes).Store(group + panel_stride + i * kVectorLanes);
+      Lanes::LoadBf16(outputs).Store(group + i * kVectorLanes);
+    }
+  }
+};
+
+template <typename Lanes>
+struct PairForm {
+  using Value = uint16_t;
+  using Activations = PairActivations<Lanes>;
+  using Panels = PairPanels<Lanes>;
+  using Bf16Weights = PairPanels<Lanes>;
+
+  static Activations RowsAt(const float* rows, int64_t padded) {
+    return {reinterpret_cast<const uint16_t*>(rows), 2 * padded};
+  }
+  static void StoreInputs(Lanes x, Value* to) { x.StorePairs(to); }
+  static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
+    Lanes::JoinUpper(inputs[0], inputs[2]).StoreBits(group);
+    Lanes::JoinUpper(inputs[1], inputs[3]).StoreBits(group + 2 * kVectorLanes);
+  }
+  static void StoreGroup(Lanes first_two, Lanes last_two, Value* group) {
+    Lanes::JoinLower(first_two, last_two).StoreBits(group);
+    Lanes::JoinUpper(first_two, last_two).StoreBits(group + 2 * kVectorLanes);
+  }
+  static void StoreTwoGroups(const Lanes (&inputs)[4], Value* group, int64_t panel_stride) {
+    Value* const second = group + panel_stride;
+    Lanes::JoinLast(inputs[0], inputs[2]).StoreBits(second);
+    Lanes::JoinLast(inputs[1], inputs[3]).StoreBits(second + 2 * kVectorLanes);
+    Lanes::JoinFirst(inputs[0], inputs[2]).StoreBits(group);
+    Lanes::JoinFirst(inputs[1], inputs[3]).StoreBits(group + 2 * kVectorLanes);
+  }
+};
+
+// The form of operands that are bf16 values.
+template <typename Lanes, bool kDotsBf16 = Lanes::kDotsBf16>
+struct RoundedFormOf {
+  using Form = F32Form<Lanes>;
+};
+template <typename Lanes>
+struct RoundedFormOf<Lanes, true> {
+  using Form = PairForm<Lanes>;
+};
+template <typename Lanes>
+using RoundedForm = typename RoundedFormOf<Lanes>::Form;
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_CPU_OPERANDS_INL_H_

@@ -1,0 +1,87 @@
+// What the engine's loop knows of the requests that it runs. Belongs to the loop.
+//
+//   request: one prompt, its outbox, its choices
+//   sequence: one choice: ids so far, blocks, sampler, answer
+//
+//   ids        [ prompt .................... | answer ....... ]
+//   computed   [=========================================]        num_computed: where the next step begins
+//   stored     [==========================================]       num_stored: rows that stand in the cache
+//   drafts                                                [d d]   ids to be verified behind the last one
+//
+// The two differ only behind a cached prefix, whose last token is computed once more, for its hidden
+// state.
+#ifndef ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
+#define ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "services/attention/answer_stream.h"
+#include "services/attention/block_pool.h"
+#include "services/attention/outbox.h"
+#include "services/attention/sampler.h"
+#include "services/attention/scheduler.h"
+
+namespace orrery {
+
+// One prompt, and the answers to generate.
+struct GenerationRequest {
+  std::vector<int32_t> prompt_ids;  // not empty
+  StopRules stop;
+  SamplingParams sampling;
+  int num_top_logprobs = 0;
+  int num_choices = 1;
+  std::string tenant;      // whose share of the rank it uses
+  int priority = 0;        // within the tenant; higher first
+  std::string cache_salt;  // prefix-cache blocks are shared by equal salts only
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// A request in the engine, shared by its sequences.
+struct OpenRequest {
+  GenerationRequest asked;
+  std::shared_ptr<Outbox> outbox;
+  int num_open_choices = 0;
+  std::optional<int> cached_tokens;  // of the prompt, when it was first admitted
+};
+
+struct Sequence {
+  Sequence(SequenceId id, std::shared_ptr<OpenRequest> request, int choice,
+           const Tokenizer* tokenizer)
+      : id(id),
+        request(std::move(request)),
+        choice(choice),
+        ids(this->request->asked.prompt_ids),
+        sampler(this->request->asked.sampling, choice, this->request->asked.prompt_ids),
+        answer(&this->request->asked.stop, tokenizer) {}
+
+  const GenerationRequest& asked() const { return request->asked; }
+  int num_tokens() const { return static_cast<int>(ids.size()); }
+  int num_prompt() const { return static_cast<int>(asked().prompt_ids.size()); }
+
+  const SequenceId id;
+  const std::shared_ptr<OpenRequest> request;
+  const int choice;
+  std::vector<int32_t> ids;
+  Sampler sampler;
+  AnswerStream answer;
+
+  // A choice behind the first waits until the first has computed the prompt, and continues from there.
+  bool waits_for_prompt = false;
+  bool running = false;
+  BlockList blocks;  // while running
+  int num_computed = 0;
+  int num_stored = 0;
+  int num_findable = 0;  // waiting: what the prefix cache was seen to hold
+  std::vector<int32_t> drafts;
+  int drafted_tokens = 0;
+  int accepted_tokens = 0;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_ATTENTION_SEQUENCE_H_

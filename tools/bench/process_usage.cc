@@ -1,0 +1,98 @@
+#include "tools/bench/process_usage.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+
+namespace orrery {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string ReadAll(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Its --name, else its number.
+std::string NameOf(const fs::path& folder) {
+  for (const absl::string_view argument : absl::StrSplit(ReadAll(folder / "cmdline"), '\0')) {
+    if (absl::StartsWith(argument, "--name=")) return std::string(argument.substr(7));
+  }
+  return absl::StrCat("process ", folder.filename().string());
+}
+
+double Seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
+
+}  // namespace
+
+UsageSnapshot TakeUsageSnapshot() {
+  UsageSnapshot snapshot;
+  snapshot.time = absl::Now();
+  rusage own = {};
+  if (getrusage(RUSAGE_SELF, &own) == 0) {
+    snapshot.own_cpu_seconds = Seconds(own.ru_utime) + Seconds(own.ru_stime);
+  }
+  const double ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::optional<ProcStat> stat = ParseProcStat(ReadAll(entry.path() / "stat"));
+    if (!stat.has_value() || stat->parent != getpid()) continue;
+    snapshot.children[NameOf(entry.path())] = {
+        .cpu_seconds = static_cast<double>(stat->cpu_ticks) / ticks_per_second,
+        .rss_bytes = stat->rss_pages * sysconf(_SC_PAGESIZE)};
+  }
+  return snapshot;
+}
+
+UsageDelta UsageBetween(const UsageSnapshot& before, const UsageSnapshot& after) {
+  const double seconds = std::max(absl::ToDoubleSeconds(after.time - before.time), 1e-9);
+  UsageDelta delta;
+  delta.own_cores = (after.own_cpu_seconds - before.own_cpu_seconds) / seconds;
+  for (const auto& [name, usage] : after.children) {
+    const auto earlier = before.children.find(name);
+    if (earlier == before.children.end()) continue;
+    delta.child_cores[name] = (usage.cpu_seconds - earlier->second.cpu_seconds) / seconds;
+  }
+  return delta;
+}
+
+// proc(5): pid (comm) state ppid ... utime and stime are fields 14 and 15, rss is 24. A comm may
+// hold anything, parentheses and spaces too.
+std::optional<ProcStat> ParseProcStat(const std::string& line) {
+  const size_t end_of_comm = line.rfind(") ");
+  if (end_of_comm == std::string::npos) return std::nullopt;
+  constexpr int kFirstField = 3;
+  const std::vector<std::string> fields =
+      absl::StrSplit(line.substr(end_of_comm + 2), absl::ByAnyChar(" \n"), absl::SkipEmpty());
+  const auto read = [&](int field, auto* value) {
+    const size_t index = static_cast<size_t>(field - kFirstField);
+    return index < fields.size() && absl::SimpleAtoi(fields[index], value);
+  };
+  ProcStat stat;
+  int64_t user = 0, system = 0;
+  if (!read(4, &stat.parent) || !read(14, &user) || !read(15, &system) ||
+      !read(24, &stat.rss_pages)) {
+    return std::nullopt;
+  }
+  stat.cpu_ticks = user + system;
+  return stat;
+}
+
+}  // namespace orrery

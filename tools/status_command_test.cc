@@ -1,0 +1,67 @@
+#include "tools/status_command.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class StatusTableTest : public ::testing::Test {
+ protected:
+  v1::MemberStatus& Add(const std::string& name, const std::string& role) {
+    v1::MemberStatus& member = *status_.add_member();
+    member.set_name(name);
+    member.set_role(role);
+    member.set_state("ready");
+    return member;
+  }
+  v1::ClusterStatusResponse status_;
+};
+
+TEST_F(StatusTableTest, LeavesOutCountersThatSayNothing) {
+  v1::MemberStatus& rank = Add("attention-0", "attention");
+  rank.set_kv_blocks_total(1024);
+  rank.set_prefix_miss_tokens(9);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("0 running, 0 waiting, kv 0/1024, 0 in, 0 out\n"));
+}
+
+TEST_F(StatusTableTest, ShowsWhatARankSavedAndWhatItSetBack) {
+  v1::MemberStatus& rank = Add("attention-0", "attention");
+  rank.set_running_requests(2);
+  rank.set_waiting_requests(3);
+  rank.set_kv_blocks_used(10);
+  rank.set_kv_blocks_total(1024);
+  rank.set_kv_blocks_cached(300);
+  rank.set_tokens_in(123);
+  rank.set_tokens_out(456);
+  rank.set_prefix_hit_tokens(45);
+  rank.set_prefix_miss_tokens(55);
+  rank.set_drafted_tokens(200);
+  rank.set_accepted_draft_tokens(142);
+  rank.set_preemptions(4);
+  EXPECT_THAT(StatusTable(status_),
+              HasSubstr("2 running, 3 waiting, kv 10/1024 + 300 cached, 123 in, 456 out, "
+                        "45% prefix hits, 71% drafts right, 4 preempted\n"));
+  EXPECT_THAT(StatusTable(status_), Not(HasSubstr("leaked")));
+}
+
+TEST_F(StatusTableTest, CallsALeakWhatItIs) {
+  Add("attention-0", "attention").set_kv_blocks_leaked(3);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("! 3 leaked KV blocks"));
+}
+
+TEST_F(StatusTableTest, ShowsHowManyFramesAShardComputesAtOnce) {
+  v1::MemberStatus& shard = Add("expert-0", "expert");
+  shard.set_num_held_experts(64);
+  shard.set_loaded_bytes(3'210'000);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("64 experts, 3.2 MB\n"));
+  shard.set_frames(7);
+  shard.set_frame_groups(4);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("64 experts, 3.2 MB, 1.75 frames per group\n"));
+}
+
+}  // namespace
+}  // namespace orrery
