@@ -47,6 +47,8 @@ void CpuKernels::Embed(DType dtype, const void* table, absl::Span<const int32_t>
     const int64_t begin = ids[r] * out.num_cols;
     if (dtype == DType::kBf16) {
       lanes_.widen_row(static_cast<const uint16_t*>(table) + begin, width, out.row(r));
+    } else if (dtype == DType::kF32) {
+      std::memcpy(out.row(r), static_cast<const float*>(table) + begin, width * sizeof(float));
     } else {
       for (int i = 0; i < width; ++i) out.row(r)[i] = LoadValue(dtype, table, begin + i);
     }

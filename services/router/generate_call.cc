@@ -28,7 +28,11 @@ absl::Status GenerateCall::Run(internal::SequenceRequest sequence) {
                                                   options_.starts_in_thinking)});
   }
 
-  Action action = Tell(&RouterCore::OnRequest);
+  Action action;
+  {
+    absl::MutexLock lock(&state_->mutex);
+    action = state_->core.OnRequest(options_.number, sequence_.tenant());
+  }
   if (action.kind == Action::Kind::kFinish) return action.status;
   v1::Started& started = *response_.mutable_started();
   started.set_request_id(sequence_.request_id());

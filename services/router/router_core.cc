@@ -48,20 +48,26 @@ void RouterCore::OnUnreachable(int member, const std::string& reason) {
   membership_.OnUnreachable(member, reason);
 }
 
-Action RouterCore::OnRequest(int64_t request) {
+Action RouterCore::OnRequest(int64_t request, const std::string& tenant) {
   ORRERY_CHECK(!requests_.contains(request)) << "request " << request << " is open already";
   if (is_stopping_) {
     return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
   }
-  if (num_open_requests() >= options_.max_open_requests) {
+  const int num_places = 2 * options_.max_open_requests;
+  const auto open = num_open_.find(tenant);
+  const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
+  if (num_of_tenant >= num_places - num_open_requests()) {
     return FinishWith(absl::ResourceExhaustedError(
-        absl::StrCat("the router has ", num_open_requests(), " open requests, at most ",
-                     options_.max_open_requests, " are allowed; try again later")));
+        absl::StrCat("the router has ", num_open_requests(), " open requests, ", num_of_tenant,
+                     " of this tenant; of ", num_places,
+                     " places a tenant may take as many as it leaves free; try again later")));
   }
   Request opened;
   const std::optional<int> member = Assign(opened, /*excluded=*/-1);
   if (!member.has_value()) return FinishWith(absl::UnavailableError(WhyNotReady()));
-  requests_.emplace(request, opened);
+  opened.tenant = tenant;
+  ++num_open_[tenant];
+  requests_.emplace(request, std::move(opened));
   return StartOn(*member);
 }
 
@@ -148,7 +154,9 @@ RouterCore::Request& RouterCore::Open(int64_t request) {
 }
 
 Action RouterCore::Finish(int64_t request, absl::Status status) {
-  ORRERY_CHECK(requests_.erase(request) == 1) << "request " << request << " is not open";
+  const auto open = num_open_.find(Open(request).tenant);
+  if (--open->second == 0) num_open_.erase(open);
+  requests_.erase(request);
   return FinishWith(std::move(status));
 }
 

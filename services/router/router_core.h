@@ -1,7 +1,7 @@
 // The router's decisions without its I/O: events in, one action out.
 //
 //   RouterCore core({.max_open_requests = 512}, std::move(membership));
-//   Action action = core.OnRequest(request);              // kStart on rank 3, or kFinish with UNAVAILABLE
+//   Action action = core.OnRequest(request, tenant);      // kStart on rank 3, or kFinish with UNAVAILABLE
 //   action = core.OnToken(request);                       // kForward
 //   action = core.OnFailed(request, status);              // kStart elsewhere, or kFinish
 //
@@ -48,7 +48,9 @@ struct Action {
 class RouterCore {
  public:
   struct Options {
-    // Requests open at once; more are refused with RESOURCE_EXHAUSTED.
+    // Requests that a tenant may have open while it is alone; more are refused with
+    // RESOURCE_EXHAUSTED. There are twice as many places, and no tenant gets more than what the
+    // others and it leave: dynamic thresholds, as in services/attention/engine.h.
     int max_open_requests = 0;
   };
 
@@ -62,7 +64,7 @@ class RouterCore {
   void OnStopping() { is_stopping_ = true; }
 
   // --- Requests: `request` is any number that is not open ---
-  Action OnRequest(int64_t request);
+  Action OnRequest(int64_t request, const std::string& tenant);
   // `count` more tokens came. The first one ends the second chance; the others only count, and may be
   // told together, at the latest before the request ends.
   Action OnToken(int64_t request, int64_t count = 1);
@@ -88,6 +90,7 @@ class RouterCore {
   struct Request {
     RequestState state = RequestState::kStarted;
     int member = -1;
+    std::string tenant;
     int num_attempts = 0;
     int64_t num_tokens = 0;
   };
@@ -100,6 +103,7 @@ class RouterCore {
   const Options options_;
   Membership membership_;
   std::map<int64_t, Request> requests_;
+  std::map<std::string, int> num_open_;  // by tenant
   bool is_stopping_ = false;
 };
 

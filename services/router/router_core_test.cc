@@ -70,7 +70,7 @@ TEST_F(RouterCoreTest, RefusesARequestWhenNoRankIsReadyAndSaysWhyOfEachRank) {
   loading.set_loaded_bytes(12'000'000);
   loading.set_total_bytes(40'000'000);
   core_.OnDescription(1, loading);
-  const Action action = core_.OnRequest(1);
+  const Action action = core_.OnRequest(1, /*tenant=*/"");
   EXPECT_EQ(action.kind, Kind::kFinish);
   EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(action.status.message()),
@@ -82,37 +82,48 @@ TEST_F(RouterCoreTest, RefusesARequestWhenNoRankIsReadyAndSaysWhyOfEachRank) {
 TEST_F(RouterCoreTest, SpreadsRequestsOverTheRanks) {
   SayReady(0);
   SayReady(1);
-  EXPECT_EQ(core_.OnRequest(1).member, 0);
-  EXPECT_EQ(core_.OnRequest(2).member, 1);
-  EXPECT_EQ(core_.OnRequest(3).member, 0);
+  EXPECT_EQ(core_.OnRequest(1, /*tenant=*/"").member, 0);
+  EXPECT_EQ(core_.OnRequest(2, /*tenant=*/"").member, 1);
+  EXPECT_EQ(core_.OnRequest(3, /*tenant=*/"").member, 0);
   EXPECT_EQ(core_.OnEnded(1).kind, Kind::kFinish);
   EXPECT_EQ(core_.OnEnded(3).kind, Kind::kFinish);
-  EXPECT_EQ(core_.OnRequest(4).member, 0);
+  EXPECT_EQ(core_.OnRequest(4, /*tenant=*/"").member, 0);
 }
 
 TEST_F(RouterCoreTest, CountsTheLoadThatOtherRoutersPutOnARank) {
   core_.OnDescription(0, Description({.name = "attention-0", .waiting_requests = 3}));
   SayReady(1);
-  EXPECT_EQ(core_.OnRequest(1).member, 1);
-  EXPECT_EQ(core_.OnRequest(2).member, 1);
+  EXPECT_EQ(core_.OnRequest(1, /*tenant=*/"").member, 1);
+  EXPECT_EQ(core_.OnRequest(2, /*tenant=*/"").member, 1);
+}
+
+TEST_F(RouterCoreTest, AFloodOfOneTenantLeavesPlacesToTheOthers) {
+  SayReady(0);
+  for (int request = 0; request < 4; ++request) core_.OnRequest(request, "flood");
+  EXPECT_EQ(core_.OnRequest(4, "flood").status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(core_.OnRequest(4, "second").kind, Kind::kStart);
+  EXPECT_EQ(core_.OnRequest(5, "second").kind, Kind::kStart);
+  EXPECT_EQ(core_.OnRequest(6, "second").status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(core_.OnRequest(6, "third").kind, Kind::kStart);
 }
 
 TEST_F(RouterCoreTest, BoundsOpenRequests) {
   SayReady(0);
   for (int request = 0; request < 4; ++request) {
-    EXPECT_EQ(core_.OnRequest(request).kind, Kind::kStart);
+    EXPECT_EQ(core_.OnRequest(request, /*tenant=*/"").kind, Kind::kStart);
   }
-  const Action action = core_.OnRequest(4);
+  const Action action = core_.OnRequest(4, /*tenant=*/"");
   EXPECT_EQ(action.status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(action.status.message()), HasSubstr("at most 4"));
+  EXPECT_THAT(std::string(action.status.message()),
+              HasSubstr("4 open requests, 4 of this tenant; of 8 places"));
   core_.OnCancelled(0);
-  EXPECT_EQ(core_.OnRequest(4).kind, Kind::kStart);
+  EXPECT_EQ(core_.OnRequest(4, /*tenant=*/"").kind, Kind::kStart);
 }
 
 TEST_F(RouterCoreTest, TriesAnotherRankOnceWhenTheFirstFailsBeforeItsFirstToken) {
   SayReady(0);
   SayReady(1);
-  ASSERT_EQ(core_.OnRequest(1).member, 0);
+  ASSERT_EQ(core_.OnRequest(1, /*tenant=*/"").member, 0);
   const Action second = core_.OnFailed(1, absl::UnavailableError("gone"));
   EXPECT_EQ(second.kind, Kind::kStart);
   EXPECT_EQ(second.member, 1);
@@ -125,7 +136,7 @@ TEST_F(RouterCoreTest, TriesAnotherRankOnceWhenTheFirstFailsBeforeItsFirstToken)
 TEST_F(RouterCoreTest, DoesNotTryAgainAfterATokenAndSaysHowFarItCame) {
   SayReady(0);
   SayReady(1);
-  core_.OnRequest(1);
+  core_.OnRequest(1, /*tenant=*/"");
   EXPECT_EQ(core_.OnToken(1).kind, Kind::kForward);
   core_.OnToken(1, 40);
   const Action action = core_.OnFailed(1, absl::UnavailableError("gone"));
@@ -138,14 +149,14 @@ TEST_F(RouterCoreTest, DoesNotTryAgainAfterATokenAndSaysHowFarItCame) {
 TEST_F(RouterCoreTest, DoesNotTryAgainWhatWillFailEverywhere) {
   SayReady(0);
   SayReady(1);
-  core_.OnRequest(1);
+  core_.OnRequest(1, /*tenant=*/"");
   EXPECT_EQ(core_.OnFailed(1, absl::InvalidArgumentError("bad id")).kind, Kind::kFinish);
 }
 
 TEST_F(RouterCoreTest, AFullRankLeavesTheRequestToAnotherAndStaysUsable) {
   SayReady(0);
   SayReady(1);
-  core_.OnRequest(1);
+  core_.OnRequest(1, /*tenant=*/"");
   EXPECT_EQ(core_.OnFailed(1, absl::ResourceExhaustedError("full")).member, 1);
   EXPECT_TRUE(core_.membership().IsUsable(0));
 }
@@ -153,21 +164,21 @@ TEST_F(RouterCoreTest, AFullRankLeavesTheRequestToAnotherAndStaysUsable) {
 TEST_F(RouterCoreTest, ARankThatFailedGetsNoNewRequestUntilItDescribesItself) {
   SayReady(0);
   SayReady(1);
-  core_.OnRequest(1);
+  core_.OnRequest(1, /*tenant=*/"");
   core_.OnFailed(1, absl::UnavailableError("gone"));
-  EXPECT_EQ(core_.OnRequest(2).member, 1);
+  EXPECT_EQ(core_.OnRequest(2, /*tenant=*/"").member, 1);
   SayReady(0);
-  EXPECT_EQ(core_.OnRequest(3).member, 0);
+  EXPECT_EQ(core_.OnRequest(3, /*tenant=*/"").member, 0);
 }
 
 TEST_F(RouterCoreTest, EndsARequestAtItsDeadlineOrWhenTheClientCancels) {
   SayReady(0);
-  core_.OnRequest(1);
+  core_.OnRequest(1, /*tenant=*/"");
   core_.OnToken(1);
   const Action late = core_.OnDeadline(1);
   EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(late.status.message()), HasSubstr("after 1 tokens of attention-0"));
-  core_.OnRequest(2);
+  core_.OnRequest(2, /*tenant=*/"");
   EXPECT_EQ(core_.OnCancelled(2).status.code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(core_.num_open_requests(), 0);
 }

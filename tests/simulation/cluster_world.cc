@@ -47,7 +47,7 @@ void ClusterWorld::Arrive(int64_t id) {
   Request& request = requests_[id];
   request.num_prompt_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_prompt_tokens));
   request.num_answer_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_answer_tokens));
-  Do(id, core_.OnRequest(id));
+  Do(id, core_.OnRequest(id, /*tenant=*/""));
 }
 
 void ClusterWorld::Do(int64_t id, const Action& action) {

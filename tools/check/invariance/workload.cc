@@ -99,7 +99,7 @@ SamplingParams SeededSampling(int index, int vocab_size, Random& random) {
   SamplingParams sampling;
   sampling.temperature = 0.6f;
   sampling.seed = random.Seed();
-  switch (index % 4) {
+  switch (index / 4 % 4) {
     case 1:
       sampling.top_p = 0.9f;
       break;
@@ -189,7 +189,8 @@ absl::StatusOr<Workload> MakeWorkload(const std::string& model_dir, const ModelC
   Random random(options.seed);
   Prompts random_prompts;
   for (int i = 0; i < options.num_prompts; ++i) {
-    const bool is_from_eval = i % 2 == 1 && !eval_prompts.empty();
+    // Half of them, of either parity: what else varies with the index meets both kinds.
+    const bool is_from_eval = (i % 4 == 1 || i % 4 == 2) && !eval_prompts.empty();
     std::vector<int32_t> ids;
     if (is_from_eval) {
       ids = eval_prompts[random.Below(static_cast<int>(eval_prompts.size()))];

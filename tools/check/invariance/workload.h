@@ -5,9 +5,9 @@
 //   GenerationRequest request = workload.Request(17, /*seeded=*/true, /*num_choices=*/3);
 //
 // Prompts are random ids with lengths around the borders of cache blocks and chunks, a quarter of
-// them with the beginning of another; every other one comes from the model's eval.jsonl, if there
-// is one. Requests differ in what may be asked for: stop rules, penalties, top log-probabilities,
-// tenants, priorities. Works without a tokenizer.
+// them with the beginning of another; half come from the model's eval.jsonl, if there is one.
+// Requests differ in what may be asked for: stop rules, penalties, top log-probabilities, tenants,
+// priorities. Works without a tokenizer.
 #ifndef ORRERY_TOOLS_CHECK_INVARIANCE_WORKLOAD_H_
 #define ORRERY_TOOLS_CHECK_INVARIANCE_WORKLOAD_H_
 

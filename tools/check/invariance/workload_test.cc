@@ -69,9 +69,9 @@ TEST(Workload, HasLengthsAroundBlocksAndChunksAndSharedBeginnings) {
   EXPECT_FALSE(workload.tokenizer.has_value());
 }
 
-TEST(Workload, TakesEveryOtherPromptFromTheModelsProblems) {
+TEST(Workload, TakesHalfOfThePromptsFromTheModelsProblems) {
   const Workload workload = Make(kAbacusDir, {.num_prompts = 11});
-  EXPECT_EQ(workload.num_from_eval, 5);
+  EXPECT_EQ(workload.num_from_eval, 6);
   EXPECT_TRUE(workload.tokenizer.has_value());
   EXPECT_TRUE(
       std::any_of(workload.requests.begin(), workload.requests.end(),
