@@ -146,13 +146,15 @@ absl::Status RankEndpoint::OnReply(const Link& link, std::string frame) {
                                           .num_entries = static_cast<int>(header.num_entries)};
   const bool usable =
       header.numerics_hash == numerics_hash_ && header.row_bytes == options_.result_bytes;
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (usable) {
     table_.AcceptReply(address, std::move(frame));
   } else {
     table_.Refuse(address);
   }
-  if (table_.IsOpen(ticket) && table_.Settled(ticket)) changed_.notify_all();
+  const bool settled = table_.IsOpen(ticket) && table_.Settled(ticket);
+  lock.unlock();  // or the loop would wake up only to wait for us
+  if (settled) changed_.notify_all();
   return absl::OkStatus();
 }
 

@@ -106,7 +106,7 @@ absl::Status ShardEndpoint::OnAbandon(Stream& stream, std::string_view bytes) {
 }
 
 absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inbound) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   if (stream.channel == nullptr) return absl::UnavailableError("the connection is closed");
   if (stream.held_bytes + inbound->bytes.size() > options_.max_queued_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat("the shard's inbox holds ", stream.held_bytes,
@@ -115,6 +115,7 @@ absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inb
   }
   stream.held_bytes += inbound->bytes.size();
   inbox_.Push(std::move(inbound));
+  lock.unlock();  // or the loop would wake up only to wait for us
   arrived_.notify_one();
   return absl::OkStatus();
 }

@@ -17,6 +17,7 @@
 #include "tools/bench/serve_bench.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench/serve_result.h"
+#include "tools/bench/step/step_command.h"
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/sampling_flags.h"
@@ -166,8 +167,9 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
 }  // namespace
 
 int RunBench(const std::vector<std::string>& arguments) {
+  if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments != std::vector<std::string>{"serve"}) {
-    std::fprintf(stderr, "orrery: say `orrery bench serve`\n");
+    std::fprintf(stderr, "orrery: say `orrery bench serve` or `orrery bench step`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

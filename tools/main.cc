@@ -76,10 +76,10 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it",
+       "put load on a cluster and measure it, or take one step apart",
        RunBench,
        {kServeFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve"},
+       "serve | step"},
   };
 }
 

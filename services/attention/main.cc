@@ -18,7 +18,7 @@
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
 ABSL_FLAG(std::string, name, "", "which attention member of it this process is");
 ABSL_FLAG(std::string, cpu_variant, "best",
-          "kernels to use: best, avx512, avx2 or scalar; the bits are the same");
+          "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {

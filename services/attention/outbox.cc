@@ -7,14 +7,18 @@
 namespace orrery {
 
 void Outbox::Push(std::vector<OutputEvent> events) {
-  std::lock_guard lock(mutex_);
-  std::move(events.begin(), events.end(), std::back_inserter(events_));
+  {
+    std::lock_guard lock(mutex_);
+    std::move(events.begin(), events.end(), std::back_inserter(events_));
+  }
   news_.notify_one();
 }
 
 void Outbox::Finish(absl::Status status) {
-  std::lock_guard lock(mutex_);
-  if (!status_.has_value()) status_ = std::move(status);
+  {
+    std::lock_guard lock(mutex_);
+    if (!status_.has_value()) status_ = std::move(status);
+  }
   news_.notify_one();
 }
 

@@ -1,6 +1,5 @@
 // One request at a time: a prompt with a new prefix, another with the same prefix, and one of
 // another tenant with it.
-#include <algorithm>
 #include <optional>
 
 #include "absl/strings/str_cat.h"

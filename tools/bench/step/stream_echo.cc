@@ -70,8 +70,11 @@ class Client : public grpc::ClientBidiReactor<Frame, Frame> {
     payload.resize(std::max(payload.size(), sizes.bytes_out), 'a');
     out_.set_payload(std::move(payload));
     std::unique_lock lock(mutex_);
-    if (broken_) return absl::UnavailableError("the stream broke");
+    // One write at a time: the last one may have been answered before we hear that it is done.
+    changed_.wait_for(lock, absl::ToChronoSeconds(kTimeout), [this] { return !writing_ || broken_; });
+    if (writing_ || broken_) return absl::UnavailableError("the stream broke");
     arrived_ = false;
+    writing_ = true;
     const absl::Time begin = absl::Now();
     StartWrite(&out_);
     changed_.wait_for(lock, absl::ToChronoSeconds(kTimeout),
@@ -84,13 +87,18 @@ class Client : public grpc::ClientBidiReactor<Frame, Frame> {
     {
       std::lock_guard lock(mutex_);
       (ok ? arrived_ : broken_) = true;
-      changed_.notify_one();
     }
+    changed_.notify_one();
     if (ok) {
       StartRead(&in_);
     } else {
       RemoveHold();
     }
+  }
+  void OnWriteDone(bool) override {
+    std::lock_guard lock(mutex_);
+    writing_ = false;
+    changed_.notify_one();
   }
   void OnDone(const grpc::Status&) override {
     std::lock_guard lock(mutex_);
@@ -105,7 +113,8 @@ class Client : public grpc::ClientBidiReactor<Frame, Frame> {
   Frame in_, out_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool arrived_ = false, broken_ = false, done_ = false;  // guarded by mutex_
+  // Guarded by mutex_.
+  bool arrived_ = false, writing_ = false, broken_ = false, done_ = false;
 };
 
 class StreamEchoImpl : public StreamEcho {
