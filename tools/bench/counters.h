@@ -6,7 +6,8 @@
 //   change["preemptions"]
 //
 // Counts become differences; gauges (leaked, used and cached blocks) stay what they are at the end.
-// A router learns of its members up to a second late: ask it when the cluster has been idle so long.
+// A router learns of its members up to a second late: ask it when the cluster has been idle that
+// long.
 #ifndef ORRERY_TOOLS_BENCH_COUNTERS_H_
 #define ORRERY_TOOLS_BENCH_COUNTERS_H_
 

@@ -1,7 +1,7 @@
-// What a load generator is asked to send: streams of requests, each with its own tenant, its own way
-// of arriving and its own lengths.
+// What a load generator is asked to send: streams of requests, each with its own tenant, its own
+// way of arriving and its own lengths.
 //
-//   ASSIGN_OR_RETURN(std::vector<Load> loads, ParseTenants("A:rate=40,prompt=256;B:rate=1", defaults));
+//   ASSIGN_OR_RETURN(std::vector<Load> loads, ParseTenants("A:rate=40;B:rate=1", defaults));
 //   RETURN_IF_ERROR(CheckLoad(loads[0], model.max_context_tokens()));
 //
 // Closed loop: `concurrency` clients, each of which sends its next request when its last answer has

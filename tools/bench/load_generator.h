@@ -3,9 +3,9 @@
 //   LoadGenerator generator({.address = "127.0.0.1:7400", .token_pool = ids});
 //   ASSIGN_OR_RETURN(PhaseRecord record, generator.Run(phase, should_stop));
 //
-// One thread drives all streams over one gRPC completion queue, so that hundreds of them cost little
-// on a machine that also runs the cluster; a token's time is taken when its message leaves the
-// queue. Every load has a connection of its own, as tenants have.
+// One thread drives all streams over one gRPC completion queue, so that hundreds of them cost
+// little on a machine that also runs the cluster; a token's time is taken when its message leaves
+// the queue. Every load has a connection of its own, as tenants have.
 //
 // A request that fails is part of the record. Errors of Run: UNAVAILABLE (nobody listens at the
 // address), CANCELLED (`should_stop` said so). Either way no call is left open.

@@ -143,7 +143,8 @@ TEST_F(LoadGeneratorTest, RequestsSayWhatTheLoadSays) {
   }
 }
 
-// A microsecond between arrivals: with one request at a time each but the first is late, and says so.
+// A microsecond between arrivals: with one request at a time each but the first is late, and says
+// so.
 TEST_F(LoadGeneratorTest, AnOpenLoopCountsFromWhenARequestWasDue) {
   load_.concurrency = 0;
   load_.rate = 1e6;

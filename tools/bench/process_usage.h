@@ -1,5 +1,5 @@
-// Processor time and memory of this process and of the processes that it started, from getrusage and
-// /proc.
+// Processor time and memory of this process and of the processes that it started, from getrusage
+// and /proc.
 //
 //   const UsageSnapshot before = TakeUsageSnapshot();
 //   ...

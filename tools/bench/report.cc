@@ -1,5 +1,7 @@
 #include "tools/bench/report.h"
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -99,7 +101,9 @@ std::string PhaseLine(const PhaseResult& result) {
 std::string PhaseLineLegend() { return "TTFT and ITL: median / p99 in ms\n"; }
 
 std::string FindingText(const Finding& finding) {
-  const std::string value = absl::StrFormat("%.4g", finding.value);
+  const std::string value = finding.value == std::floor(finding.value)
+                                ? absl::StrFormat("%.0f", finding.value)  // counts in full
+                                : absl::StrFormat("%.4g", finding.value);
   if (finding.target.empty()) return absl::StrCat("        ", finding.what, ": ", value, "\n");
   return absl::StrCat(finding.held ? "held    " : "MISSED  ", finding.what, ": ", value,
                       " (target: ", finding.target, ")\n");

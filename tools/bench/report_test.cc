@@ -69,8 +69,8 @@ TEST(Report, AFindingSaysWhetherItsTargetHeld) {
             "held    ratio: 6.5 (target: at least 6)\n");
   EXPECT_EQ(FindingText({.what = "ratio", .value = 5.5, .target = "at least 6", .held = false}),
             "MISSED  ratio: 5.5 (target: at least 6)\n");
-  EXPECT_EQ(FindingText({.what = "capacity", .value = 80, .target = "", .held = true}),
-            "        capacity: 80\n");
+  EXPECT_EQ(FindingText({.what = "capacity", .value = 12345, .target = "", .held = true}),
+            "        capacity: 12345\n");
 }
 
 TEST(Report, EveryFigureHasADefinition) {

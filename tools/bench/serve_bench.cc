@@ -20,7 +20,8 @@ constexpr absl::Duration kPollInterval = absl::Milliseconds(50);
 // How long a phase waits for the one before it to end.
 constexpr absl::Duration kSettlePatience = absl::Seconds(15);
 constexpr int kBarWidth = 30;
-// Odd, so that every phase of a run has another seed (Knuth, The Art of Computer Programming 3.3.4).
+// Odd, so that every phase of a run has another seed; 2^64 over the golden ratio (Knuth, The Art of
+// Computer Programming, 6.4).
 constexpr uint64_t kSeedStep = 0x9e3779b97f4a7c15u;
 
 }  // namespace

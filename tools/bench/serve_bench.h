@@ -1,6 +1,6 @@
 // A cluster under measurement: runs phases of load against its router and collects the results.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<ServeBench> bench, ServeBench::Open({.client = &client, .out = &out}));
+//   ASSIGN_OR_RETURN(auto bench, ServeBench::Open({.client = &client, .out = &out}));
 //   ASSIGN_OR_RETURN(const PhaseResult* result, bench->Run(phase));
 //   bench->Judge("tokens/s at 32 over at 1", ratio, AtLeast(6.0));
 //   WriteTextFile(path, ToJson(bench->result()));

@@ -1,5 +1,5 @@
-// The flags of `orrery bench serve`, and the load that they describe. List kServeFlags among the flag
-// files of the command.
+// The flags of `orrery bench serve`, and the load that they describe. List kServeFlags among the
+// flag files of the command.
 #ifndef ORRERY_TOOLS_BENCH_SERVE_FLAGS_H_
 #define ORRERY_TOOLS_BENCH_SERVE_FLAGS_H_
 

@@ -1,5 +1,5 @@
-// `orrery bench serve` as a shell sees it: what it prints, what its JSON holds, how it exits. Nothing
-// here depends on how fast the machine is.
+// `orrery bench serve` as a shell sees it: what it prints, what its JSON holds, how it exits.
+// Nothing here depends on how fast the machine is.
 #include <fstream>
 #include <iterator>
 #include <string>
