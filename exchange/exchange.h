@@ -28,12 +28,14 @@
 // done anew.
 //
 // Threads: a RankExchange belongs to the loop of one rank, a ShardExchange to the loop of one
-// shard. Close() and counters() may be called from any thread.
+// shard, and where it lets transports serve, to one of their threads at a time beside it. Close() and
+// counters() may be called from any thread.
 #ifndef ORRERY_EXCHANGE_EXCHANGE_H_
 #define ORRERY_EXCHANGE_EXCHANGE_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -165,6 +167,11 @@ class ShardExchange {
   // nobody waits for the answer.
   virtual void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
                      absl::Span<const std::byte> results) = 0;
+  // Lets the thread that brought a frame run it: `serve` is called there, behind the frame, and says
+  // whether it did; if not, because another thread is at it, whoever waits in Receive is woken up as
+  // usual. For transports with threads of their own, where it saves a wake-up of four per exchange; the
+  // others ignore it. With null, returns when no call is under way.
+  virtual void ServeOnArrival(std::function<bool()> serve) {}
   virtual InboxCounters counters() const = 0;
   virtual void Close() = 0;
 };

@@ -115,8 +115,9 @@ absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inb
   }
   stream.held_bytes += inbound->bytes.size();
   inbox_.Push(std::move(inbound));
-  lock.unlock();  // or the loop would wake up only to wait for us
-  arrived_.notify_one();
+  const bool announced_later = serve_ != nullptr;  // by Arrived
+  lock.unlock();                                   // or the loop would wake up only to wait for us
+  if (!announced_later) arrived_.notify_one();
   return absl::OkStatus();
 }
 
@@ -132,6 +133,28 @@ void ShardEndpoint::OnClosed(Stream& stream) {
   streams_.erase(place);
   dropped = inbox_.DropSource(stream.source);
   counters_.orphaned += dropped.size();
+}
+
+void ShardEndpoint::SetServe(std::function<bool()> serve) {
+  std::unique_lock lock(mutex_);
+  serve_ = std::move(serve);
+  if (serve_ == nullptr) served_.wait(lock, [this] { return num_serving_ == 0; });
+  arrived_.notify_all();  // for what came in between
+}
+
+void ShardEndpoint::Arrived() {
+  std::unique_lock lock(mutex_);
+  if (serve_ == nullptr || inbox_.empty()) return;
+  const std::function<bool()> serve = serve_;
+  ++num_serving_;
+  lock.unlock();
+  serve();
+  lock.lock();
+  --num_serving_;
+  served_.notify_all();
+  const bool is_left = !inbox_.empty();  // it served one group, or none
+  lock.unlock();
+  if (is_left) arrived_.notify_one();
 }
 
 std::optional<InboundGroup> ShardEndpoint::Receive(absl::Time deadline) {

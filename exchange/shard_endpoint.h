@@ -19,6 +19,7 @@
 #define ORRERY_EXCHANGE_SHARD_ENDPOINT_H_
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -41,6 +42,11 @@ class ShardEndpoint : public ShardExchange {
   // RESOURCE_EXHAUSTED beyond max_streams.
   absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(Lane lane, std::shared_ptr<Channel> channel);
 
+  // See ShardExchange::ServeOnArrival. Only a transport that calls Arrived() may set it.
+  void SetServe(std::function<bool()> serve);
+  // Behind each OnFrame, once the transport can bring the next frame: frames are served or announced.
+  void Arrived();
+
   std::optional<InboundGroup> Receive(absl::Time deadline) override;
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override;
@@ -61,7 +67,10 @@ class ShardEndpoint : public ShardExchange {
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
+  std::condition_variable served_;
   // All guarded by mutex_.
+  std::function<bool()> serve_;
+  int num_serving_ = 0;  // calls of serve_ under way
   bool closed_ = false;
   std::map<uint64_t, std::shared_ptr<Stream>> streams_;  // by Inbound::source; the open ones
   uint64_t next_source_ = 1;

@@ -1,6 +1,7 @@
 #include "exchange/grpc/grpc_shard.h"
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -132,7 +133,9 @@ class ShardStream : public FrameReactor {
     }
     const absl::Status status = sink_->OnFrame(std::move(*incoming_.mutable_payload()));
     if (status.ok()) {
+      const std::shared_ptr<ShardEndpoint> endpoint = endpoint_;  // the stream may end meanwhile
       channel_->Read(&incoming_);
+      endpoint->Arrived();
     } else {
       LogWarning("exchange: ", rank_name_, ": ", status.ToString());
       channel_->Close(status);
@@ -168,6 +171,9 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override {
     service_.endpoint->Reply(frame, states, results);
+  }
+  void ServeOnArrival(std::function<bool()> serve) override {
+    service_.endpoint->SetServe(std::move(serve));
   }
   InboxCounters counters() const override { return service_.endpoint->counters(); }
   void Close() override { service_.endpoint->Close(); }

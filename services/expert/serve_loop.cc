@@ -13,12 +13,15 @@ constexpr absl::Duration kReceiveTimeout = absl::Milliseconds(100);
 }  // namespace
 
 ServeLoop::ServeLoop(ShardExchange* exchange, Shard* shard)
-    : exchange_(exchange), shard_(shard), thread_([this] { Run(); }) {}
+    : exchange_(exchange), shard_(shard), thread_([this] { Run(); }) {
+  exchange_->ServeOnArrival([this] { return ServeOne(); });
+}
 
 ServeLoop::~ServeLoop() { Stop(); }
 
 void ServeLoop::Stop() {
   stopping_ = true;
+  exchange_->ServeOnArrival(nullptr);
   if (thread_.joinable()) thread_.join();
 }
 
@@ -31,11 +34,24 @@ void ServeLoop::Run() {
   while (!stopping_) {
     const std::optional<InboundGroup> group = exchange_->Receive(absl::Now() + kReceiveTimeout);
     if (!group.has_value()) continue;
-    const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
-    Count(answers);  // first, so that who has an answer finds it counted
-    for (size_t i = 0; i < answers.size(); ++i) {
-      exchange_->Reply((*group)[i], answers[i].states, answers[i].results);
-    }
+    std::lock_guard lock(at_work_);
+    Serve(*group);
+  }
+}
+
+bool ServeLoop::ServeOne() {
+  std::unique_lock lock(at_work_, std::try_to_lock);
+  if (!lock.owns_lock()) return false;
+  const std::optional<InboundGroup> group = exchange_->Receive(absl::InfinitePast());
+  if (group.has_value()) Serve(*group);
+  return true;
+}
+
+void ServeLoop::Serve(const InboundGroup& group) {
+  const absl::Span<const FrameAnswer> answers = shard_->Run(group);
+  Count(answers);  // first, so that who has an answer finds it counted
+  for (size_t i = 0; i < answers.size(); ++i) {
+    exchange_->Reply(group[i], answers[i].states, answers[i].results);
   }
 }
 

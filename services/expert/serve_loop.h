@@ -1,5 +1,9 @@
 // The loop of an expert shard: Receive a group of frames, run it, Reply to each.
 //
+// While a group is at hand, frames wait and become the next group. A frame that finds nobody at work is
+// run by the thread that brought it, one group and no more: waking up the loop would take a third of
+// the way between rank and shard again (`orrery bench step`).
+//
 //   ServeLoop loop(&exchange, shard.get());
 //   ...
 //   ServeCounters counters = loop.counters();   // counters.frames / counters.groups: how grouped
@@ -37,11 +41,16 @@ class ServeLoop {
 
  private:
   void Run();
+  // One group on the caller's thread, if nobody is at work; says whether it could.
+  bool ServeOne();
+  // Needs at_work_.
+  void Serve(const InboundGroup& group);
   void Count(absl::Span<const FrameAnswer> answers);
 
   ShardExchange* exchange_;
   Shard* shard_;
   std::atomic<bool> stopping_ = false;
+  std::mutex at_work_;  // the shard belongs to who holds it
   mutable std::mutex mutex_;
   ServeCounters counters_;  // guarded by mutex_
   std::thread thread_;
