@@ -421,14 +421,15 @@ TEST_F(EngineTest, ACachedPrefixIsNotComputedAgainAndChangesNoBit) {
   EXPECT_GT(engine->load().num_cached_kv_blocks, 0);
 }
 
+// 64 requests of up to 256 tokens, on a cache that holds 8 of them.
 TEST_F(EngineTest, SequencesThatAreSetBackGiveTheSameBits) {
   const auto cluster = EngineCluster::Make({.shards = {kAll}});
   cluster->AnswerAll();
   EngineOptions options = DefaultOptions();
   options.max_context_tokens = 256;
-  std::vector<GenerationRequest> requests(12, Request(0, /*max_new_tokens=*/100));
+  std::vector<GenerationRequest> requests(64, Request(0, /*max_new_tokens=*/100));
   for (size_t i = 0; i < requests.size(); ++i) {
-    requests[i].prompt_ids = RandomIds(cluster->config(), 100 + static_cast<int>(i), /*seed=*/i);
+    requests[i].prompt_ids = RandomIds(cluster->config(), 93 + static_cast<int>(i), /*seed=*/i);
     requests[i].stop.stop_ids.clear();
   }
   const auto run = [&](int num_kv_blocks, bool use_prefix_cache, int64_t* preemptions) {
@@ -444,10 +445,11 @@ TEST_F(EngineTest, SequencesThatAreSetBackGiveTheSameBits) {
     return answers;
   };
   int64_t preemptions = 0;
-  const std::vector<Generated> enough = run(100, true, &preemptions);
+  const std::vector<Generated> enough = run(64 * KvCache::BlocksFor(256), true, &preemptions);
   EXPECT_EQ(preemptions, 0);
   for (const bool use_prefix_cache : {true, false}) {
-    const std::vector<Generated> scarce = run(9, use_prefix_cache, &preemptions);
+    const std::vector<Generated> scarce =
+        run(8 * KvCache::BlocksFor(256), use_prefix_cache, &preemptions);
     EXPECT_GT(preemptions, 0);
     for (size_t i = 0; i < requests.size(); ++i) {
       ASSERT_TRUE(scarce[i].end.ok()) << scarce[i].end.status();

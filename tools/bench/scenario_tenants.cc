@@ -20,7 +20,7 @@ Load Requests(const std::string& tenant) {
   Load load;
   load.tenant = tenant;
   load.max_concurrency = kMaxOpen;
-  load.prompt_tokens = {.min = 32, .max = 96};
+  load.prompt_tokens = {.min = 512, .max = 1024};
   load.output_tokens = {.min = 16, .max = 48};
   return load;
 }

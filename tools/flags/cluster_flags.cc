@@ -11,7 +11,7 @@ ABSL_FLAG(std::string, model, "", "folder of the model; empty: the bundled one")
 ABSL_FLAG(int, ranks, 2, "number of attention ranks");
 ABSL_FLAG(int, shards, 4, "number of expert shards; ignored for a dense model");
 ABSL_FLAG(std::string, precision, "",
-          "activations and KV cache: bf16 or f32; empty: bf16, or f32 for `check`");
+          "activations and KV cache: bf16 or f32; empty: bf16, or f32 for `check golden`");
 ABSL_FLAG(std::string, row_format, "",
           "rows between ranks and shards: bf16, f32 or fp8; empty: as the precision");
 ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
