@@ -28,8 +28,8 @@
 // done anew.
 //
 // Threads: a RankExchange belongs to the loop of one rank, a ShardExchange to the loop of one
-// shard, and where it lets transports serve, to one of their threads at a time beside it. Close() and
-// counters() may be called from any thread.
+// shard, and where it lets transports serve, to one of their threads at a time beside it (Receive
+// and Reply, one caller at a time). Close() and counters() may be called from any thread.
 #ifndef ORRERY_EXCHANGE_EXCHANGE_H_
 #define ORRERY_EXCHANGE_EXCHANGE_H_
 
@@ -159,6 +159,10 @@ struct InboxCounters {
 class ShardExchange {
  public:
   virtual ~ShardExchange() = default;
+  // Waits until frames wait, at most until the deadline; says whether they do. They stay in the
+  // inbox: for a loop that has to get hold of its machine before it may take them. False after
+  // Close().
+  virtual bool Await(absl::Time deadline) = 0;
   // The next frames to run; nullopt when the deadline passes or after Close(). Which ones:
   // exchange/inbox.h.
   virtual std::optional<InboundGroup> Receive(absl::Time deadline) = 0;
@@ -167,10 +171,10 @@ class ShardExchange {
   // nobody waits for the answer.
   virtual void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
                      absl::Span<const std::byte> results) = 0;
-  // Lets the thread that brought a frame run it: `serve` is called there, behind the frame, and says
-  // whether it did; if not, because another thread is at it, whoever waits in Receive is woken up as
-  // usual. For transports with threads of their own, where it saves a wake-up of four per exchange; the
-  // others ignore it. With null, returns when no call is under way.
+  // Lets the thread that brought a frame run it: `serve` is called there, behind the frame, and
+  // says whether it did; if not, because another thread is at it, whoever waits in Await or Receive
+  // is woken up as usual. For transports with threads of their own, where it saves a wake-up of
+  // four per exchange; the others ignore it. With null, returns when no call is under way.
   virtual void ServeOnArrival(std::function<bool()> serve) {}
   virtual InboxCounters counters() const = 0;
   virtual void Close() = 0;

@@ -154,6 +154,22 @@ TEST_P(ExchangeTest, AnswersADecodeFrameWhileBulkFramesWait) {
   bulk.ExpectResults(1);
 }
 
+TEST_P(ExchangeTest, AShardAwaitsFramesWithoutTakingThem) {
+  const auto cluster = Make(1, 1, SmallRows());
+  ShardExchange& shard = cluster->shard(0);
+  EXPECT_FALSE(shard.Await(absl::Now()));
+  Work work(SmallRows(), {2, 1}, {0});
+  const Ticket ticket = Dispatch(cluster->rank(0), work, 3);
+  EXPECT_TRUE(shard.Await(Far()));
+  EXPECT_TRUE(shard.Await(absl::InfinitePast()));
+  Answer(shard, SmallRows(), ReceiveOne(shard));
+  ExpectDone(cluster->rank(0), ticket, work, 3);
+  EXPECT_FALSE(shard.Await(absl::Now()));
+  cluster->rank(0).Abandon(Dispatch(cluster->rank(0), work, 4));
+  shard.Close();
+  EXPECT_FALSE(shard.Await(Far()));
+}
+
 INSTANTIATE_EXCHANGE_TEST(ExchangeTest);
 
 }  // namespace

@@ -13,8 +13,9 @@
 //
 // Which frames run together, and which next, decides exchange/inbox.h.
 //
-// Threads: Receive and Reply belong to the shard's loop, everything else may be called from any
-// thread.
+// Threads: Await belongs to the shard's loop; Receive and Reply to it and to the threads of a
+// transport that run the serve function, one caller at a time; everything else may be called from
+// any thread.
 #ifndef ORRERY_EXCHANGE_SHARD_ENDPOINT_H_
 #define ORRERY_EXCHANGE_SHARD_ENDPOINT_H_
 
@@ -44,9 +45,11 @@ class ShardEndpoint : public ShardExchange {
 
   // See ShardExchange::ServeOnArrival. Only a transport that calls Arrived() may set it.
   void SetServe(std::function<bool()> serve);
-  // Behind each OnFrame, once the transport can bring the next frame: frames are served or announced.
+  // Behind each OnFrame, once the transport can bring the next frame: frames are served or
+  // announced.
   void Arrived();
 
+  bool Await(absl::Time deadline) override;
   std::optional<InboundGroup> Receive(absl::Time deadline) override;
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override;
@@ -60,6 +63,7 @@ class ShardEndpoint : public ShardExchange {
   absl::Status OnAbandon(Stream& stream, std::string_view bytes);
   absl::Status Enqueue(Stream& stream, std::unique_ptr<Inbound> inbound);
   void OnClosed(Stream& stream);
+  bool AwaitFrames(std::unique_lock<std::mutex>& lock, absl::Time deadline);
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;

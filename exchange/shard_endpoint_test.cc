@@ -2,6 +2,12 @@
 // exchange_conformance_test.
 #include "exchange/shard_endpoint.h"
 
+#include <chrono>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <thread>
+
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -17,9 +23,11 @@ const ExchangeOptions kOptions{.numerics_id = "test",
                                .result_bytes = 24,
                                .max_queued_bytes = kMaxFrameBytes};
 
+// Thread-safe while frames are sent, as channels are.
 class FakeChannel : public Channel {
  public:
   bool Send(std::string frame) override {
+    std::lock_guard lock(mutex_);
     sent.push_back(std::move(frame));
     return true;
   }
@@ -27,6 +35,9 @@ class FakeChannel : public Channel {
 
   std::vector<std::string> sent;
   absl::Status closed;
+
+ private:
+  std::mutex mutex_;
 };
 
 std::string Dispatch(Lane lane, int layer, int num_rows = 1, Ticket ticket = {}) {
@@ -185,6 +196,94 @@ TEST_F(ShardEndpointTest, RefusesARowOfAnotherSizeAndAReplyThatWouldNotFit) {
   for (const std::string& reply : decode_->sent) {
     EXPECT_EQ(ParseReply(reply)->states[0], EntryState::kRefused);
   }
+}
+
+// A transport that lets the thread of a frame serve it, and the shard's loop beside it. In many
+// rounds, so that the loop waits already in most.
+class ServingOnArrivalTest : public ShardEndpointTest {
+ protected:
+  static constexpr int kNumRounds = 200;
+
+  ~ServingOnArrivalTest() override {
+    endpoint_.Close();
+    loop_.join();
+  }
+  void Arrive(int num_frames) {
+    for (int i = 0; i < num_frames; ++i) {
+      ASSERT_TRUE(sink_->OnFrame(Dispatch(Lane::kDecode, /*layer=*/i)).ok());
+    }
+    endpoint_.Arrived();
+  }
+  // Takes one group, as the loop and the thread of a frame do.
+  bool Take(absl::Time deadline) {
+    const std::optional<InboundGroup> group = endpoint_.Receive(deadline);
+    if (!group.has_value()) return false;
+    for (const InboundFrame& frame : *group) ReplyNotHeld(frame);
+    std::lock_guard lock(mutex_);
+    num_taken_ += static_cast<int>(group->size());
+    taken_.notify_all();
+    return true;
+  }
+  void AwaitTaken(int num_frames) {
+    std::unique_lock lock(mutex_);
+    ASSERT_TRUE(taken_.wait_until(lock, absl::ToChronoTime(kFar),
+                                  [&] { return num_taken_ == num_frames; }));
+  }
+
+  // A deadline that only a broken endpoint reaches.
+  const absl::Time kFar = absl::Now() + absl::Minutes(2);
+  const std::shared_ptr<ChannelSink> sink_ = Connect(Lane::kDecode, decode_);
+  std::mutex mutex_;
+  std::condition_variable taken_;
+  int num_taken_ = 0;  // guarded by mutex_
+  std::thread loop_{[this] {
+    while (Take(kFar)) {
+    }
+  }};
+};
+
+TEST_F(ServingOnArrivalTest, AFrameThatWasNotServedWakesUpTheLoop) {
+  endpoint_.SetServe([] { return false; });
+  for (int round = 1; round <= kNumRounds; ++round) {
+    Arrive(1);
+    ASSERT_NO_FATAL_FAILURE(AwaitTaken(round));
+  }
+}
+
+TEST_F(ServingOnArrivalTest, WhatIsLeftAfterOneServedGroupWakesUpTheLoop) {
+  endpoint_.SetServe([this] { return Take(absl::InfinitePast()); });
+  for (int round = 1; round <= kNumRounds; ++round) {
+    Arrive(2);
+    ASSERT_NO_FATAL_FAILURE(AwaitTaken(2 * round));
+  }
+}
+
+TEST_F(ServingOnArrivalTest, AFrameThatCameBeforeServingEndedIsReceived) {
+  for (int round = 1; round <= kNumRounds; ++round) {
+    endpoint_.SetServe([] { return true; });
+    ASSERT_TRUE(sink_->OnFrame(Dispatch(Lane::kDecode, 1)).ok());
+    endpoint_.SetServe(nullptr);
+    endpoint_.Arrived();
+    ASSERT_NO_FATAL_FAILURE(AwaitTaken(round));
+  }
+}
+
+TEST_F(ShardEndpointTest, ServingEndsWhenNoCallIsUnderWay) {
+  const auto sink = Connect(Lane::kDecode, decode_);
+  std::promise<void> begun, may_end;
+  endpoint_.SetServe([&] {
+    begun.set_value();
+    may_end.get_future().wait();
+    return true;
+  });
+  ASSERT_TRUE(sink->OnFrame(Dispatch(Lane::kDecode, 1)).ok());
+  const auto transport = std::async(std::launch::async, [&] { endpoint_.Arrived(); });
+  begun.get_future().wait();
+  const auto ended = std::async(std::launch::async, [&] { endpoint_.SetServe(nullptr); });
+  // However long it took: a little is enough to see one that does not wait.
+  EXPECT_EQ(ended.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  may_end.set_value();
+  ended.wait();
 }
 
 TEST_F(ShardEndpointTest, BoundsItsConnectionsAndTakesNoneOnceClosed) {

@@ -9,8 +9,8 @@
 // A rank whose frames wait in the inbox beyond options.max_queued_bytes loses its stream with
 // RESOURCE_EXHAUSTED, a malformed frame loses it with INVALID_ARGUMENT.
 //
-// Threads: callbacks run on gRPC's; Receive and Reply belong to the shard's loop. SetAccepting and
-// Close from any.
+// Threads: callbacks run on gRPC's, and with ServeOnArrival one at a time runs the serve function
+// there; Receive and Reply belong to it and to the shard's loop. SetAccepting and Close from any.
 #ifndef ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_
 #define ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_
 

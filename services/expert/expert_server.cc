@@ -1,7 +1,5 @@
 #include "services/expert/expert_server.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
@@ -21,14 +19,6 @@ int IndexOf(const internal::ClusterFile& cluster, const ClusterMember* member) {
     if (&cluster.expert(i) == member) return i;
   }
   return -1;
-}
-
-// For the progress bar only: scales and other dtypes are not counted.
-int64_t EstimateBytes(const ModelConfig& config, ExpertRange range) {
-  const int64_t num_layers =
-      std::count(config.layer_is_moe.begin(), config.layer_is_moe.end(), true);
-  const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
-  return num_layers * range.size() * weights * (config.weight_block_outputs > 0 ? 1 : 2);
 }
 
 }  // namespace
@@ -64,7 +54,8 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   description.set_numerics_id(numerics_id);
   description.set_backend(absl::StrCat(std::string(expert->kernels_->family()), " ",
                                        std::string(expert->kernels_->variant())));
-  description.set_total_bytes(EstimateBytes(config, range));
+  description.set_total_bytes(
+      Shard::EstimateBytes(config, range, cluster.limits().num_draft_tokens() > 0));
   expert->member_ = std::make_unique<MemberService>(std::move(description));
   expert->member_->SetLive([loaded = &expert->loaded_bytes_](internal::MemberDescription& live) {
     live.set_loaded_bytes(*loaded);
@@ -116,6 +107,9 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
     load->set_frames(static_cast<int64_t>(counters.frames));
     load->set_groups(static_cast<int64_t>(counters.groups));
     load->set_rows(static_cast<int64_t>(counters.rows));
+    const InboxCounters dropped = exchange_->counters();
+    load->set_abandoned_frames(static_cast<int64_t>(dropped.abandoned));
+    load->set_orphaned_frames(static_cast<int64_t>(dropped.orphaned));
   });
   Announce(fingerprint);
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),

@@ -8,7 +8,7 @@ namespace orrery {
 namespace {
 
 // How soon a loop without work notices that it should stop.
-constexpr absl::Duration kReceiveTimeout = absl::Milliseconds(100);
+constexpr absl::Duration kAwaitTimeout = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -32,26 +32,26 @@ ServeCounters ServeLoop::counters() const {
 
 void ServeLoop::Run() {
   while (!stopping_) {
-    const std::optional<InboundGroup> group = exchange_->Receive(absl::Now() + kReceiveTimeout);
-    if (!group.has_value()) continue;
+    if (!exchange_->Await(absl::Now() + kAwaitTimeout)) continue;
     std::lock_guard lock(at_work_);
-    Serve(*group);
+    ServeNext();
   }
 }
 
 bool ServeLoop::ServeOne() {
   std::unique_lock lock(at_work_, std::try_to_lock);
   if (!lock.owns_lock()) return false;
-  const std::optional<InboundGroup> group = exchange_->Receive(absl::InfinitePast());
-  if (group.has_value()) Serve(*group);
+  ServeNext();
   return true;
 }
 
-void ServeLoop::Serve(const InboundGroup& group) {
-  const absl::Span<const FrameAnswer> answers = shard_->Run(group);
+void ServeLoop::ServeNext() {
+  const std::optional<InboundGroup> group = exchange_->Receive(absl::InfinitePast());
+  if (!group.has_value()) return;
+  const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
   Count(answers);  // first, so that who has an answer finds it counted
   for (size_t i = 0; i < answers.size(); ++i) {
-    exchange_->Reply(group[i], answers[i].states, answers[i].results);
+    exchange_->Reply((*group)[i], answers[i].states, answers[i].results);
   }
 }
 

@@ -1,8 +1,9 @@
 // The loop of an expert shard: Receive a group of frames, run it, Reply to each.
 //
-// While a group is at hand, frames wait and become the next group. A frame that finds nobody at work is
-// run by the thread that brought it, one group and no more: waking up the loop would take a third of
-// the way between rank and shard again (`orrery bench step`).
+// While a group is at hand, frames wait and become the next group. A frame that finds nobody at
+// work is run by the thread that brought it, one group and no more. That departs from "handlers
+// enqueue, loops pull" (ARCHITECTURE.md, Decisions): waking up the loop would take a third of the
+// way between rank and shard again (`orrery bench step`).
 //
 //   ServeLoop loop(&exchange, shard.get());
 //   ...
@@ -43,8 +44,9 @@ class ServeLoop {
   void Run();
   // One group on the caller's thread, if nobody is at work; says whether it could.
   bool ServeOne();
-  // Needs at_work_.
-  void Serve(const InboundGroup& group);
+  // One group, if one still waits. Needs at_work_: what is taken before the shard is free misses
+  // the frames that come meanwhile, and can neither be passed by a decode frame nor be given up.
+  void ServeNext();
   void Count(absl::Span<const FrameAnswer> answers);
 
   ShardExchange* exchange_;

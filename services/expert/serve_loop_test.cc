@@ -1,19 +1,26 @@
-// What the loop of a shard does with the frames of several ranks, and that running them takes no
-// memory.
+// What the loop of a shard does with the frames of several ranks, those that find it busy too, and
+// that running them takes no memory.
 #include "services/expert/serve_loop.h"
 
 #include <atomic>
+#include <condition_variable>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
 #include "checkpoint/test_files.h"
 #include "device/host/host_device.h"
+#include "exchange/grpc/grpc_rank.h"
+#include "exchange/grpc/grpc_shard.h"
 #include "exchange/loopback/loopback.h"
 #include "gtest/gtest.h"
 #include "kernels/factory/make_kernels.h"
+#include "rpc/server.h"
 #include "services/expert/allocation_counter.h"
 
 namespace orrery {
@@ -39,20 +46,24 @@ class ServeLoopTest : public ::testing::Test {
                            .device = device_.get(),
                            .stream = stream_.get()},
                           {0, kNumExperts}, &loaded_bytes_);
-    loopback_ = *Loopback::Create({.num_ranks = kNumRanks, .num_shards = 1},
-                                  {.numerics_id = "test",
-                                   .row_bytes = shard_->row_bytes(),
-                                   .result_bytes = shard_->result_bytes()});
+    loopback_ = *Loopback::Create({.num_ranks = kNumRanks, .num_shards = 1}, Options());
+  }
+
+  ExchangeOptions Options() const {
+    return {.numerics_id = "test",
+            .row_bytes = shard_->row_bytes(),
+            .result_bytes = shard_->result_bytes(),
+            .max_tickets = 16};
   }
 
   struct Asked {
-    int rank = 0;
+    RankExchange* rank = nullptr;
     Ticket ticket;
     std::vector<std::byte> results;
   };
-  // Rows of this rank's own, each for two experts.
-  Asked Ask(int rank, int num_rows, int layer = kMoeLayer) {
-    std::mt19937 random(rank + 1);
+  // Rows of this seed's own, each for two experts.
+  Asked Ask(RankExchange& rank, int seed, int num_rows, int layer = kMoeLayer) {
+    std::mt19937 random(seed);
     std::vector<float> rows(static_cast<size_t>(num_rows) * hidden_size_);
     for (float& value : rows) value = static_cast<float>(random() % 2001) / 1000.0f - 1.0f;
     PeerEntries entries;
@@ -60,17 +71,18 @@ class ServeLoopTest : public ::testing::Test {
       entries.entries.push_back({.row = row, .expert = row % 3, .result = 2 * row});
       entries.entries.push_back({.row = row, .expert = 4, .result = 2 * row + 1});
     }
-    Asked asked{.rank = rank, .ticket = {}, .results = {}};
-    asked.ticket = *loopback_->rank(rank).Dispatch(
+    Asked asked{.rank = &rank, .ticket = {}, .results = {}};
+    asked.ticket = *rank.Dispatch(
         layer, Lane::kDecode, {entries},
         {reinterpret_cast<const std::byte*>(rows.data()), rows.size() * sizeof(float)});
     asked.results.resize(entries.entries.size() * shard_->result_bytes());
     return asked;
   }
-  std::vector<std::byte> Take(Asked asked) {
-    EXPECT_TRUE(loopback_->rank(asked.rank)
-                    .Combine(asked.ticket, Far(), absl::MakeSpan(asked.results))
-                    .empty());
+  Asked Ask(int rank, int num_rows, int layer = kMoeLayer) {
+    return Ask(loopback_->rank(rank), /*seed=*/rank + 1, num_rows, layer);
+  }
+  static std::vector<std::byte> Take(Asked asked) {
+    EXPECT_TRUE(asked.rank->Combine(asked.ticket, Far(), absl::MakeSpan(asked.results)).empty());
     return std::move(asked.results);
   }
 
@@ -114,6 +126,131 @@ TEST_F(ServeLoopTest, WhatWasAbandonedBeforeItBeganIsNotComputed) {
   loop.Stop();
   EXPECT_EQ(loop.counters().frames, 1u);
   EXPECT_EQ(loop.counters().rows, 6u);
+}
+
+// An exchange whose first answer waits for the test, which can see how many frames found the shard
+// at work.
+class HeldExchange : public ShardExchange {
+ public:
+  explicit HeldExchange(ShardExchange* exchange) : exchange_(exchange) {}
+
+  void AwaitFirstAnswer() {
+    Await([this] { return answering_; });
+  }
+  void AwaitFoundBusy(int num_frames) {
+    Await([&] { return num_found_busy_ >= num_frames; });
+  }
+  void Release() {
+    std::lock_guard lock(mutex_);
+    released_ = true;
+    changed_.notify_all();
+  }
+
+  bool Await(absl::Time deadline) override { return exchange_->Await(deadline); }
+  std::optional<InboundGroup> Receive(absl::Time deadline) override {
+    return exchange_->Receive(deadline);
+  }
+  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
+             absl::Span<const std::byte> results) override {
+    Note([this] { answering_ = true; });
+    Await([this] { return released_; });
+    exchange_->Reply(frame, states, results);
+  }
+  void ServeOnArrival(std::function<bool()> serve) override {
+    if (serve == nullptr) return exchange_->ServeOnArrival(nullptr);
+    exchange_->ServeOnArrival([this, serve] {
+      const bool served = serve();
+      if (!served) Note([this] { ++num_found_busy_; });
+      return served;
+    });
+  }
+  InboxCounters counters() const override { return exchange_->counters(); }
+  void Close() override { exchange_->Close(); }
+
+ private:
+  void Note(const std::function<void()>& note) {
+    std::lock_guard lock(mutex_);
+    note();
+    changed_.notify_all();
+  }
+  void Await(const std::function<bool()>& condition) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_until(lock, absl::ToChronoTime(Far()), condition));
+  }
+
+  ShardExchange* const exchange_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // Guarded by mutex_.
+  bool answering_ = false, released_ = false;
+  int num_found_busy_ = 0;
+};
+
+// Two ranks over gRPC, and a first frame that the shard is busy with.
+class BusyShardTest : public ServeLoopTest {
+ protected:
+  BusyShardTest() {
+    exchange_->SetAccepting(true);
+    for (std::unique_ptr<RankExchange>& rank : ranks_) {
+      rank = *MakeGrpcRankExchange(
+          {.exchange = Options(), .peers = {{.name = "shard", .address = server_->address()}}});
+      EXPECT_TRUE(rank->AwaitConnected(0, Far()));
+    }
+    first_ = Ask(*ranks_[0], /*seed=*/1, /*num_rows=*/2);
+    held_.AwaitFirstAnswer();
+  }
+  ~BusyShardTest() override {
+    held_.Release();
+    loop_.Stop();
+    for (std::unique_ptr<RankExchange>& rank : ranks_) rank->Close();
+    exchange_->Close();
+    server_->Stop(absl::Now());
+  }
+
+  static constexpr int kNumWaiting = 12;
+  // One frame after the other, in turns; each has found the shard busy before the next is sent.
+  std::vector<Asked> AskAndFindItBusy(absl::Span<const std::unique_ptr<RankExchange>> ranks,
+                                      int num_rows) {
+    std::vector<Asked> waiting;
+    for (int i = 0; i < kNumWaiting; ++i) {
+      waiting.push_back(Ask(*ranks[i % ranks.size()], /*seed=*/10 + i, num_rows));
+      held_.AwaitFoundBusy(i + 1);
+    }
+    return waiting;
+  }
+
+  std::unique_ptr<GrpcShardExchange> exchange_ = *MakeGrpcShardExchange({.exchange = Options()});
+  std::unique_ptr<Server> server_ =
+      *Server::Start({.address = "127.0.0.1:0"}, {exchange_->service()});
+  HeldExchange held_{exchange_.get()};
+  ServeLoop loop_{&held_, shard_.get()};
+  std::unique_ptr<RankExchange> ranks_[2];
+  Asked first_;
+};
+
+TEST_F(BusyShardTest, FramesThatComeMeanwhileBecomeOneGroup) {
+  std::vector<Asked> waiting = AskAndFindItBusy(ranks_, /*num_rows=*/1);
+  held_.Release();
+  Take(std::move(first_));
+  for (Asked& asked : waiting) Take(std::move(asked));
+  EXPECT_EQ(loop_.counters().frames, 1u + kNumWaiting);
+  EXPECT_EQ(loop_.counters().groups, 2u);
+}
+
+TEST_F(BusyShardTest, AFrameThatWaitsForItCanStillBeGivenUp) {
+  for (const Asked& given_up :
+       AskAndFindItBusy(absl::MakeSpan(ranks_).subspan(1), /*num_rows=*/9)) {
+    ranks_[1]->Abandon(given_up.ticket);
+  }
+  const absl::Time deadline = Far();
+  while (exchange_->counters().abandoned < kNumWaiting && absl::Now() < deadline) {
+    std::this_thread::yield();
+  }
+  held_.Release();
+  Take(std::move(first_));
+  Take(Ask(*ranks_[1], /*seed=*/3, /*num_rows=*/1));
+  EXPECT_EQ(loop_.counters().frames, 2u);
+  EXPECT_EQ(loop_.counters().rows, 2u * (2 + 1));
 }
 
 // The first run lets the kernels get their scratch.

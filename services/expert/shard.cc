@@ -15,6 +15,12 @@ Shard::Shard(const ShardParts& parts)
       row_bytes_(EncodedRowBytes(parts.numerics.row_format, parts.config.hidden_size)),
       result_bytes_(EncodedRowBytes(parts.numerics.result_format(), parts.config.hidden_size)) {}
 
+int64_t Shard::EstimateBytes(const ModelConfig& config, ExpertRange range, bool with_mtp) {
+  const auto num_layers = static_cast<int64_t>(MoeLayers(config, with_mtp).size());
+  const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
+  return num_layers * range.size() * weights * (config.weight_block_outputs > 0 ? 1 : 2);
+}
+
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, ExpertRange range,
                                                    std::atomic<int64_t>* loaded_bytes) {
   std::unique_ptr<Shard> shard(new Shard(parts));

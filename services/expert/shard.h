@@ -10,7 +10,8 @@
 //
 // Memory: scratch for a group of kMaxGroupBytes of results is reserved by Load, beside it Run
 // allocates nothing (kernels have scratch of their own).
-// Threads: Load anywhere; Run belongs to the serve loop; held() may be read from any thread.
+// Threads: Load anywhere; Run belongs to the serve loop, whose thread and the exchange's call it
+// one at a time; held() may be read from any thread.
 #ifndef ORRERY_SERVICES_EXPERT_SHARD_H_
 #define ORRERY_SERVICES_EXPERT_SHARD_H_
 
@@ -54,6 +55,9 @@ struct FrameAnswer {
 
 class Shard {
  public:
+  // What Load will load, for a progress bar: scales and dtypes other than bf16 and fp8 are not
+  // counted.
+  static int64_t EstimateBytes(const ModelConfig& config, ExpertRange range, bool with_mtp);
   // Loads the experts of `range` of every MoE layer. Only the files that hold them are opened.
   static absl::StatusOr<std::unique_ptr<Shard>> Load(const ShardParts& parts, ExpertRange range,
                                                      std::atomic<int64_t>* loaded_bytes);

@@ -193,6 +193,21 @@ TEST_F(ShardTest, HoldsItsRangeInEveryMoeLayerAndNoOther) {
   EXPECT_GT(loaded_bytes_, 0);
 }
 
+// Two experts of 3 matrices, in two layers and the MTP module, one byte a weight.
+TEST_F(ShardTest, EstimatesWhatItWillLoadWithTheMtpModule) {
+  ModelConfig config;
+  config.num_layers = 3;
+  config.layer_is_moe = {false, true, true};
+  config.num_experts = 8;
+  config.hidden_size = 10;
+  config.moe_intermediate_size = 5;
+  config.weight_block_outputs = 128;
+  EXPECT_EQ(Shard::EstimateBytes(config, {2, 4}, /*with_mtp=*/false), 2 * 2 * 3 * 50);
+  EXPECT_EQ(Shard::EstimateBytes(config, {2, 4}, /*with_mtp=*/true), 3 * 2 * 3 * 50);
+  config.weight_block_outputs = 0;  // bf16
+  EXPECT_EQ(Shard::EstimateBytes(config, {2, 4}, /*with_mtp=*/false), 2 * 2 * 3 * 50 * 2);
+}
+
 TEST_F(ShardTest, StartsFromADirectoryWithoutTheFilesOfOthers) {
   const auto shard = Load(MakeCheckpoint({"experts-2-5"}), {2, 6});
   ASSERT_TRUE(shard.ok()) << shard.status();
