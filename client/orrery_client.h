@@ -1,15 +1,17 @@
 // The C++ client of a cluster: proto/orrery.proto with absl::Status, deadlines and a callback per
 // token.
 //
-//   ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect("127.0.0.1:7400", {}, absl::Seconds(5)));
-//   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5),
-//                                                   [](const v1::Delta& delta) { Print(delta.text()); return true; }));
+//   ASSIGN_OR_RETURN(OrreryClient client,
+//                    OrreryClient::Connect("127.0.0.1:7400", {}, absl::Seconds(5)));
+//   const auto print = [](const v1::Delta& delta) { Print(delta.text()); return true; };
+//   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5), print));
 //
 // One router for now; resuming an answer at another router does not exist yet.
 //
 // Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody
-// listens at the address; INTERNAL for a stream that breaks the contract. Texts that are not UTF-8 are refused here already, with the position.
-// Threads: safe for concurrent use; callbacks run in the calling thread.
+// listens at the address; INTERNAL for a stream that breaks the contract. Texts that are not UTF-8
+// are refused here already, with the position. Threads: safe for concurrent use; callbacks run in
+// the calling thread.
 #ifndef ORRERY_CLIENT_ORRERY_CLIENT_H_
 #define ORRERY_CLIENT_ORRERY_CLIENT_H_
 

@@ -1,29 +1,50 @@
 // One Generate call under way: the rank's events in, the client's messages out, the core asked at
 // every turn.
 //
-//   GenerateCall call({.number = 7, .deadline = deadline}, context, model, state, ranks, write);
-//   absl::Status status = call.Run(MakeSequenceRequest(model, request, prompt, options));
+//   std::shared_ptr<GenerateCall> call = GenerateCall::Accept(context, {model, state, ranks});
+//   ...                                  // call.get() is what gRPC gets; later, on any thread:
+//   call->Start(MakeSequenceRequest(...), options);     // or call->Refuse(why)
 //
-// Every token is passed on as it comes: which of them may leave, and where a stop string cuts, is the
-// rank's decision. The core hears of the first token and of the ends, not of each token: its lock is
-// shared by all calls.
+// It holds no thread: every step is an event of gRPC's callback API.
 //
-// Used by router_service only. Threads: the one that runs it.
+//   kAccepted --Start--> kRunning --attempt over, the core says finish--> kFinished
+//       |                 |    ^                                             ^
+//       |                 +----+ attempt over, the core says start elsewhere |
+//       +--------- Refuse, or the core refuses ------------------------------+
+//
+// An attempt is over when the rank's call is, and all that came from it is written or the client is
+// gone. At most kMaxPending messages wait to be written; with that many the rank is not read, so that
+// gRPC's flow control holds it back. The core hears of the first token and of the ends, not of each
+// token: its lock is shared by all calls.
+//
+// The client's cancellation is passed on by hand and not by gRPC's inheritance: the rank's CANCELLED
+// could arrive before we know of the client's, and would look as if the rank had cancelled.
+//
+// Lifetime: everyone who may still call it shares it: gRPC until OnDone, the rank's call until its
+// own, the worker that will start it. What `shared` points to must live until gRPC's server has
+// stopped: nothing of it is touched after Finish. The rank's call is destroyed before: it shares the
+// channel, and if one of gRPC's threads were the last to let go of that, it would wait for itself.
+//
+// Used by router_service only. Threads: all of gRPC's; each event holds the mutex to its end.
 #ifndef ORRERY_SERVICES_ROUTER_GENERATE_CALL_H_
 #define ORRERY_SERVICES_ROUTER_GENERATE_CALL_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <deque>
 #include <map>
 #include <memory>
-#include <string>
-#include <vector>
+#include <mutex>
+#include <optional>
 
 #include "absl/time/time.h"
+#include "grpcpp/alarm.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
 #include "proto/attention.grpc.pb.h"
 #include "proto/orrery.pb.h"
-#include "services/router/delta_splitter.h"
+#include "services/router/answer_translator.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
 
@@ -32,59 +53,88 @@ namespace orrery {
 // By index in the membership.
 using RankStubs = std::map<int, std::unique_ptr<internal::Attention::Stub>>;
 
-class GenerateCall {
+class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                     public std::enable_shared_from_this<GenerateCall> {
  public:
+  struct Shared {
+    const ServedModel* model = nullptr;
+    RouterState* state = nullptr;
+    const RankStubs* ranks = nullptr;
+  };
   struct Options {
     int64_t number = 0;  // for the core
     absl::Time deadline;
-    bool wants_logprobs = false;
-    bool starts_in_thinking = false;
+    // Later than the deadline, for the rank's DEADLINE_EXCEEDED to become the answer's end: when a
+    // client that gave no deadline, and does not take what there is, is cut off.
+    absl::Time cut_off;
+    AnswerTranslator::Options answer;
   };
-  // Sends one message to the client; false if it is gone.
-  using Write = std::function<bool(const v1::GenerateResponse&)>;
+  static std::shared_ptr<GenerateCall> Accept(grpc::CallbackServerContext* context,
+                                              const Shared& shared);
 
-  // Everything passed by pointer must outlive the call.
-  GenerateCall(const Options& options, grpc::ServerContext* context, const ServedModel* model,
-               RouterState* state, const RankStubs* ranks, Write write);
+  ~GenerateCall() override;
 
-  // All choices, to their ends. Once.
-  absl::Status Run(internal::SequenceRequest sequence);
+  // One of the two, once. All choices, to their ends; what goes wrong is logged.
+  void Start(internal::SequenceRequest sequence, const Options& options);
+  void Refuse(const absl::Status& why);
+  // Whether the client is gone already.
+  bool is_cancelled();
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
 
  private:
-  struct Choice {
-    DeltaSplitter splitter;
-    int num_tokens = 0;
-    bool has_ended = false;
-  };
+  static constexpr size_t kMaxPending = 16;
 
-  // One attempt on one rank.
-  Action RunOn(int member);
-  // Reads the rank's stream until all choices have ended, or it ends. CANCELLED if the client is gone,
-  // INTERNAL if the rank sends what cannot be.
-  absl::Status ForwardEvents(grpc::ClientReader<internal::SequenceEvent>& reader);
-  absl::Status ForwardToken(const internal::SequenceToken& token);
-  absl::Status ForwardEnd(const internal::SequenceEnd& end);
-  absl::StatusOr<Choice*> OpenChoice(int index);
-  absl::Status Send();
+  enum class State { kAccepted, kRunning, kFinished };
+  class RankCall;
 
-  // The core's answer to an event of this call.
-  Action Tell(Action (RouterCore::*event)(int64_t));
-  Action TellFailed(const absl::Status& status);
+  GenerateCall(grpc::CallbackServerContext* context, const Shared& shared);
+
+  // --- Events of the rank's call. `event` is null at the end of its stream ---
+  void OnRead(const internal::SequenceEvent* event);
+  void OnRankDone(absl::Status status);
+  // It is still here at the cut-off.
+  void OnOverdue();
+
+  // --- The rest is called with the mutex held ---
+  void StartOn(int member);
+  // Whether more of the stream is wanted.
+  bool Take(const internal::SequenceEvent& event);
+  void Send(const v1::GenerateResponse& response);
+  void WriteNext();
+  void Cancel();
+  // Asks the core what is next, if neither the rank nor the client is being waited for.
+  void EndAttemptIfOver();
+  Action TellEnd();
   void TellTokens();
+  void FinishWith(const absl::Status& status);
 
-  const Options options_;
-  grpc::ServerContext* const context_;
-  const ServedModel* const model_;
-  RouterState* const state_;
-  const RankStubs* const ranks_;
-  const Write write_;
+  grpc::CallbackServerContext* const context_;  // not to be touched after Finish
+  const Shared shared_;
 
+  std::mutex mutex_;
+  // Everything below is guarded by mutex_.
+  std::shared_ptr<GenerateCall> self_;  // until OnDone
+  State state_ = State::kAccepted;
+  Options options_;
   internal::SequenceRequest sequence_;
-  std::vector<Choice> choices_;
-  int num_ended_ = 0;
-  int64_t num_tokens_ = 0;         // of all choices
-  int64_t num_told_tokens_ = 0;    // of these, what the core knows of
-  v1::GenerateResponse response_;  // reused: its texts keep their memory
+  std::optional<AnswerTranslator> answer_;
+  int64_t num_told_tokens_ = 0;  // of the answer's, what the core knows of
+  grpc::Alarm overdue_;
+
+  // The client's side.
+  std::deque<grpc::ByteBuffer> pending_;  // the first is being written, if one is
+  bool is_writing_ = false;
+  bool is_cancelled_ = false;
+  bool is_overdue_ = false;
+
+  // The rank's side, of the attempt under way.
+  std::unique_ptr<RankCall> rank_;
+  bool is_paused_ = false;  // nothing is being read, because too much is pending
+  absl::Status refusal_;    // why its stream makes no sense
+  absl::Status rank_status_;
 };
 
 }  // namespace orrery

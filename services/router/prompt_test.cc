@@ -202,9 +202,15 @@ TEST_F(ContextLimitTest, IsTheSmallestOfModelFileAndCache) {
   EXPECT_THAT(Error(), AllOf(HasSubstr("5000"), HasSubstr("4096")));
 }
 
-TEST_F(ContextLimitTest, IsBoundedByTheDefaultCacheInSilence) {
+TEST_F(ContextLimitTest, IsBoundedByTheDefaultCacheInSilenceOnlyIfTheFileSaysNone) {
   config_.max_positions = 131072;
   EXPECT_EQ(Limit().value(), 65536);
+  limits_.set_max_context_tokens(65536);
+  EXPECT_EQ(Limit().value(), 65536);
+  limits_.set_max_context_tokens(65537);
+  EXPECT_EQ(Limit().status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Error(), AllOf(HasSubstr("kv_cache_bytes is 0 (the default)"),
+                             HasSubstr("holds 65536 tokens"), HasSubstr("needs 65537")));
 }
 
 TEST_F(ContextLimitTest, RefusesACacheThatTheLongestRequestDoesNotFitInto) {

@@ -33,8 +33,8 @@ class RouterImpl : public Router {
         state_(RouterCore(core_options, Membership(std::move(others), model_.fingerprint))),
         member_service_({}) {
     member_service_.SetLive([this](internal::MemberDescription& description) {
-      absl::MutexLock lock(&state_.mutex);
-      description = DescribeRouter(state_.core, self_, model_.fingerprint);
+      description = state_.With(
+          [this](RouterCore& core) { return DescribeRouter(core, self_, model_.fingerprint); });
     });
   }
   ~RouterImpl() override { Stop(absl::Now()); }
@@ -42,10 +42,9 @@ class RouterImpl : public Router {
   absl::Status Start(const ServerOptions& options,
                      const std::vector<std::shared_ptr<grpc::Channel>>& channels) {
     RouterService::RankChannels ranks;
-    {
-      absl::MutexLock lock(&state_.mutex);
-      for (const int rank : state_.core.membership().ranks()) ranks[rank] = channels[rank];
-    }
+    state_.With([&](const RouterCore& core) {
+      for (const int rank : core.membership().ranks()) ranks[rank] = channels[rank];
+    });
     service_ = std::make_unique<RouterService>(
         RouterService::Options{.self = self_, .share_prefix_cache = share_prefix_cache_}, &model_,
         &state_, ranks);
@@ -61,7 +60,8 @@ class RouterImpl : public Router {
   const std::string& address() const override { return server_->address(); }
 
   void Stop(absl::Time deadline) override {
-    WaitForOpenRequests(deadline);
+    state_.With([](RouterCore& core) { core.OnStopping(); });
+    state_.AwaitNoneOpen(deadline);
     // What is open now is cut off. The longer limit would be spent on connections, not on calls:
     // gRPC waits for clients to close theirs, and a client that makes no call notices only after
     // seconds.
@@ -70,29 +70,19 @@ class RouterImpl : public Router {
   }
 
  private:
-  void WaitForOpenRequests(absl::Time deadline) {
-    absl::MutexLock lock(&state_.mutex);
-    state_.core.OnStopping();
-    const auto none_open = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mutex) {
-      return state_.core.num_open_requests() == 0;
-    };
-    state_.mutex.AwaitWithDeadline(absl::Condition(&none_open), deadline);
-  }
-
   void OnAnswer(int member, const absl::StatusOr<internal::MemberDescription>& answer) {
     bool is_ready = false;
     std::string before, after;
-    {
-      absl::MutexLock lock(&state_.mutex);
-      before = state_.core.membership().WhyNotUsable(member);
+    state_.With([&](RouterCore& core) {
+      before = core.membership().WhyNotUsable(member);
       if (answer.ok()) {
-        state_.core.OnDescription(member, *answer);
+        core.OnDescription(member, *answer);
       } else {
-        state_.core.OnUnreachable(member, std::string(answer.status().message()));
+        core.OnUnreachable(member, std::string(answer.status().message()));
       }
-      after = state_.core.membership().WhyNotUsable(member);
-      is_ready = state_.core.IsReady();
-    }
+      after = core.membership().WhyNotUsable(member);
+      is_ready = core.IsReady();
+    });
     server_->SetServing(is_ready);
     if (before.empty() && !after.empty()) LogWarning(after);
     if (!before.empty() && after.empty()) LogInfo(answer->name(), " is ready");

@@ -1,6 +1,7 @@
 #include "services/router/router_core.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,10 +30,15 @@ Action FinishWith(absl::Status status) {
 }  // namespace
 
 std::optional<int> PickRank(absl::Span<const RankSnapshot> ranks) {
+  // In how many parts the rank is divided, of which the request gets one; then its load.
+  const auto rank_order = [](const RankSnapshot& rank) {
+    const int num_own = rank.num_other_tenants == 0 ? rank.num_requests : rank.num_own_requests;
+    return std::pair((rank.num_other_tenants + 1) * (num_own + 1), rank.num_requests);
+  };
   std::optional<int> best;
   for (int i = 0; i < static_cast<int>(ranks.size()); ++i) {
     if (!ranks[i].is_usable) continue;
-    if (!best.has_value() || ranks[i].num_requests < ranks[*best].num_requests) best = i;
+    if (!best.has_value() || rank_order(ranks[i]) < rank_order(ranks[*best])) best = i;
   }
   return best;
 }
@@ -63,9 +69,9 @@ Action RouterCore::OnRequest(int64_t request, const std::string& tenant) {
                      " places a tenant may take as many as it leaves free; try again later")));
   }
   Request opened;
+  opened.tenant = tenant;
   const std::optional<int> member = Assign(opened, /*excluded=*/-1);
   if (!member.has_value()) return FinishWith(absl::UnavailableError(WhyNotReady()));
-  opened.tenant = tenant;
   ++num_open_[tenant];
   requests_.emplace(request, std::move(opened));
   return StartOn(*member);
@@ -130,14 +136,24 @@ int RouterCore::num_open_requests(int member) const {
 }
 
 std::optional<int> RouterCore::Assign(Request& request, int excluded) {
+  std::map<int, std::map<std::string_view, int>> open;  // requests, by member and tenant
+  for (const auto& [number, other] : requests_) {
+    if (&other != &request) ++open[other.member][other.tenant];
+  }
   std::vector<RankSnapshot> ranks;
   for (const int member : membership_.ranks()) {
     const internal::Load& load = membership_.member(member).description.load();
+    const auto& tenants = open[member];
+    const auto own = tenants.find(request.tenant);
+    RankSnapshot& rank = ranks.emplace_back();
+    rank.is_usable = member != excluded && membership_.IsUsable(member);
+    rank.num_own_requests = own == tenants.end() ? 0 : own->second;
+    rank.num_other_tenants = static_cast<int>(tenants.size()) - (own == tenants.end() ? 0 : 1);
+    int num_open = 0;
+    for (const auto& [tenant, count] : tenants) num_open += count;
     // What the rank last said is late, what we sent is not all there is: the larger is nearer to
     // the truth.
-    ranks.push_back({.is_usable = member != excluded && membership_.IsUsable(member),
-                     .num_requests = std::max(num_open_requests(member),
-                                              load.running_requests() + load.waiting_requests())});
+    rank.num_requests = std::max(num_open, load.running_requests() + load.waiting_requests());
   }
   const std::optional<int> rank = PickRank(ranks);
   if (!rank.has_value()) return std::nullopt;

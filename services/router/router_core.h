@@ -28,10 +28,17 @@ namespace orrery {
 // What the choice of a rank depends on.
 struct RankSnapshot {
   bool is_usable = false;
+  // Tenants other than the one that asks that have requests there, and its own requests there. As
+  // far as this router knows.
+  int num_other_tenants = 0;
+  int num_own_requests = 0;
   // Requests that it runs or holds waiting.
   int num_requests = 0;
 };
-// The least loaded usable rank; of equals the first. None if no rank is usable.
+// The usable rank where the request's share is largest: a rank divides its rows evenly among tenants
+// (services/attention/scheduler.h), and a tenant's part goes to its requests. With no other tenant
+// there, all requests count. Of equals the one with fewer requests, then the first. None if no rank is
+// usable.
 std::optional<int> PickRank(absl::Span<const RankSnapshot> ranks);
 
 struct Action {

@@ -52,14 +52,31 @@ class RouterCoreTest : public ::testing::Test {
   RouterCore core_{{.max_open_requests = 4}, TwoRanksAndAShard()};
 };
 
+RankSnapshot Loaded(int num_requests) { return {.is_usable = true, .num_requests = num_requests}; }
+
+// Beside a tenant that floods both ranks, what counts is where one's own requests are.
+TEST(PickRank, GoesWhereTheTenantsShareIsLargest) {
+  const auto beside = [](int num_own, int num_requests) {
+    return RankSnapshot{.is_usable = true,
+                        .num_other_tenants = 1,
+                        .num_own_requests = num_own,
+                        .num_requests = num_requests};
+  };
+  EXPECT_EQ(PickRank({beside(1, 300), beside(0, 320)}), 1);
+  EXPECT_EQ(PickRank({beside(1, 300), beside(1, 299)}), 1);
+  // Half of a flooded rank, or a rank shared with one more of its own.
+  EXPECT_EQ(PickRank({beside(0, 300), Loaded(1)}), 1);
+  EXPECT_EQ(PickRank({beside(0, 300), Loaded(2)}), 0);
+}
+
 TEST(PickRank, TakesTheLeastLoadedAndOfEqualsTheFirst) {
-  EXPECT_EQ(PickRank({{true, 2}, {true, 1}, {true, 1}}), 1);
-  EXPECT_EQ(PickRank({{true, 0}, {true, 0}}), 0);
+  EXPECT_EQ(PickRank({Loaded(2), Loaded(1), Loaded(1)}), 1);
+  EXPECT_EQ(PickRank({Loaded(0), Loaded(0)}), 0);
 }
 
 TEST(PickRank, NeverTakesAnUnusableRank) {
-  EXPECT_EQ(PickRank({{false, 0}, {true, 9}}), 1);
-  EXPECT_EQ(PickRank({{false, 0}, {false, 0}}), std::nullopt);
+  EXPECT_EQ(PickRank({{.is_usable = false}, Loaded(9)}), 1);
+  EXPECT_EQ(PickRank({{.is_usable = false}, {.is_usable = false}}), std::nullopt);
   EXPECT_EQ(PickRank({}), std::nullopt);
 }
 

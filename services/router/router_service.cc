@@ -1,124 +1,168 @@
 #include "services/router/router_service.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/log.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 #include "services/router/cluster_status.h"
 #include "services/router/prompt.h"
+#include "services/router/raw_message.h"
 #include "services/router/sequence_request.h"
 
 namespace orrery {
 namespace {
 
-absl::Status Unreadable() {
-  return absl::InvalidArgumentError(
-      "the request cannot be read: a text in it is not UTF-8, or it is not this message");
+absl::StatusOr<v1::TokenizeResponse> Answer(const ServedModel& model,
+                                            const v1::TokenizeRequest& request) {
+  ASSIGN_OR_RETURN(const std::vector<int32_t> ids, BuildTokens(model, request));
+  v1::TokenizeResponse response;
+  response.mutable_id()->Assign(ids.begin(), ids.end());
+  return response;
 }
 
-// A unary call whose request is read here; `handle` makes the response from the request.
-template <typename Request, typename Response, typename Handle>
-grpc::Status Unary(grpc::ServerUnaryStreamer<Request, Response>* stream, const Handle& handle) {
-  Request request;
-  if (!stream->Read(&request)) return ToGrpcStatus(Unreadable());
-  absl::StatusOr<Response> response = handle(request);
-  if (!response.ok()) return ToGrpcStatus(response.status());
-  stream->Write(*response);
-  return grpc::Status::OK;
+absl::StatusOr<v1::DetokenizeResponse> Answer(const ServedModel& model,
+                                              const v1::DetokenizeRequest& request) {
+  RETURN_IF_ERROR(CheckModelName(model, request.model()));
+  const absl::Span<const int32_t> ids(request.id().data(), request.id_size());
+  RETURN_IF_ERROR(CheckIds(model, ids));
+  v1::DetokenizeResponse response;
+  response.set_text(model.tokenizer.Decode(ids, SpecialTokens::kKeep));
+  return response;
+}
+
+absl::StatusOr<v1::ListModelsResponse> Answer(const ServedModel& model,
+                                              const v1::ListModelsRequest&) {
+  v1::ListModelsResponse response;
+  v1::ModelInfo& info = *response.add_model();
+  info.set_name(model.name);
+  info.set_architecture(model.config.model_type);
+  info.set_max_context_tokens(model.max_context_tokens);
+  info.set_vocab_size(model.config.vocab_size);
+  return response;
+}
+
+// Reads the request; `answer` makes the response from it.
+template <typename Request, typename MakeAnswer>
+absl::Status Respond(const grpc::ByteBuffer* raw, grpc::ByteBuffer* response,
+                     const MakeAnswer& answer) {
+  ASSIGN_OR_RETURN(const Request request, TakeMessage<Request>(raw));
+  ASSIGN_OR_RETURN(const auto message, answer(request));
+  *response = ToBytes(message);
+  return absl::OkStatus();
+}
+
+// A unary call of the tokenizer, by a worker.
+template <typename Request>
+grpc::ServerUnaryReactor* RespondLater(WorkQueue& workers, const ServedModel& model,
+                                       grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* raw, grpc::ByteBuffer* response) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const absl::Status queued = workers.Push(raw->Length(), [=, &model] {
+    const auto answer = [&](const Request& request) { return Answer(model, request); };
+    reactor->Finish(ToGrpcStatus(context->IsCancelled() ? absl::CancelledError()
+                                                        : Respond<Request>(raw, response, answer)));
+  });
+  if (!queued.ok()) reactor->Finish(ToGrpcStatus(queued));
+  return reactor;
+}
+
+// A unary call that takes no time.
+template <typename Request, typename MakeAnswer>
+grpc::ServerUnaryReactor* RespondNow(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* raw, grpc::ByteBuffer* response,
+                                     const MakeAnswer& answer) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(Respond<Request>(raw, response, answer)));
+  return reactor;
+}
+
+RankStubs MakeStubs(const RouterService::RankChannels& channels) {
+  RankStubs stubs;
+  for (const auto& [member, channel] : channels) {
+    stubs[member] = internal::Attention::NewStub(channel);
+  }
+  return stubs;
 }
 
 }  // namespace
 
 RouterService::RouterService(Options options, const ServedModel* model, RouterState* state,
                              const RankChannels& ranks)
-    : options_(std::move(options)), model_(model), state_(state), life_(DrawSeed()) {
-  for (const auto& [member, channel] : ranks) {
-    ranks_[member] = internal::Attention::NewStub(channel);
-  }
+    : options_(std::move(options)),
+      model_(model),
+      state_(state),
+      ranks_(MakeStubs(ranks)),
+      life_(DrawSeed()),
+      workers_(options_.workers) {}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* RouterService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  const std::shared_ptr<GenerateCall> call =
+      GenerateCall::Accept(context, {.model = model_, .state = state_, .ranks = &ranks_});
+  const absl::Time deadline =
+      std::min(DeadlineOf(*context), absl::Now() + options_.max_request_time);
+  const absl::Status queued = workers_.Push(request->Length(), [=, this] {
+    const absl::Status begun = Begin(*call, request, deadline);
+    if (!begun.ok()) call->Refuse(begun);
+  });
+  if (!queued.ok()) call->Refuse(queued);
+  return call.get();
 }
 
-grpc::Status RouterService::StreamedGenerate(
-    grpc::ServerContext* context,
-    grpc::ServerSplitStreamer<v1::GenerateRequest, v1::GenerateResponse>* stream) {
-  v1::GenerateRequest request;
-  if (!stream->Read(&request)) return ToGrpcStatus(Unreadable());
-  return ToGrpcStatus(Generate(*context, request, *stream));
-}
-
-absl::Status RouterService::Generate(
-    grpc::ServerContext& context, const v1::GenerateRequest& request,
-    grpc::ServerSplitStreamer<v1::GenerateRequest, v1::GenerateResponse>& stream) {
+absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* raw,
+                                  absl::Time deadline) {
+  // It may have waited; its deadline is a cancellation as well.
+  if (call.is_cancelled()) return absl::CancelledError("the client cancelled the request");
+  ASSIGN_OR_RETURN(const v1::GenerateRequest request, TakeMessage<v1::GenerateRequest>(raw));
   ASSIGN_OR_RETURN(const Prompt prompt, BuildPrompt(*model_, request));
   const int64_t number = ++num_requests_;
   const std::string request_id =
       absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
-  GenerateCall call(
-      {.number = number,
-       .deadline = std::min(DeadlineOf(context), absl::Now() + options_.max_request_time),
-       .wants_logprobs = request.logprobs(),
-       .starts_in_thinking = prompt.starts_in_thinking},
-      &context, model_, state_, &ranks_,
-      [&stream](const v1::GenerateResponse& response) { return stream.Write(response); });
-  const absl::Status status = call.Run(MakeSequenceRequest(
-      *model_, request, prompt,
-      {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache}));
-  if (!status.ok()) LogWarning("request ", request_id, ": ", status.ToString());
-  return status;
+  call.Start(MakeSequenceRequest(
+                 *model_, request, prompt,
+                 {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache}),
+             {.number = number,
+              .deadline = deadline,
+              .cut_off = deadline + options_.max_reading_time,
+              .answer = {.wants_logprobs = request.logprobs(),
+                         .starts_in_thinking = prompt.starts_in_thinking}});
+  return absl::OkStatus();
 }
 
-grpc::Status RouterService::StreamedTokenize(
-    grpc::ServerContext*,
-    grpc::ServerUnaryStreamer<v1::TokenizeRequest, v1::TokenizeResponse>* stream) {
-  return Unary(stream,
-               [&](const v1::TokenizeRequest& request) -> absl::StatusOr<v1::TokenizeResponse> {
-                 ASSIGN_OR_RETURN(const std::vector<int32_t> ids, BuildTokens(*model_, request));
-                 v1::TokenizeResponse response;
-                 response.mutable_id()->Assign(ids.begin(), ids.end());
-                 return response;
-               });
+grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* request,
+                                                  grpc::ByteBuffer* response) {
+  return RespondLater<v1::TokenizeRequest>(workers_, *model_, context, request, response);
 }
 
-grpc::Status RouterService::StreamedDetokenize(
-    grpc::ServerContext*,
-    grpc::ServerUnaryStreamer<v1::DetokenizeRequest, v1::DetokenizeResponse>* stream) {
-  return Unary(stream,
-               [&](const v1::DetokenizeRequest& request) -> absl::StatusOr<v1::DetokenizeResponse> {
-                 RETURN_IF_ERROR(CheckModelName(*model_, request.model()));
-                 const absl::Span<const int32_t> ids(request.id().data(), request.id_size());
-                 RETURN_IF_ERROR(CheckIds(*model_, ids));
-                 v1::DetokenizeResponse response;
-                 response.set_text(model_->tokenizer.Decode(ids, SpecialTokens::kKeep));
-                 return response;
-               });
+grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  return RespondLater<v1::DetokenizeRequest>(workers_, *model_, context, request, response);
 }
 
-grpc::Status RouterService::StreamedListModels(
-    grpc::ServerContext*,
-    grpc::ServerUnaryStreamer<v1::ListModelsRequest, v1::ListModelsResponse>* stream) {
-  return Unary(stream, [&](const v1::ListModelsRequest&) -> absl::StatusOr<v1::ListModelsResponse> {
-    v1::ListModelsResponse response;
-    v1::ModelInfo& info = *response.add_model();
-    info.set_name(model_->name);
-    info.set_architecture(model_->config.model_type);
-    info.set_max_context_tokens(model_->max_context_tokens);
-    info.set_vocab_size(model_->config.vocab_size);
-    return response;
-  });
+grpc::ServerUnaryReactor* RouterService::ListModels(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  return RespondNow<v1::ListModelsRequest>(
+      context, request, response,
+      [this](const v1::ListModelsRequest& list) { return Answer(*model_, list); });
 }
 
-grpc::Status RouterService::StreamedClusterStatus(
-    grpc::ServerContext*,
-    grpc::ServerUnaryStreamer<v1::ClusterStatusRequest, v1::ClusterStatusResponse>* stream) {
-  return Unary(
-      stream, [&](const v1::ClusterStatusRequest&) -> absl::StatusOr<v1::ClusterStatusResponse> {
-        absl::MutexLock lock(&state_->mutex);
-        return MakeClusterStatus(state_->core, options_.self,
-                                 DescribeRouter(state_->core, options_.self, model_->fingerprint));
+grpc::ServerUnaryReactor* RouterService::ClusterStatus(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  return RespondNow<v1::ClusterStatusRequest>(
+      context, request, response, [this](const v1::ClusterStatusRequest&) {
+        return state_->With([this](RouterCore& core) -> absl::StatusOr<v1::ClusterStatusResponse> {
+          return MakeClusterStatus(core, options_.self,
+                                   DescribeRouter(core, options_.self, model_->fingerprint));
+        });
       });
 }
 

@@ -1,24 +1,22 @@
 // The gRPC face of the router: proto/orrery.proto onto the core, the tokenizer and the ranks.
 //
-//   client --Generate--> check, template, tokens (prompt.h)
+//   client --Generate--> check, template, tokens (prompt.h), by the workers (work_queue.h)
 //                        -> which rank (router_core.h)
 //                        -> its Attention.Generate stream, token by token (generate_call.h)
-//                        -> typed deltas (delta_splitter.h) --> client
+//                        -> typed deltas (answer_translator.h) --> client
 //
-// A call holds one thread of gRPC while it is open; the core bounds how many there are. The
+// An open call holds no thread (gRPC's callback API); the core bounds how many there are. The
 // client's deadline and its cancellation reach the rank. A client without a deadline gets
 // max_request_time.
 //
-// Requests are read here and not by gRPC's generated code (the Streamed... variants), so that a
-// message that does not parse, such as a text that is not UTF-8, is an INVALID_ARGUMENT that says
-// so, and not a bare INTERNAL.
+// Requests are read here and not by gRPC's generated code, see raw_message.h.
 #ifndef ORRERY_SERVICES_ROUTER_ROUTER_SERVICE_H_
 #define ORRERY_SERVICES_ROUTER_ROUTER_SERVICE_H_
 
 #include <atomic>
+#include <cstdint>
 #include <map>
 #include <memory>
-#include <string>
 
 #include "absl/time/time.h"
 #include "grpcpp/channel.h"
@@ -26,16 +24,26 @@
 #include "services/router/generate_call.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
+#include "services/router/work_queue.h"
 
 namespace orrery {
 
-class RouterService : public v1::Orrery::StreamedService {
+// All methods by gRPC's callback API, with messages as bytes.
+using RawOrreryService =
+    v1::Orrery::WithRawCallbackMethod_Generate<v1::Orrery::WithRawCallbackMethod_Tokenize<
+        v1::Orrery::WithRawCallbackMethod_Detokenize<v1::Orrery::WithRawCallbackMethod_ListModels<
+            v1::Orrery::WithRawCallbackMethod_ClusterStatus<v1::Orrery::Service>>>>>;
+
+class RouterService : public RawOrreryService {
  public:
   struct Options {
     MemberInfo self;
     // Whether tenants share prefix-cache blocks.
     bool share_prefix_cache = false;
+    // For clients that give no deadline; and how long they may take to read the end.
     absl::Duration max_request_time = absl::Hours(1);
+    absl::Duration max_reading_time = absl::Seconds(10);
+    WorkQueue::Options workers = {};
   };
   // Channels of the attention ranks, by their index in the membership.
   using RankChannels = std::map<int, std::shared_ptr<grpc::Channel>>;
@@ -44,35 +52,38 @@ class RouterService : public v1::Orrery::StreamedService {
   RouterService(Options options, const ServedModel* model, RouterState* state,
                 const RankChannels& ranks);
 
-  grpc::Status StreamedGenerate(
-      grpc::ServerContext* context,
-      grpc::ServerSplitStreamer<v1::GenerateRequest, v1::GenerateResponse>* stream) override;
-  grpc::Status StreamedTokenize(
-      grpc::ServerContext* context,
-      grpc::ServerUnaryStreamer<v1::TokenizeRequest, v1::TokenizeResponse>* stream) override;
-  grpc::Status StreamedDetokenize(
-      grpc::ServerContext* context,
-      grpc::ServerUnaryStreamer<v1::DetokenizeRequest, v1::DetokenizeResponse>* stream) override;
-  grpc::Status StreamedListModels(
-      grpc::ServerContext* context,
-      grpc::ServerUnaryStreamer<v1::ListModelsRequest, v1::ListModelsResponse>* stream) override;
-  grpc::Status StreamedClusterStatus(
-      grpc::ServerContext* context,
-      grpc::ServerUnaryStreamer<v1::ClusterStatusRequest, v1::ClusterStatusResponse>* stream)
-      override;
+  // What reads and tokenizes requests; for tests.
+  WorkQueue& workers() { return workers_; }
+
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* ClusterStatus(grpc::CallbackServerContext* context,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
 
  private:
-  absl::Status Generate(
-      grpc::ServerContext& context, const v1::GenerateRequest& request,
-      grpc::ServerSplitStreamer<v1::GenerateRequest, v1::GenerateResponse>& stream);
+  // Reads the request and starts the call; an error if it cannot be started. By a worker.
+  absl::Status Begin(GenerateCall& call, const grpc::ByteBuffer* raw, absl::Time deadline);
 
   const Options options_;
   const ServedModel* const model_;
   RouterState* const state_;
-  RankStubs ranks_;
+  const RankStubs ranks_;
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};
+  // Last, because its threads use the rest. Nothing waits in it any more when it goes: work belongs
+  // to calls, and the server, which the service outlives, waits for these.
+  WorkQueue workers_;
 };
 
 }  // namespace orrery

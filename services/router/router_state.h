@@ -1,21 +1,47 @@
 // The core and its lock: what the service, the watch and the router's own description share.
+//
+//   Action action = state.With([&](RouterCore& core) { return core.OnEnded(request); });
+//   bool all_ended = state.AwaitNoneOpen(absl::Now() + absl::Seconds(5));
+//
+// With is for single events, never across I/O. Threads: all methods from any thread; what With runs
+// must not call the state again.
 #ifndef ORRERY_SERVICES_ROUTER_ROUTER_STATE_H_
 #define ORRERY_SERVICES_ROUTER_ROUTER_STATE_H_
 
+#include <condition_variable>
+#include <mutex>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/cleanup/cleanup.h"
+#include "absl/time/time.h"
 #include "services/router/router_core.h"
 
 namespace orrery {
 
-// Hold the lock for single events only, never across I/O.
-struct RouterState {
-  explicit RouterState(RouterCore router_core) : core(std::move(router_core)) {}
+class RouterState {
+ public:
+  explicit RouterState(RouterCore core) : core_(std::move(core)) {}
 
-  absl::Mutex mutex;
-  RouterCore core ABSL_GUARDED_BY(mutex);
+  template <typename Event>
+  auto With(Event&& event) {
+    const std::lock_guard lock(mutex_);
+    const absl::Cleanup tell = [this] {
+      if (core_.num_open_requests() == 0) none_open_.notify_all();
+    };
+    return event(core_);
+  }
+
+  // False if requests are still open at the deadline.
+  bool AwaitNoneOpen(absl::Time deadline) {
+    std::unique_lock lock(mutex_);
+    return none_open_.wait_until(lock, absl::ToChronoTime(deadline),
+                                 [this] { return core_.num_open_requests() == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable none_open_;
+  RouterCore core_;  // guarded by mutex_
 };
 
 }  // namespace orrery

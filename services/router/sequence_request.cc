@@ -1,6 +1,8 @@
 #include "services/router/sequence_request.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +20,9 @@ void FillStops(const ServedModel& model, const v1::GenerateRequest& request,
     if (std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end()) stop_ids.Add(id);
   }
   *sequence.mutable_stop_strings() = request.stop();
+  for (const std::optional<int32_t>& marker : {model.markers.open, model.markers.close}) {
+    if (marker.has_value()) sequence.add_silent_ids(*marker);
+  }
   sequence.set_min_new_tokens(request.min_new_tokens());
 }
 

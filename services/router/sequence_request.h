@@ -3,7 +3,7 @@
 //   internal::SequenceRequest sequence = MakeSequenceRequest(model, request, prompt, {.request_id = "router-0-5f3a-7"});
 //
 // Everything but the routing is decided here: stop ids are the model's own (unless they are ignored) and
-// the request's; the cache salt keeps the prefix caches of tenants apart. Pure but for the seed of a
+// the request's; the model's thinking markers are silent; the cache salt keeps the prefix caches of tenants apart. Pure but for the seed of a
 // request that brings none.
 #ifndef ORRERY_SERVICES_ROUTER_SEQUENCE_REQUEST_H_
 #define ORRERY_SERVICES_ROUTER_SEQUENCE_REQUEST_H_

@@ -10,6 +10,7 @@ namespace orrery {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 class SequenceRequestTest : public ::testing::Test {
  protected:
@@ -87,6 +88,15 @@ TEST_F(SequenceRequestTest, LeavesTheModelsStopIdsOutWhenTheyAreIgnored) {
   request_.set_ignore_eos(true);
   request_.add_stop_ids(TinyByteId('x'));
   EXPECT_THAT(Make().stop_ids(), ElementsAre(TinyByteId('x')));
+}
+
+// The client never sees them, so no stop string may match them.
+TEST_F(SequenceRequestTest, TheMarkersAroundThinkingAreSilent) {
+  EXPECT_THAT(Make().silent_ids(), ElementsAre(kTinyThink, kTinyEndThink));
+  const ServedModel plain = MakeTinyModel({.has_thinking = false});
+  const auto prompt = BuildPrompt(plain, request_);
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_THAT(MakeSequenceRequest(plain, request_, *prompt, {}).silent_ids(), IsEmpty());
 }
 
 TEST_F(SequenceRequestTest, KeepsTheCachesOfTenantsApartUnlessTheyAreShared) {

@@ -54,9 +54,10 @@ absl::StatusOr<int> ContextLimit(const ModelConfig& config, const internal::Limi
       KvCacheTokens(config, limits.kv_cache_bytes(), value_bytes, with_mtp);
   // Drafts stand behind the last token.
   const int64_t needed = std::max(1, limits.max_context_tokens()) + limits.num_draft_tokens();
-  if (limits.kv_cache_bytes() > 0 && cache_tokens < needed) {
+  if (cache_tokens < needed) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "limits.kv_cache_bytes is ", limits.kv_cache_bytes(), ", which holds ", cache_tokens,
+        "limits.kv_cache_bytes is ", limits.kv_cache_bytes(),
+        limits.kv_cache_bytes() == 0 ? " (the default)" : "", ", which holds ", cache_tokens,
         " tokens (", KvBytesPerToken(config, value_bytes, with_mtp), " bytes each, in blocks of ",
         kKvCacheBlockTokens, "); the longest request needs ", needed, ", drafts included"));
   }

@@ -43,10 +43,9 @@ struct ServedModel {
 absl::StatusOr<ServedModel> OpenServedModel(const internal::ClusterFile& cluster,
                                             const std::string& model_dir);
 
-// The smallest of what the configuration allows, what the cluster file says and what the cache of a
-// rank holds.
-// INVALID_ARGUMENT with the numbers if the cluster file asks for more than the model or the cache can
-// do.
+// What the cluster file says, or else the smaller of what the configuration allows and what the
+// cache of a rank holds. INVALID_ARGUMENT with the numbers if the cluster file asks for more than
+// the model or the cache can do.
 absl::StatusOr<int> ContextLimit(const ModelConfig& config, const internal::Limits& limits,
                                  internal::Precision precision);
 
