@@ -31,15 +31,16 @@ absl::Status CheckStopStrings(absl::Span<const std::string> strings, const Token
   return absl::OkStatus();
 }
 
-absl::Status CheckStopIds(absl::Span<const int32_t> ids, int vocab_size) {
-  if (ids.size() > kMaxStopIds) {
+absl::Status CheckIds(const char* field, absl::Span<const int32_t> ids, size_t max_ids,
+                      int vocab_size) {
+  if (ids.size() > max_ids) {
     return absl::InvalidArgumentError(
-        absl::StrCat("stop_ids has ", ids.size(), " ids, the limit is ", kMaxStopIds));
+        absl::StrCat(field, " has ", ids.size(), " ids, the limit is ", max_ids));
   }
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocab_size) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "stop_ids[", i, "] is ", ids[i], ", outside the vocabulary 0..", vocab_size - 1));
+          field, "[", i, "] is ", ids[i], ", outside the vocabulary 0..", vocab_size - 1));
     }
   }
   return absl::OkStatus();
@@ -57,7 +58,8 @@ absl::Status CheckStopRules(const StopRules& rules, int vocab_size, const Tokeni
                                                    ", it must be 0 to max_new_tokens, which is ",
                                                    rules.max_new_tokens));
   }
-  RETURN_IF_ERROR(CheckStopIds(rules.stop_ids, vocab_size));
+  RETURN_IF_ERROR(CheckIds("stop_ids", rules.stop_ids, kMaxStopIds, vocab_size));
+  RETURN_IF_ERROR(CheckIds("silent_ids", rules.silent_ids, kMaxSilentIds, vocab_size));
   return CheckStopStrings(rules.stop_strings, tokenizer);
 }
 
@@ -132,11 +134,12 @@ std::optional<AnswerEnd> AnswerStream::Append(OutputToken token,
 const std::string* AnswerStream::MatchLast() {
   if (rules_->stop_strings.empty()) return nullptr;
   HeldToken& last = held_.back();
-  if (tokenizer_->IsSpecial(last.output.token.id)) {
+  const int32_t id = last.output.token.id;
+  if (tokenizer_->IsSpecial(id) || absl::c_linear_search(rules_->silent_ids, id)) {
     matcher_.Reset();
     return nullptr;
   }
-  const std::string_view bytes = tokenizer_->TokenBytes(last.output.token.id);
+  const std::string_view bytes = tokenizer_->TokenBytes(id);
   last.end = num_bytes_ += static_cast<int64_t>(bytes.size());
   for (size_t i = 0; i < bytes.size(); ++i) {
     const std::string* match = matcher_.Append(bytes[i]);

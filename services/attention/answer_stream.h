@@ -11,8 +11,8 @@
 //   stop "END"         "The"  " E"   "N"  "DS"        released: all four, after "DS"
 //   text_bytes          -      1      0    0          the text is "The "
 //
-// Bytes of a token are those of the tokenizer. Special tokens have none, and no stop string reaches
-// across one. The stop string that is complete first counts, of several at one byte the longest: so
+// Bytes of a token are those of the tokenizer. Special tokens and silent ids have none, and no stop
+// string reaches across one. The stop string that is complete first counts, of several at one byte the longest: so
 // how the text was cut into tokens does not matter.
 //
 // A stop id ends the answer as a token without text. Threads: the loop's.
@@ -35,12 +35,15 @@ namespace orrery {
 inline constexpr int kMaxStopStrings = 16;
 inline constexpr int kMaxStopStringBytes = 256;
 inline constexpr int kMaxStopIds = 128;  // 64 of the client, and the model's own
+inline constexpr int kMaxSilentIds = 64;
 
 struct StopRules {
   int max_new_tokens = 0;                 // at least 1
   int min_new_tokens = 0;                 // no stop id or stop string ends a shorter answer
   std::vector<int32_t> stop_ids;          // in any order
   std::vector<std::string> stop_strings;  // none is empty
+  // Shown to nobody although the tokenizer has bytes for them, as the markers around thinking.
+  std::vector<int32_t> silent_ids;
 };
 
 // INVALID_ARGUMENT with field, value and limit; `tokenizer` is null if there is none, which only

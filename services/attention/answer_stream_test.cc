@@ -179,6 +179,23 @@ TEST(AnswerStream, NoStopStringReachesAcrossASpecialToken) {
   EXPECT_FALSE(RunTexts(StopAt({"|s|"}), {"a", "<|s|>", "b"}).end.has_value());
 }
 
+// The markers around thinking are ordinary tokens of the tokenizer, but no part of the text.
+TEST(AnswerStream, ASilentIdHasNoTextAndNoStopStringReachesAcrossIt) {
+  const TestTokenizer tokenizer({"a", "b", "</think>"});
+  const std::vector<int32_t> ids = Ids(tokenizer, {"a", "</think>", "b", "a", "b"});
+  const auto run = [&](const std::string& stop) {
+    StopRules rules = StopAt({stop});
+    rules.silent_ids = {tokenizer.Id("</think>")};
+    return RunIds(rules, tokenizer.get(), ids);
+  };
+  EXPECT_FALSE(run(">").end.has_value());
+  EXPECT_FALSE(run("a<").end.has_value());
+  const Outcome across = run("ab");
+  EXPECT_EQ(across.end->stop_string, "ab");
+  EXPECT_THAT(across.released_after, ElementsAre(0, 2, 3, 3, 5));
+  EXPECT_THAT(TextBytes(across), ElementsAre(std::nullopt, std::nullopt, std::nullopt, 0, 0));
+}
+
 TEST(AnswerStream, AnIdWithoutATokenWaitsBehindWhatIsHeldAndHasNoText) {
   const TestTokenizer tokenizer({"a", "b"});
   const std::vector<int32_t> ids = {TestTokenizer::kUnknownId, 'a', TestTokenizer::kUnknownId, 'b'};
@@ -442,6 +459,10 @@ TEST(CheckStopRules, NamesFieldValueAndLimit) {
             "stop_ids[1] is 100, outside the vocabulary 0..99");
   EXPECT_EQ(message(with([](StopRules& r) { r.stop_ids.assign(129, 1); }), known),
             "stop_ids has 129 ids, the limit is 128");
+  EXPECT_EQ(message(with([](StopRules& r) { r.silent_ids = {100}; }), known),
+            "silent_ids[0] is 100, outside the vocabulary 0..99");
+  EXPECT_EQ(message(with([](StopRules& r) { r.silent_ids.assign(65, 1); }), known),
+            "silent_ids has 65 ids, the limit is 64");
   EXPECT_EQ(message(with([](StopRules& r) {
                       r.stop_strings = {"a", ""};
                     }),
@@ -461,6 +482,7 @@ TEST(CheckStopRules, TakesTheLimits) {
   rules.max_new_tokens = rules.min_new_tokens = 1;
   EXPECT_TRUE(CheckStopRules(rules, 100, nullptr).ok());
   rules.stop_ids.assign(kMaxStopIds, 99);
+  rules.silent_ids.assign(kMaxSilentIds, 99);
   rules.stop_strings.assign(kMaxStopStrings, std::string(kMaxStopStringBytes, 'x'));
   EXPECT_TRUE(CheckStopRules(rules, 100, tokenizer.get()).ok());
 }

@@ -18,7 +18,7 @@ namespace orrery {
 namespace {
 
 // For the progress bar only: small tensors, scales and other dtypes are not counted.
-int64_t EstimateBytes(const ModelConfig& config) {
+int64_t EstimateBytes(const ModelConfig& config, bool with_mtp) {
   const int64_t hidden = config.hidden_size;
   const int64_t heads = config.num_heads;
   int64_t per_layer = 2 * hidden * config.intermediate_size;
@@ -28,7 +28,8 @@ int64_t EstimateBytes(const ModelConfig& config) {
   } else {
     per_layer += 2 * hidden * config.head_dim * (heads + config.num_kv_heads);
   }
-  const int64_t weights = config.num_layers * per_layer + 2 * hidden * config.vocab_size;
+  const int64_t weights =
+      (config.num_layers + (with_mtp ? 1 : 0)) * per_layer + 2 * hidden * config.vocab_size;
   return weights * (config.weight_block_outputs > 0 ? 1 : 2);
 }
 
@@ -108,7 +109,7 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options,
   description.set_numerics_id(numerics_id_);
   description.set_backend(
       absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
-  description.set_total_bytes(EstimateBytes(config_));
+  description.set_total_bytes(EstimateBytes(config_, num_draft_tokens_ > 0));
   member_ = std::make_unique<MemberService>(std::move(description));
   member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });
   service_ = std::make_unique<AttentionService>([this] { return ReadyEngine(); });

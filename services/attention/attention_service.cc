@@ -1,116 +1,125 @@
 #include "services/attention/attention_service.h"
 
-#include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
-#include <variant>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
+#include "services/attention/sequence_proto.h"
 
 namespace orrery {
 namespace {
 
-// How often a stream without news looks whether its client has gone away.
-constexpr absl::Duration kCancelPoll = absl::Milliseconds(50);
-
-SamplingParams FromProto(const internal::Sampling& proto) {
-  SamplingParams params;
-  params.temperature = proto.temperature();
-  params.seed = proto.seed();
-  params.top_k = proto.top_k();
-  params.top_p = proto.top_p() == 0.0f ? 1.0f : proto.top_p();
-  params.min_p = proto.min_p();
-  params.repetition_penalty =
-      proto.repetition_penalty() == 0.0f ? 1.0f : proto.repetition_penalty();
-  params.presence_penalty = proto.presence_penalty();
-  params.frequency_penalty = proto.frequency_penalty();
-  params.logit_bias.assign(proto.logit_bias().begin(), proto.logit_bias().end());
-  std::sort(params.logit_bias.begin(), params.logit_bias.end());
-  return params;
-}
-
-GenerationRequest FromProto(const internal::SequenceRequest& proto) {
-  GenerationRequest request;
-  request.prompt_ids.assign(proto.prompt_ids().begin(), proto.prompt_ids().end());
-  request.stop = {.max_new_tokens = proto.max_new_tokens(),
-                  .min_new_tokens = proto.min_new_tokens(),
-                  .stop_ids = {proto.stop_ids().begin(), proto.stop_ids().end()},
-                  .stop_strings = {proto.stop_strings().begin(), proto.stop_strings().end()}};
-  request.sampling = FromProto(proto.sampling());
-  request.num_top_logprobs = proto.num_top_logprobs();
-  request.num_choices = proto.num_choices() == 0 ? 1 : proto.num_choices();
-  request.tenant = proto.tenant();
-  request.priority = proto.priority();
-  request.cache_salt = proto.cache_salt();
-  return request;
-}
-
-void ToProto(const OutputToken& output, internal::SequenceToken& token) {
-  token.set_id(output.token.id);
-  token.set_logprob(output.token.logprob);
-  token.set_choice(output.choice);
-  if (output.text_bytes.has_value()) token.set_text_bytes(*output.text_bytes);
-  for (const IdAndLogprob& alternative : output.top) {
-    internal::IdLogprob* top = token.add_top();
-    top->set_id(alternative.id);
-    top->set_logprob(alternative.logprob);
+// One call of Generate: what comes into its outbox goes out, one write at a time.
+//
+//   news ---> Advance ---> StartWrite ---> OnWriteDone ---> Advance ---> ... ---> Finish ---> OnDone
+//
+// The courier may still hold it when gRPC is done with it, hence the shared ownership.
+class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
+                       public std::enable_shared_from_this<GenerateStream> {
+ public:
+  void Begin(const absl::StatusOr<Engine*>& engine, GenerationRequest request) {
+    self_ = shared_from_this();
+    num_prompt_tokens_ = static_cast<int>(request.prompt_ids.size());
+    const auto on_news = [weak = weak_from_this()] {
+      if (const auto stream = weak.lock()) stream->OnNews();
+    };
+    std::lock_guard lock(mutex_);  // the first news may come before the outbox is here
+    absl::Status refused = engine.status();
+    if (engine.ok()) {
+      absl::StatusOr<std::shared_ptr<Outbox>> outbox =
+          (*engine)->Submit(std::move(request), on_news);
+      refused = outbox.status();
+      if (outbox.ok()) outbox_ = *std::move(outbox);
+    }
+    if (!refused.ok()) End(refused);
   }
-}
 
-void ToProto(const ChoiceEnd& ended, int prompt_tokens, internal::SequenceEnd& end) {
-  end.set_reason(ended.end.reason == EndReason::kStop ? internal::END_REASON_STOP
-                                                      : internal::END_REASON_LENGTH);
-  end.set_stop_string(ended.end.stop_string);
-  end.set_choice(ended.choice);
-  end.set_prompt_tokens(prompt_tokens);
-  end.set_output_tokens(ended.num_tokens);
-  end.set_cached_prompt_tokens(ended.cached_tokens);
-  end.set_drafted_tokens(ended.drafted_tokens);
-  end.set_accepted_draft_tokens(ended.accepted_tokens);
-}
-
-internal::SequenceEvent ToProto(const OutputEvent& event, int prompt_tokens) {
-  internal::SequenceEvent proto;
-  if (const OutputToken* token = std::get_if<OutputToken>(&event)) {
-    ToProto(*token, *proto.mutable_token());
-  } else {
-    ToProto(std::get<ChoiceEnd>(event), prompt_tokens, *proto.mutable_end());
+  void OnNews() {
+    std::lock_guard lock(mutex_);
+    Advance();
   }
-  return proto;
-}
+  void OnWriteDone(bool ok) override {
+    std::lock_guard lock(mutex_);
+    writing_ = false;
+    sent_headers_ = true;
+    if (!ok) Drop();
+    Advance();
+  }
+  void OnCancel() override {
+    std::lock_guard lock(mutex_);
+    Drop();
+    Advance();
+  }
+  void OnDone() override { self_.reset(); }  // deletes it, unless the courier is just here
+
+ private:
+  // All below with the lock.
+
+  // Starts the next write if none is under way; ends the call when nothing is left.
+  void Advance() {
+    if (writing_ || ended_) return;
+    if (client_is_gone_) return End(absl::CancelledError("the client has gone away"));
+    if (num_begun_ == events_.size()) {
+      events_ = outbox_->Take();
+      num_begun_ = 0;
+    }
+    if (num_begun_ == events_.size()) {
+      if (const std::optional<absl::Status> status = outbox_->status()) End(*status);
+      return;
+    }
+    ToProto(events_[num_begun_++], num_prompt_tokens_, message_);
+    if (num_begun_ < events_.size()) {
+      // The headers travel with the first write, which is done when they are sent. A hint would hold
+      // them back until the next write: for ever.
+      return Write(sent_headers_ ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
+    }
+    const std::optional<absl::Status> status = outbox_->status();
+    if (!status.has_value() || !status->ok()) return Write({});
+    ended_ = true;
+    StartWriteAndFinish(&message_, {}, grpc::Status::OK);
+  }
+
+  void Write(grpc::WriteOptions options) {
+    writing_ = true;
+    StartWrite(&message_, options);
+  }
+  void Drop() {
+    client_is_gone_ = true;
+    if (outbox_ != nullptr) outbox_->Cancel();
+  }
+  void End(const absl::Status& status) {
+    ended_ = true;
+    Finish(ToGrpcStatus(status));
+  }
+
+  std::shared_ptr<GenerateStream> self_;  // until OnDone
+  int num_prompt_tokens_ = 0;
+
+  std::mutex mutex_;
+  // Guarded by mutex_.
+  std::shared_ptr<Outbox> outbox_;   // null if the request was refused
+  std::vector<OutputEvent> events_;  // taken from it
+  size_t num_begun_ = 0;             // of them, how many were given to gRPC
+  internal::SequenceEvent message_;  // gRPC's while writing, and once ended
+  bool writing_ = false;
+  bool sent_headers_ = false;
+  bool client_is_gone_ = false;
+  bool ended_ = false;  // the status is on its way: nothing may be started any more
+};
 
 }  // namespace
 
-grpc::Status AttentionService::Generate(grpc::ServerContext* context,
-                                        const internal::SequenceRequest* request,
-                                        grpc::ServerWriter<internal::SequenceEvent>* writer) {
-  return ToGrpcStatus(Stream(*context, *request, *writer));
-}
-
-absl::Status AttentionService::Stream(grpc::ServerContext& context,
-                                      const internal::SequenceRequest& request,
-                                      grpc::ServerWriter<internal::SequenceEvent>& writer) {
-  ASSIGN_OR_RETURN(Engine* const engine, engine_());
-  GenerationRequest generation = FromProto(request);
-  generation.deadline = DeadlineOf(context);
-  ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, engine->Submit(std::move(generation)));
-  while (true) {
-    if (context.IsCancelled()) {
-      outbox->Cancel();
-      return absl::CancelledError("the client has gone away");
-    }
-    for (const OutputEvent& event : outbox->Next(absl::Now() + kCancelPoll)) {
-      if (!writer.Write(ToProto(event, request.prompt_ids_size()))) {
-        outbox->Cancel();
-        return absl::CancelledError("the client has gone away");
-      }
-    }
-    if (const std::optional<absl::Status> status = outbox->status()) return *status;
-  }
+grpc::ServerWriteReactor<internal::SequenceEvent>* AttentionService::Generate(
+    grpc::CallbackServerContext* context, const internal::SequenceRequest* request) {
+  const auto stream = std::make_shared<GenerateStream>();  // keeps itself
+  GenerationRequest generation = FromProto(*request);
+  generation.deadline = DeadlineOf(*context);
+  stream->Begin(engine_(), std::move(generation));
+  return stream.get();
 }
 
 }  // namespace orrery

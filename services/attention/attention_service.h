@@ -1,4 +1,10 @@
 // The gRPC face of an attention rank: proto/attention.proto onto the engine.
+//
+// An open call holds no thread: the engine's courier says when there is something to write, and
+// gRPC when a write is done.
+//
+// Threads: gRPC's and the courier's. The server must have stopped before the service goes; the
+// engine may go before or after, its Stop ends the calls.
 #ifndef ORRERY_SERVICES_ATTENTION_ATTENTION_SERVICE_H_
 #define ORRERY_SERVICES_ATTENTION_ATTENTION_SERVICE_H_
 
@@ -11,20 +17,18 @@
 
 namespace orrery {
 
-class AttentionService : public internal::Attention::Service {
+class AttentionService : public internal::Attention::CallbackService {
  public:
-  // engine answers with the engine, or why a request cannot be served now. Called from any thread.
+  // engine answers with the engine, or why a request cannot be served now. Called from any thread;
+  // must not block.
   explicit AttentionService(std::function<absl::StatusOr<Engine*>()> engine)
       : engine_(std::move(engine)) {}
 
-  grpc::Status Generate(grpc::ServerContext* context, const internal::SequenceRequest* request,
-                        grpc::ServerWriter<internal::SequenceEvent>* writer) override;
+  grpc::ServerWriteReactor<internal::SequenceEvent>* Generate(
+      grpc::CallbackServerContext* context, const internal::SequenceRequest* request) override;
 
  private:
-  absl::Status Stream(grpc::ServerContext& context, const internal::SequenceRequest& request,
-                      grpc::ServerWriter<internal::SequenceEvent>& writer);
-
-  std::function<absl::StatusOr<Engine*>()> engine_;
+  const std::function<absl::StatusOr<Engine*>()> engine_;
 };
 
 }  // namespace orrery

@@ -31,7 +31,8 @@ struct Batch {
   std::vector<int32_t> logit_rows;  // rows whose log-probabilities are wanted, ascending
   // Its frames' way to the shards: bulk if the batch has prompt rows.
   Lane lane = Lane::kDecode;
-  absl::Time deadline;  // for every exchange of the step
+  // How long each layer may wait for the holders of its experts; time to compute is not counted.
+  absl::Duration expert_timeout;
   // Asked while a layer waits for answers or for a holder: true when nobody wants the step any
   // more. May be empty.
   std::function<bool()> abandoned;
@@ -49,7 +50,7 @@ struct Batch {
 // the result is the same.)
 struct MtpBatch {
   // ids of the rows' tokens, spans (first_position at least 1), rows whose log-probabilities are
-  // wanted, lane, deadline, abandoned.
+  // wanted, lane, expert_timeout, abandoned.
   Batch rows;
   // [num_rows] where each row's hidden state lies: a row of the last Run, or of the last Draft.
   std::vector<int32_t> hidden_rows;

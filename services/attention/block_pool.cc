@@ -66,10 +66,13 @@ int BlockPool::Match(std::string_view salt, absl::Span<const int32_t> ids, Block
   return blocks.num_known * options_.block_tokens;
 }
 
-int BlockPool::Peek(std::string_view salt, absl::Span<const int32_t> ids) const {
-  int num_blocks = 0;
-  Walk(salt, ids, [&](int32_t, const PrefixChain&) { ++num_blocks; });
-  return num_blocks * options_.block_tokens;
+PrefixFound BlockPool::Peek(std::string_view salt, absl::Span<const int32_t> ids) const {
+  PrefixFound found;
+  Walk(salt, ids, [&](int32_t id, const PrefixChain&) {
+    found.num_tokens += options_.block_tokens;
+    found.num_used_blocks += blocks_[id].num_references > 0;
+  });
+  return found;
 }
 
 bool BlockPool::Reserve(int num_tokens, BlockList& blocks) {
@@ -107,6 +110,7 @@ void BlockPool::Publish(std::string_view salt, absl::Span<const int32_t> ids, in
       block.salt = chain.entry == 0 ? std::string(salt) : std::string();
       block.ids.assign(block_ids.begin(), block_ids.end());
       known_[hash] = known;
+      ++version_;
     }
     chain = {.low = hash.low, .high = hash.high, .entry = blocks_[known].entry};
   }
@@ -141,6 +145,7 @@ void BlockPool::Release(BlockList& blocks) {
     if (--block.num_references > 0) continue;
     if (block.is_known) {
       block.cached = cached_.insert(cached_.end(), id);
+      ++version_;
     } else {
       free_.push_back(id);
     }
@@ -158,6 +163,7 @@ void BlockPool::Forget(const Hash& hash) {
     free_.push_back(found->second);
   }
   known_.erase(found);
+  ++version_;
 }
 
 int BlockPool::NumOwn(const BlockList& blocks) const {
@@ -178,7 +184,10 @@ int32_t BlockPool::TakeFree() {
 
 void BlockPool::AddReference(int32_t id) {
   Block& block = blocks_[id];
-  if (block.num_references++ == 0 && block.is_known) cached_.erase(block.cached);
+  if (block.num_references++ == 0 && block.is_known) {
+    cached_.erase(block.cached);
+    ++version_;
+  }
   ++num_references_;
 }
 

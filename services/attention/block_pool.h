@@ -54,14 +54,22 @@ struct BlockList {
   PrefixChain chain;  // up to there
 };
 
+// What the cache holds of some ids.
+struct PrefixFound {
+  int num_tokens = 0;
+  int num_used_blocks = 0;  // of its blocks, those in use: the others count as free
+};
+
 class BlockPool {
  public:
   explicit BlockPool(const BlockPoolOptions& options);
 
   // Fills an empty list with the longest known prefix of ids, whole blocks; returns its tokens.
   int Match(std::string_view salt, absl::Span<const int32_t> ids, BlockList& blocks);
-  // How many tokens Match would find now.
-  int Peek(std::string_view salt, absl::Span<const int32_t> ids) const;
+  // What Match would find now.
+  PrefixFound Peek(std::string_view salt, absl::Span<const int32_t> ids) const;
+  // Changes when an answer of Peek may have changed.
+  uint64_t version() const { return version_; }
 
   // Extends the list so that num_tokens fit. False, with nothing changed, when too few blocks are
   // free or cached.
@@ -131,6 +139,7 @@ class BlockPool {
   std::list<int32_t> cached_;  // least recently used first
   absl::flat_hash_map<Hash, int32_t> known_;
   uint64_t next_entry_ = 1;
+  uint64_t version_ = 1;
   int64_t num_references_ = 0;
   int64_t num_evictions_ = 0;
 };

@@ -54,6 +54,42 @@ TEST(BlockPool, ReservesWholeBlocksAndExtendsOnlyWhenTheLastIsFull) {
   EXPECT_EQ(pool.num_references(), 0);
 }
 
+// Found blocks cost nothing if somebody uses them, and count as free if nobody does.
+TEST(BlockPool, PeekSaysHowManyOfTheFoundBlocksAreInUse) {
+  BlockPool pool = Make(4);
+  BlockList longer = Compute(pool, "", Ids(8));
+  BlockList shorter;
+  EXPECT_EQ(pool.Match("", Ids(4), shorter), 4);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_used_blocks, 2);
+  pool.Release(longer);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_used_blocks, 1);
+  pool.Release(shorter);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_used_blocks, 0);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 8);
+}
+
+TEST(BlockPool, TheVersionChangesWheneverPeekMayAnswerDifferently) {
+  BlockPool pool = Make(2);
+  uint64_t last = pool.version();
+  const auto has_changed = [&] {
+    const uint64_t before = std::exchange(last, pool.version());
+    return before != last;
+  };
+  BlockList blocks;
+  ASSERT_TRUE(pool.Reserve(kBlockTokens, blocks));
+  EXPECT_FALSE(has_changed()) << "a block that nobody can find";
+  pool.Publish("", Ids(4), 4, blocks);
+  EXPECT_TRUE(has_changed()) << "it can be found";
+  pool.Release(blocks);
+  EXPECT_TRUE(has_changed()) << "nobody uses it";
+  EXPECT_EQ(pool.Match("", Ids(4), blocks), 4);
+  EXPECT_TRUE(has_changed()) << "somebody uses it";
+  pool.Release(blocks);
+  EXPECT_TRUE(has_changed());
+  ASSERT_TRUE(pool.Reserve(2 * kBlockTokens, blocks));
+  EXPECT_TRUE(has_changed()) << "it was evicted";
+}
+
 TEST(BlockPool, TakesNothingWhenTooFewBlocksAreFree) {
   BlockPool pool = Make(3);
   BlockList first, second;
@@ -66,14 +102,14 @@ TEST(BlockPool, TakesNothingWhenTooFewBlocksAreFree) {
 TEST(BlockPool, FindsTheLongestKnownPrefixInWholeBlocks) {
   BlockPool pool = Make(10);
   BlockList blocks = Compute(pool, "salt", Ids(10));
-  EXPECT_EQ(pool.Peek("salt", Ids(10)), 8);
-  EXPECT_EQ(pool.Peek("salt", Ids(7)), 4);
-  EXPECT_EQ(pool.Peek("salt", Ids(3)), 0);
+  EXPECT_EQ(pool.Peek("salt", Ids(10)).num_tokens, 8);
+  EXPECT_EQ(pool.Peek("salt", Ids(7)).num_tokens, 4);
+  EXPECT_EQ(pool.Peek("salt", Ids(3)).num_tokens, 0);
   std::vector<int32_t> other = Ids(12);
   other[5] = 1;
-  EXPECT_EQ(pool.Peek("salt", other), 4);
+  EXPECT_EQ(pool.Peek("salt", other).num_tokens, 4);
   other[0] = 1;
-  EXPECT_EQ(pool.Peek("salt", other), 0);
+  EXPECT_EQ(pool.Peek("salt", other).num_tokens, 0);
 
   BlockList sharing;
   EXPECT_EQ(pool.Match("salt", Ids(9), sharing), 8);
@@ -90,8 +126,8 @@ TEST(BlockPool, FindsTheLongestKnownPrefixInWholeBlocks) {
 TEST(BlockPool, DifferentSaltsNeverMeet) {
   BlockPool pool = Make(10);
   BlockList blocks = Compute(pool, "a", Ids(8));
-  EXPECT_EQ(pool.Peek("b", Ids(8)), 0);
-  EXPECT_EQ(pool.Peek("", Ids(8)), 0);
+  EXPECT_EQ(pool.Peek("b", Ids(8)).num_tokens, 0);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 0);
   BlockList theirs = Compute(pool, "b", Ids(8));
   std::set<int32_t> all(blocks.ids.begin(), blocks.ids.end());
   all.insert(theirs.ids.begin(), theirs.ids.end());
@@ -105,10 +141,10 @@ TEST(BlockPool, TheSameIdsBehindAnotherPrefixAreAnotherBlock) {
   std::vector<int32_t> other = Ids(4, /*first=*/500);
   other.insert(other.end(), {1, 2, 3, 4});
   BlockList blocks = Compute(pool, "", ids);
-  EXPECT_EQ(pool.Peek("", other), 0);
+  EXPECT_EQ(pool.Peek("", other).num_tokens, 0);
   BlockList others = Compute(pool, "", other);
   EXPECT_NE(blocks.ids[1], others.ids[1]);
-  EXPECT_EQ(pool.Peek("", other), 8);
+  EXPECT_EQ(pool.Peek("", other).num_tokens, 8);
 }
 
 TEST(BlockPool, OnlyWhatWasComputedIsKnown) {
@@ -116,9 +152,9 @@ TEST(BlockPool, OnlyWhatWasComputedIsKnown) {
   BlockList blocks;
   EXPECT_TRUE(pool.Reserve(12, blocks));
   pool.Publish("", Ids(12), 7, blocks);
-  EXPECT_EQ(pool.Peek("", Ids(12)), 4);
+  EXPECT_EQ(pool.Peek("", Ids(12)).num_tokens, 4);
   pool.Publish("", Ids(12), 12, blocks);
-  EXPECT_EQ(pool.Peek("", Ids(12)), 12);
+  EXPECT_EQ(pool.Peek("", Ids(12)).num_tokens, 12);
 }
 
 TEST(BlockPool, EvictsTheLeastRecentlyUsedAndTheEndOfAPrefixBeforeItsBeginning) {
@@ -131,14 +167,14 @@ TEST(BlockPool, EvictsTheLeastRecentlyUsedAndTheEndOfAPrefixBeforeItsBeginning) 
   BlockList blocks;
   EXPECT_TRUE(pool.Reserve(1, blocks));
   EXPECT_EQ(pool.num_evictions(), 1);
-  EXPECT_EQ(pool.Peek("", Ids(8)), 4);
-  EXPECT_EQ(pool.Peek("", Ids(8, /*first=*/500)), 8);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 4);
+  EXPECT_EQ(pool.Peek("", Ids(8, /*first=*/500)).num_tokens, 8);
   // Use makes it young again.
   EXPECT_EQ(pool.Match("", Ids(4), old), 4);
   pool.Release(old);
   EXPECT_TRUE(pool.Reserve(3 * kBlockTokens, blocks));
-  EXPECT_EQ(pool.Peek("", Ids(8)), 4);
-  EXPECT_EQ(pool.Peek("", Ids(8, /*first=*/500)), 0);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 4);
+  EXPECT_EQ(pool.Peek("", Ids(8, /*first=*/500)).num_tokens, 0);
 }
 
 TEST(BlockPool, TwoThatComputeTheSameAtTheSameTimeKeepTheirOwnBlocksAndShareWhatFollows) {
@@ -148,7 +184,7 @@ TEST(BlockPool, TwoThatComputeTheSameAtTheSameTimeKeepTheirOwnBlocksAndShareWhat
   EXPECT_TRUE(pool.Reserve(12, second));
   pool.Publish("", Ids(12), 4, first);
   pool.Publish("", Ids(12), 8, second);  // its second block hangs on the first block of the other
-  EXPECT_EQ(pool.Peek("", Ids(12)), 8);
+  EXPECT_EQ(pool.Peek("", Ids(12)).num_tokens, 8);
   BlockList third;
   EXPECT_EQ(pool.Match("", Ids(12), third), 8);
   EXPECT_EQ(third.ids, (std::vector<int32_t>{first.ids[0], second.ids[1]}));
@@ -163,11 +199,11 @@ TEST(BlockPool, AKnownBlockBehindALostPrefixGivesItsNameToTheNext) {
   pool.Publish("", Ids(8), 8, second);  // its second block hangs on first's first
   pool.Release(first);
   EXPECT_TRUE(pool.Reserve(2 * kBlockTokens, all));  // takes that away
-  EXPECT_EQ(pool.Peek("", Ids(8)), 0);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 0);
   pool.Release(all);
   pool.Release(second);
   BlockList again = Compute(pool, "", Ids(8));
-  EXPECT_EQ(pool.Peek("", Ids(8)), 8);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 8);
   pool.Release(again);
   EXPECT_EQ(pool.num_free(), 4);
   EXPECT_EQ(pool.num_references(), 0);
@@ -205,14 +241,14 @@ TEST(BlockPool, AForkPublishesItsOwnContinuation) {
   std::vector<int32_t> ids = Ids(6);
   ids.insert(ids.end(), {1, 2});
   pool.Publish("", ids, 8, child);
-  EXPECT_EQ(pool.Peek("", ids), 8);
-  EXPECT_EQ(pool.Peek("", Ids(8)), 4);
+  EXPECT_EQ(pool.Peek("", ids).num_tokens, 8);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 4);
 }
 
 TEST(BlockPool, KeepsNoPrefixesWhenToldSo) {
   BlockPool pool = Make(4, /*keep_prefixes=*/false);
   BlockList blocks = Compute(pool, "", Ids(8));
-  EXPECT_EQ(pool.Peek("", Ids(8)), 0);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 0);
   pool.Release(blocks);
   EXPECT_EQ(pool.num_cached(), 0);
   EXPECT_EQ(pool.num_free(), 4);

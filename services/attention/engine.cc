@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,9 +13,6 @@
 namespace orrery {
 namespace {
 
-// See proto/orrery.proto.
-constexpr int kMaxChoices = 16;
-constexpr int kMaxTopLogprobs = 20;
 // Idle tenants whose credit is remembered.
 constexpr size_t kMaxTenants = 1024;
 
@@ -29,33 +27,6 @@ EngineOptions Complete(EngineOptions options) {
   // A draft's keys and values stand behind the last known token.
   options.scheduler.lookahead_tokens = options.num_draft_tokens;
   return options;
-}
-
-absl::Status CheckOptions(const Model& model, const EngineOptions& options) {
-  const int context_blocks =
-      KvCache::BlocksFor(options.max_context_tokens + options.num_draft_tokens);
-  if (context_blocks > options.num_kv_blocks) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a KV cache of ", options.num_kv_blocks, " blocks (",
-        options.num_kv_blocks * kKvBlockTokens, " tokens) cannot hold max_context_tokens ",
-        options.max_context_tokens, ", which needs ", context_blocks, " blocks"));
-  }
-  const SchedulerOptions& scheduler = options.scheduler;
-  const int answer_rows = scheduler.max_running * (1 + options.num_draft_tokens);
-  if (scheduler.max_running < 1 || answer_rows > scheduler.max_step_rows) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max_step_rows is ", scheduler.max_step_rows, ", but ", scheduler.max_running,
-        " running sequences with ", options.num_draft_tokens, " drafts each need ", answer_rows));
-  }
-  if (scheduler.max_prefill_rows < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_prefill_rows is ", scheduler.max_prefill_rows, ", must be at least 1"));
-  }
-  if (options.num_draft_tokens > 0 && !model.mtp.has_value()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "num_draft_tokens is ", options.num_draft_tokens, ", but no MTP module was loaded"));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -96,56 +67,33 @@ void Engine::Stop() {
   give_up_ = true;
   arrived_.notify_one();
   if (loop_.joinable()) loop_.join();
+  courier_.Stop();
 }
 
-absl::Status Engine::Validate(const GenerationRequest& request) const {
-  if (request.prompt_ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
-  for (size_t i = 0; i < request.prompt_ids.size(); ++i) {
-    const int32_t id = request.prompt_ids[i];
-    if (id < 0 || id >= config_.vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat("prompt id ", id, " at index ", i,
-                                                     " is outside the vocabulary 0..",
-                                                     config_.vocab_size - 1));
-    }
-  }
-  RETURN_IF_ERROR(CheckStopRules(request.stop, config_.vocab_size, options_.tokenizer));
-  RETURN_IF_ERROR(CheckSamplingParams(request.sampling, config_.vocab_size));
-  const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
-  if (prompt_tokens + request.stop.max_new_tokens > options_.max_context_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a prompt of ", prompt_tokens, " tokens and max_new_tokens ", request.stop.max_new_tokens,
-        " exceed the context limit of ", options_.max_context_tokens, " tokens"));
-  }
-  if (request.num_choices < 1 || request.num_choices > kMaxChoices) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("num_choices is ", request.num_choices, ", must be 1 to ", kMaxChoices));
-  }
-  if (request.num_top_logprobs < 0 || request.num_top_logprobs > kMaxTopLogprobs) {
-    return absl::InvalidArgumentError(absl::StrCat("num_top_logprobs is ", request.num_top_logprobs,
-                                                   ", must be 0 to ", kMaxTopLogprobs));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked) {
+absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked,
+                                                       std::function<void()> on_news) {
   RETURN_IF_ERROR(Validate(asked));
   auto request = std::make_shared<OpenRequest>();
   request->num_open_choices = asked.num_choices;
   request->asked = std::move(asked);
-  request->outbox = std::make_shared<Outbox>();
+  if (request->asked.sampling.repetition_penalty != 1.0f) {
+    request->prompt.insert(request->asked.prompt_ids.begin(), request->asked.prompt_ids.end());
+  }
+  request->outbox = std::make_shared<Outbox>(std::move(on_news));
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("this rank is stopping");
     // Dynamic thresholds (Choudhury and Hahne, 1998): nobody holds more places than are left, so that a
     // flood of one tenant leaves room for the others.
     const int num_places = 2 * (options_.max_waiting_requests + options_.scheduler.max_running);
-    int& num_of_tenant = num_open_[request->asked.tenant];
+    const auto open = num_open_.find(request->asked.tenant);
+    const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
     if (num_of_tenant >= num_places - num_all_open_) {
       return absl::ResourceExhaustedError(absl::StrCat(
           "this rank holds ", num_all_open_, " requests, ", num_of_tenant, " of this tenant; of ",
           num_places, " places a tenant may take as many as it leaves free; try again later"));
     }
-    ++num_of_tenant;
+    ++num_open_[request->asked.tenant];
     ++num_all_open_;
     inbox_.push_back(request);
   }
@@ -164,6 +112,7 @@ void Engine::Loop() {
   while (TakeRequests()) {
     DropUnwanted();
     std::vector<Part> parts = Apply(Plan());
+    Publish();  // not only when the step is done: it may take a while
     if (!parts.empty()) RunTurn(parts);
     Publish();
   }
@@ -194,10 +143,6 @@ void Engine::Open(std::shared_ptr<OpenRequest> request) {
   tenants_[request->asked.tenant].num_sequences += request->asked.num_choices;
   for (int choice = 0; choice < request->asked.num_choices; ++choice) {
     auto sequence = std::make_unique<Sequence>(next_id_++, request, choice, options_.tokenizer);
-    sequence->waits_for_prompt = choice > 0;
-    if (choice == 0) {
-      sequence->num_findable = pool_.Peek(request->asked.cache_salt, sequence->ids);
-    }
     sequences_.emplace(sequence->id, std::move(sequence));
   }
 }
@@ -220,7 +165,34 @@ void Engine::DropUnwanted() {
   for (const auto& [request, why] : unwanted) EndRequest(request, why);
 }
 
+void Engine::LookUpPrefixes() {
+  std::map<std::string_view, std::vector<Sequence*>> waiting;  // by tenant
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->running || sequence->waits_for_prompt) continue;
+    waiting[sequence->asked().tenant].push_back(sequence.get());
+  }
+  const auto outranks = [](const Sequence* a, const Sequence* b) {
+    const int more = a->asked().priority - b->asked().priority;
+    return more != 0 ? more > 0 : a->id < b->id;
+  };
+  size_t num_left = options_.scheduler.max_running, num_tenants_left = waiting.size();
+  for (auto& [tenant, sequences] : waiting) {
+    const size_t share = (num_left + num_tenants_left - 1) / num_tenants_left;
+    --num_tenants_left;
+    const auto end = sequences.begin() + std::min(share, sequences.size());
+    num_left -= end - sequences.begin();
+    std::partial_sort(sequences.begin(), end, sequences.end(), outranks);
+    for (auto it = sequences.begin(); it != end; ++it) {
+      Sequence& sequence = **it;
+      if (sequence.found_version == pool_.version()) continue;
+      sequence.found = pool_.Peek(sequence.asked().cache_salt, sequence.ids);
+      sequence.found_version = pool_.version();
+    }
+  }
+}
+
 StepPlan Engine::Plan() {
+  LookUpPrefixes();
   Snapshot snapshot;
   std::map<std::string_view, int> index;
   for (const auto& [name, tenant] : tenants_) {
@@ -230,15 +202,17 @@ StepPlan Engine::Plan() {
   snapshot.num_free_blocks = pool_.num_free();
   for (const auto& [id, sequence] : sequences_) {
     if (sequence->waits_for_prompt) continue;
+    const bool running = sequence->running;
     snapshot.sequences.push_back({
         .id = id,
         .tenant = index[sequence->asked().tenant],
         .priority = sequence->asked().priority,
-        .running = sequence->running,
+        .running = running,
         .num_tokens = sequence->num_tokens(),
-        .num_computed = sequence->running ? sequence->num_computed : sequence->num_findable,
+        .num_computed = running ? sequence->num_computed : sequence->found.num_tokens,
         .num_drafts = static_cast<int>(sequence->drafts.size()),
-        .num_blocks = static_cast<int>(sequence->blocks.ids.size()),
+        .num_blocks = running ? static_cast<int>(sequence->blocks.ids.size())
+                              : sequence->found.num_used_blocks,
         .num_own_blocks = pool_.NumOwn(sequence->blocks),
     });
   }
@@ -254,7 +228,6 @@ void Engine::Preempt(Sequence& sequence) {
   sequence.num_computed = 0;
   sequence.num_stored = 0;
   sequence.drafts.clear();
-  sequence.num_findable = pool_.Peek(sequence.asked().cache_salt, sequence.ids);
   ++counters_.preemptions;
 }
 
@@ -267,7 +240,7 @@ bool Engine::Admit(Sequence& sequence, int num_rows) {
   num_rows = std::min(num_rows, sequence.num_tokens() - begin);
   if (!pool_.Reserve(begin + num_rows + options_.scheduler.lookahead_tokens, sequence.blocks)) {
     pool_.Release(sequence.blocks);
-    sequence.num_findable = 0;
+    sequence.found = {};  // to be believed no more, until the pool changes
     return false;
   }
   sequence.running = true;
@@ -293,7 +266,7 @@ std::vector<Engine::Part> Engine::Apply(const StepPlan& plan) {
     part.first_position = sequence.num_computed;
   };
   // Those that run first: the plan has counted their blocks. What the cache gives a newcomer may be less
-  // by now than when it was looked up, then it waits for another turn.
+  // by now than when it was looked up; if it is too little, the newcomer waits on.
   for (const StepSlice& slice : plan.slices) {
     Sequence& sequence = *sequences_.at(slice.id);
     if (!sequence.running) continue;
@@ -306,19 +279,25 @@ std::vector<Engine::Part> Engine::Apply(const StepPlan& plan) {
   }
   for (const StepSlice& slice : plan.slices) {
     Sequence& sequence = *sequences_.at(slice.id);
-    if (!sequence.running && Admit(sequence, slice.num_rows)) add(sequence, slice.num_rows);
+    if (sequence.running) continue;
+    int num_unused = slice.num_rows;  // rows of the plan, which its tenant has paid for
+    if (Admit(sequence, slice.num_rows)) {
+      add(sequence, slice.num_rows);
+      num_unused -= parts.back().num_rows;
+    }
+    tenants_.at(sequence.asked().tenant).credit += num_unused;
   }
   return parts;
 }
 
 void Engine::EndChoice(Sequence& sequence, const AnswerEnd& end) {
-  OpenRequest& request = *sequence.request;
-  request.outbox->Push({ChoiceEnd{.choice = sequence.choice,
-                                  .end = end,
-                                  .num_tokens = sequence.answer.num_tokens(),
-                                  .cached_tokens = request.cached_tokens.value_or(0),
-                                  .drafted_tokens = sequence.drafted_tokens,
-                                  .accepted_tokens = sequence.accepted_tokens}});
+  const OpenRequest& request = *sequence.request;
+  Push(request, {ChoiceEnd{.choice = sequence.choice,
+                           .end = end,
+                           .num_tokens = sequence.answer.num_tokens(),
+                           .cached_tokens = request.cached_tokens.value_or(0),
+                           .drafted_tokens = sequence.drafted_tokens,
+                           .accepted_tokens = sequence.accepted_tokens}});
   const std::shared_ptr<OpenRequest> keep = sequence.request;
   Remove(sequence);
   if (--keep->num_open_choices == 0) EndRequest(keep, absl::OkStatus());
@@ -347,6 +326,13 @@ void Engine::Remove(Sequence& sequence) {
   sequences_.erase(sequence.id);
 }
 
+void Engine::Push(const OpenRequest& request, std::vector<OutputEvent> events) {
+  request.outbox->Push(std::move(events));
+  if (request.outbox->has_listener()) with_news_.push_back(request.outbox);
+}
+
+void Engine::TellNews() { courier_.Carry(std::exchange(with_news_, {})); }
+
 void Engine::Publish() {
   EngineLoad load = counters_;
   int64_t num_owned = 0;
@@ -364,7 +350,11 @@ void Engine::Publish() {
     load_ = load;
   }
   // Only now, so that whoever sees the end sees the blocks given back too.
-  for (const auto& [request, status] : std::exchange(ended_, {})) request->outbox->Finish(status);
+  for (const auto& [request, status] : std::exchange(ended_, {})) {
+    request->outbox->Finish(status);
+    if (request->outbox->has_listener()) with_news_.push_back(request->outbox);
+  }
+  TellNews();
 }
 
 }  // namespace orrery

@@ -1,5 +1,5 @@
 // The loop of one attention rank: requests in, tokens out. One thread owns scheduler, cache and
-// step.
+// step; a second one, the courier, tells listeners that their outbox has news.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Start(parts, options));
 //   ASSIGN_OR_RETURN(std::shared_ptr<Outbox> outbox, engine->Submit(std::move(request)));
@@ -19,6 +19,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,6 +35,7 @@
 #include "checkpoint/tokenizer.h"
 #include "services/attention/batch.h"
 #include "services/attention/block_pool.h"
+#include "services/attention/courier.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/outbox.h"
 #include "services/attention/scheduler.h"
@@ -55,7 +57,7 @@ struct EngineOptions {
   int num_draft_tokens = 0;
   // For stop strings; may be null, then they are refused. Outlives the engine.
   const Tokenizer* tokenizer = nullptr;
-  // How long a step waits for the holders of an expert.
+  // How long a layer of a step waits for the holders of an expert.
   absl::Duration expert_timeout = absl::Seconds(30);
 };
 
@@ -88,9 +90,13 @@ class Engine {
 
   // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests),
   // UNAVAILABLE (stopping).
-  absl::StatusOr<std::shared_ptr<Outbox>> Submit(GenerationRequest request);
+  // on_news, if given, is called after every turn that pushed to the outbox or finished it, by the
+  // courier: it may be called before Submit returns, once for several turns, and for nothing; it must not
+  // block. Never after Stop.
+  absl::StatusOr<std::shared_ptr<Outbox>> Submit(GenerationRequest request,
+                                                 std::function<void()> on_news = nullptr);
   EngineLoad load() const;
-  // Ends all requests with UNAVAILABLE, and the loop. Idempotent.
+  // Ends all requests with UNAVAILABLE, tells so, and ends the loop. Idempotent.
   void Stop();
 
  private:
@@ -112,6 +118,9 @@ class Engine {
   };
 
   Engine(const StepParts& parts, const EngineOptions& options);
+
+  // engine_check.cc: what is refused.
+  static absl::Status CheckOptions(const Model& model, const EngineOptions& options);
   absl::Status Validate(const GenerationRequest& request) const;
 
   // engine.cc: requests in and out, who steps.
@@ -123,6 +132,8 @@ class Engine {
   static absl::Status WhyUnwanted(const OpenRequest& request, absl::Time now);
   void DropUnwanted();
   StepPlan Plan();
+  // For the first waiting sequences of each tenant, as many as might be admitted.
+  void LookUpPrefixes();
   void Preempt(Sequence& sequence);
   // For num_rows rows. False, with nothing changed, if the blocks that it found or needs are gone.
   bool Admit(Sequence& sequence, int num_rows);
@@ -131,14 +142,17 @@ class Engine {
   // All choices of a request.
   void EndRequest(const std::shared_ptr<OpenRequest>& request, const absl::Status& status);
   void Remove(Sequence& sequence);
-  // The load as it is after this turn, and then the requests that ended in it.
+  void Push(const OpenRequest& request, std::vector<OutputEvent> events);
+  // To the listeners of what was pushed or finished since. At once, so that the courier wakes up once.
+  void TellNews();
+  // The load as it is now, and then the requests that have ended.
   void Publish();
 
   // engine_turn.cc: what one step computes, and what follows from it.
   void RunTurn(std::vector<Part>& parts);
   Batch MakeBatch(std::vector<Part>& parts) const;
-  // Its way, its deadline, and when nobody wants it any more.
-  void Finish(absl::Span<const Part> parts, Batch& batch) const;
+  // Its way to the shards, how long it waits for them, and when nobody wants it any more.
+  void SetExchange(absl::Span<const Part> parts, Batch& batch) const;
   // Where a first choice has its first token, the others of the request draw theirs from the same row.
   void AddOtherChoices(std::vector<Part>& parts);
   // The next tokens: drawn from the step's log-probabilities, drafts verified.
@@ -146,9 +160,12 @@ class Engine {
   absl::Status Draft(absl::Span<const Part> parts);
   int NumDraftsFor(const Part& part) const;
   void TakeDrafts(absl::Span<Sequence* const> drafting);
-  void Keep(const Part& part);
-  // `other` continues behind the prompt that `first` has computed.
+  // What was computed can be found, or continued from, from now on.
+  void Commit(const Part& part);
+  // `other` continues behind the prompt that `first` has computed: at once if there is room, else it
+  // waits like any other.
   void Fork(const Sequence& first, Sequence& other);
+  bool HasRoomFor(const Sequence& choice) const;
   void Fail(absl::Span<const Part> parts, const absl::Status& status);
 
   const StepParts parts_;
@@ -164,6 +181,7 @@ class Engine {
   SequenceId next_id_ = 1;
   EngineLoad counters_;
   std::vector<std::pair<std::shared_ptr<OpenRequest>, absl::Status>> ended_;
+  std::vector<std::shared_ptr<Outbox>> with_news_;  // that listeners wait for
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
@@ -175,6 +193,7 @@ class Engine {
   bool stopping_ = false;
 
   std::atomic<bool> give_up_ = false;  // as stopping_, for a step that waits
+  Courier courier_;
   std::thread loop_;
 };
 

@@ -21,12 +21,13 @@ void Engine::RunTurn(std::vector<Part>& parts) {
   std::map<OpenRequest*, std::vector<OutputEvent>> events;
   for (Part& part : parts) Sample(part, events[part.sequence->request.get()]);
   for (auto& [request, of_request] : events) {
-    if (!of_request.empty()) request->outbox->Push(std::move(of_request));
+    if (!of_request.empty()) Push(*request, std::move(of_request));
   }
+  TellNews();
 
   const absl::Status drafted = options_.num_draft_tokens > 0 ? Draft(parts) : absl::OkStatus();
   if (drafted.ok()) {
-    for (const Part& part : parts) Keep(part);
+    for (const Part& part : parts) Commit(part);
   }
   for (const Part& part : parts) {
     if (part.end.has_value()) EndChoice(*part.sequence, *part.end);
@@ -60,15 +61,15 @@ Batch Engine::MakeBatch(std::vector<Part>& parts) const {
       batch.logit_rows.push_back(part.row_begin + row);
     }
   }
-  Finish(parts, batch);
+  SetExchange(parts, batch);
   return batch;
 }
 
-void Engine::Finish(absl::Span<const Part> parts, Batch& batch) const {
+void Engine::SetExchange(absl::Span<const Part> parts, Batch& batch) const {
   for (const BatchSpan& span : batch.spans) {
     if (span.num_rows > 1 + options_.num_draft_tokens) batch.lane = Lane::kBulk;
   }
-  batch.deadline = absl::Now() + options_.expert_timeout;
+  batch.expert_timeout = options_.expert_timeout;
   std::vector<std::shared_ptr<OpenRequest>> requests;
   for (const Part& part : parts) requests.push_back(part.sequence->request);
   batch.abandoned = [this, requests = std::move(requests)] {
@@ -88,6 +89,7 @@ void Engine::AddOtherChoices(std::vector<Part>& parts) {
     for (auto it = sequences_.upper_bound(first);
          it != sequences_.end() && it->second->request.get() == request; ++it) {
       if (!it->second->waits_for_prompt) break;
+      it->second->ids = request->asked.prompt_ids;
       parts.push_back(parts[i]);
       parts.back().sequence = it->second.get();
       parts.back().prompt_of = parts[i].sequence;
@@ -107,7 +109,8 @@ void Engine::Sample(Part& part, std::vector<OutputEvent>& events) {
     const absl::Span<const float> logprobs = step_->logprobs(part.first_logit + i);
     OutputToken output;
     output.choice = sequence.choice;
-    output.token = sequence.sampler.Sample(logprobs, sequence.answer.banned_ids());
+    output.token = sequence.sampler.Sample({logprobs, step_->log_normalizer(part.first_logit + i)},
+                                           sequence.answer.banned_ids());
     output.top = TopLogprobs(logprobs, sequence.asked().num_top_logprobs);
     const int32_t id = output.token.id;
     sequence.sampler.Append(id);
@@ -144,7 +147,7 @@ absl::Status Engine::Draft(absl::Span<const Part> parts) {
     batch.rows.logit_rows.push_back(batch.rows.num_rows() - 1);
     drafting.push_back(&sequence);
   }
-  Finish(parts, batch.rows);
+  SetExchange(parts, batch.rows);
   RETURN_IF_ERROR(step_->Draft(batch, cache_, /*probe=*/nullptr));
   TakeDrafts(drafting);
   for (int depth = 1; depth < options_.num_draft_tokens; ++depth) {
@@ -166,7 +169,7 @@ absl::Status Engine::Draft(absl::Span<const Part> parts) {
       still.push_back(&sequence);
     }
     if (still.empty()) break;
-    Finish(parts, next.rows);
+    SetExchange(parts, next.rows);
     RETURN_IF_ERROR(step_->Draft(next, cache_, /*probe=*/nullptr));
     TakeDrafts(still);
     batch = std::move(next);
@@ -189,42 +192,61 @@ int Engine::NumDraftsFor(const Part& part) const {
 void Engine::TakeDrafts(absl::Span<Sequence* const> drafting) {
   for (size_t i = 0; i < drafting.size(); ++i) {
     Sequence& sequence = *drafting[i];
-    const int32_t id = sequence.sampler.Sample(step_->logprobs(i), sequence.answer.banned_ids()).id;
+    const LogprobRow row = {step_->logprobs(i), step_->log_normalizer(i)};
+    const int32_t id = sequence.sampler.Sample(row, sequence.answer.banned_ids()).id;
     sequence.sampler.Append(id);
     sequence.drafts.push_back(id);
   }
 }
 
-void Engine::Keep(const Part& part) {
+void Engine::Commit(const Part& part) {
   Sequence& sequence = *part.sequence;
   if (part.prompt_of == nullptr) {
     pool_.Publish(sequence.asked().cache_salt, sequence.ids, sequence.num_computed,
                   sequence.blocks);
-  } else {
+  } else if (!part.end.has_value()) {
     Fork(*part.prompt_of, sequence);
   }
 }
 
 void Engine::Fork(const Sequence& first, Sequence& other) {
   const int num_prompt = other.num_prompt();
-  const auto num_running = std::count_if(sequences_.begin(), sequences_.end(),
-                                         [](const auto& entry) { return entry.second->running; });
   other.waits_for_prompt = false;
   other.num_computed = other.num_stored = 0;
-  std::optional<BlockPool::Copy> copy;
-  if (num_running < options_.scheduler.max_running) {
-    copy = pool_.Fork(first.blocks, num_prompt, other.blocks);
-  }
-  if (!copy.has_value()) {  // it waits, like any other
-    other.num_findable = pool_.Peek(other.asked().cache_salt, other.ids);
-    return;
-  }
+  if (!HasRoomFor(other)) return;
+  const std::optional<BlockPool::Copy> copy = pool_.Fork(first.blocks, num_prompt, other.blocks);
+  if (!copy.has_value()) return;
   if (copy->to >= 0) cache_.CopyBlock(copy->from, copy->to, *parts_.stream);
   other.running = true;
   other.num_stored = num_prompt;
   // With drafts the last token of the prompt is computed once more: the module wants its hidden state
   // beside the first token of this answer.
   other.num_computed = options_.num_draft_tokens > 0 ? num_prompt - 1 : num_prompt;
+}
+
+// As PlanStep admits: behind those that wait and come first, and with a block to spare for every
+// running sequence.
+bool Engine::HasRoomFor(const Sequence& choice) const {
+  const auto num_blocks = [this](const Sequence& sequence) {
+    return KvCache::BlocksFor(sequence.num_tokens() + static_cast<int>(sequence.drafts.size()) +
+                              options_.scheduler.lookahead_tokens);
+  };
+  int num_running = 1;
+  int num_needed = num_blocks(choice) - choice.num_prompt() / kKvBlockTokens;
+  for (const auto& [id, other] : sequences_) {
+    if (other->running) {
+      const int num_missing = num_blocks(*other) - static_cast<int>(other->blocks.ids.size());
+      num_needed += std::max(0, num_missing);
+      ++num_running;
+    } else if (!other->waits_for_prompt && other.get() != &choice) {
+      const int more = other->asked().tenant == choice.asked().tenant
+                           ? other->asked().priority - choice.asked().priority
+                           : 0;
+      if (more > 0 || (more == 0 && id < choice.id)) return false;
+    }
+  }
+  return num_running <= options_.scheduler.max_running &&
+         num_needed + num_running <= pool_.num_free();
 }
 
 void Engine::Fail(absl::Span<const Part> parts, const absl::Status& status) {

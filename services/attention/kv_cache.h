@@ -43,8 +43,6 @@ struct KvBlockFormat {
   size_t LayerBytes() const {
     return static_cast<size_t>(kKvBlockTokens) * row_width * DTypeBytes(dtype);
   }
-  // What a block takes of the cache's memory.
-  size_t BlockBytes() const { return LayerBytes() * num_layers; }
 };
 static_assert(KvBlockFormat::kHeaderBytes % 64 == 0, "layers stay aligned to cache lines");
 

@@ -49,8 +49,21 @@ TEST_F(KvCacheTest, TheMtpModuleHasALayerBehindThoseOfTheModel) {
   const KvBlockFormat with = KvCache::FormatFor(model_);
   EXPECT_EQ(without.num_layers, 3);
   EXPECT_EQ(with.num_layers, 4);
-  EXPECT_EQ(with.BlockBytes() - without.BlockBytes(), with.LayerBytes());
+  EXPECT_EQ(with.LayerBytes(), without.LayerBytes());
   EXPECT_EQ(Make(2).layer(3).row_width, 26);
+}
+
+TEST_F(KvCacheTest, ABlockTakesWhatTheSizeOfTheCacheWasReckonedWith) {
+  for (const bool with_mtp : {false, true}) {
+    if (with_mtp) model_.mtp.emplace();
+    for (const Precision precision : {Precision::kBf16, Precision::kF32}) {
+      model_.numerics.precision = precision;
+      const KvBlockFormat format = KvCache::FormatFor(model_);
+      const int value_bytes = static_cast<int>(DTypeBytes(format.dtype));
+      EXPECT_EQ(static_cast<int64_t>(format.LayerBytes()) * format.num_layers,
+                kKvBlockTokens * KvBytesPerToken(model_.config, value_bytes, with_mtp));
+    }
+  }
 }
 
 TEST_F(KvCacheTest, ABlockIsCopiedInEveryLayerAndNothingElseIs) {

@@ -12,9 +12,11 @@ namespace {
 // How long a layer that waits sleeps before it looks around: whether its batch is still wanted and,
 // when it waits for a holder, at the connections.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
-// Of the time that a step has left, a shard that does not answer may take 1 / this where another
+// Of the time that a layer may wait, a shard that does not answer may take 1 / this where another
 // could answer too.
 constexpr int kSilenceShare = 4;
+// So many times what it took until it is trusted again: it slows the rank down by a ninth at most.
+constexpr int kSilenceMemory = 8;
 
 GateParams MakeGateParams(const ModelConfig& config) {
   using TopkMethod = ModelConfig::TopkMethod;
@@ -60,6 +62,7 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
   layer.holders_.resize(config.num_experts);
   layer.avoided_.resize(exchange->num_peers());
+  layer.silent_until_.resize(exchange->num_peers(), absl::InfinitePast());
   const size_t rows = max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
@@ -97,7 +100,7 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   RETURN_IF_ERROR(stream.Synchronize());
 
   std::fill(avoided_.begin(), avoided_.end(), false);
-  directory_->PickHolders(layer, Usable(), holders_);
+  PickHolders(layer);
   const absl::Span<const int32_t> ids(expert_ids, static_cast<size_t>(num_rows) * topk);
   Plan plan = PlanRows({.num_rows = num_rows, .topk = topk}, ids, holders_);
   ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, batch, plan.dispatch));
@@ -129,17 +132,18 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket 
   const size_t num_results = static_cast<size_t>(batch.num_rows()) * config_->num_experts_per_token;
   const absl::Span<std::byte> results(results_.as<std::byte>(), num_results * result_bytes_);
   const absl::Time begin = absl::Now();
+  const absl::Time deadline = begin + batch.expert_timeout;
   // Only the first wait is cut short: a shard that is merely slow gets the rest of the time.
   absl::Time patience = HaveOtherHolders(layer, plan.dispatch)
-                            ? begin + (batch.deadline - begin) / kSilenceShare
-                            : batch.deadline;
+                            ? begin + batch.expert_timeout / kSilenceShare
+                            : deadline;
   while (true) {
     const uint64_t version = directory_->version();
     RETURN_IF_ERROR(AwaitAnswers(layer, batch, ticket, patience));
     const CombineReport report = exchange_->Combine(ticket, patience, results);
-    if (report.empty() && plan.unheld.empty()) return absl::OkStatus();
+    std::vector<DispatchEntry> again = Learn(layer, plan.dispatch, report, batch.expert_timeout);
+    if (again.empty() && plan.unheld.empty()) return absl::OkStatus();
 
-    std::vector<DispatchEntry> again = Learn(layer, report);
     again.insert(again.end(), plan.unheld.begin(), plan.unheld.end());
     plan = PlanAgain(layer, again);
     if (plan.dispatch.empty()) {
@@ -148,7 +152,7 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket 
       plan = PlanAgain(layer, again);
     }
     ASSIGN_OR_RETURN(ticket, Send(layer, batch, plan.dispatch));
-    patience = batch.deadline;
+    patience = deadline;
   }
 }
 
@@ -169,7 +173,8 @@ absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
                                       absl::Span<const DispatchEntry> entries,
                                       uint64_t seen_version, absl::Time begin) {
   const absl::Time now = absl::Now();
-  if (now >= batch.deadline) {
+  const absl::Time deadline = begin + batch.expert_timeout;
+  if (now >= deadline) {
     return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, entries),
                                                " that answered within ",
                                                absl::FormatDuration(now - begin)));
@@ -177,24 +182,31 @@ absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
   if (batch.abandoned && batch.abandoned()) {
     return absl::CancelledError(absl::StrCat("given up; ", DescribeEntries(layer, entries)));
   }
-  directory_->WaitForChange(seen_version, std::min(batch.deadline, now + kLookInterval));
+  directory_->WaitForChange(seen_version, std::min(deadline, now + kLookInterval));
   return absl::OkStatus();
 }
 
 bool MoeLayer::HaveOtherHolders(int layer, const DispatchPlan& plan) const {
-  std::vector<bool> usable = Usable();
+  std::vector<bool> usable = Usable(/*with_silent=*/false);
+  std::vector<bool> is_known(config_->num_experts);  // many rows ask for the same one
   for (const PeerEntries& asked : plan) {
     usable[asked.peer] = false;
     for (const DispatchEntry& entry : asked.entries) {
-      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer)
+      if (is_known[entry.expert]) continue;
+      is_known[entry.expert] = true;
+      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer) {
         return false;
+      }
     }
     usable[asked.peer] = true;
   }
   return true;
 }
 
-std::vector<DispatchEntry> MoeLayer::Learn(int layer, const CombineReport& report) {
+std::vector<DispatchEntry> MoeLayer::Learn(int layer, const DispatchPlan& asked,
+                                           const CombineReport& report,
+                                           absl::Duration expert_timeout) {
+  for (const PeerEntries& peer : asked) silent_until_[peer.peer] = absl::InfinitePast();
   std::vector<DispatchEntry> again;
   for (const EntryOutcome& outcome : report) {
     again.push_back(outcome.entry);
@@ -203,19 +215,35 @@ std::vector<DispatchEntry> MoeLayer::Learn(int layer, const CombineReport& repor
     } else {
       avoided_[outcome.peer] = true;
     }
+    if (outcome.state == EntryState::kPending) {
+      silent_until_[outcome.peer] = absl::Now() + kSilenceMemory * expert_timeout / kSilenceShare;
+    }
   }
   return again;
 }
 
 Plan MoeLayer::PlanAgain(int layer, absl::Span<const DispatchEntry> entries) {
-  directory_->PickHolders(layer, Usable(), holders_);
+  PickHolders(layer);
   return PlanEntries(entries, holders_);
 }
 
-std::vector<bool> MoeLayer::Usable() const {
+void MoeLayer::PickHolders(int layer) {
+  const std::vector<bool> usable = Usable(/*with_silent=*/true);
+  const std::vector<bool> likely = Usable(/*with_silent=*/false);
+  directory_->PickHolders(layer, likely, holders_);
+  if (likely == usable) return;
+  for (int expert = 0; expert < config_->num_experts; ++expert) {
+    if (holders_[expert] != kNoPeer) continue;
+    holders_[expert] = directory_->Pick({.layer = layer, .expert = expert}, usable);
+  }
+}
+
+std::vector<bool> MoeLayer::Usable(bool with_silent) const {
+  const absl::Time now = absl::Now();
   std::vector<bool> usable(avoided_.size());
   for (size_t peer = 0; peer < usable.size(); ++peer) {
-    usable[peer] = !avoided_[peer] && exchange_->connected(static_cast<int>(peer));
+    usable[peer] = !avoided_[peer] && (with_silent || silent_until_[peer] <= now) &&
+                   exchange_->connected(static_cast<int>(peer));
   }
   return usable;
 }

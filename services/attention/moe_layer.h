@@ -2,8 +2,10 @@
 // back, weighted sum.
 //
 // An entry that a shard does not answer (gone, not held, loading, refused) is sent to another
-// holder; with none left the layer waits until one appears, at most until the deadline. A shard
-// that stays silent is given up after a quarter of the time if others hold what it was asked for.
+// holder; with none left the layer waits until one appears, at most for the batch's expert_timeout. A
+// shard that stays silent is given up after a quarter of that if others hold what it was asked for,
+// and from then on asked only for what nobody else holds, until it answers that or some time has
+// passed: so it costs its quarter once and not in every layer.
 // Which shard answers never changes a bit. A batch that nobody wants any more ends the wait within
 // moments, whatever the shards do, and they drop its rows.
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
@@ -13,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "device/device.h"
 #include "exchange/exchange.h"
@@ -33,7 +36,7 @@ class MoeLayer {
                                          ExpertDirectory* directory);
 
   // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
-  // UNAVAILABLE (layer, experts, how long) when no holder answered by the deadline of the batch;
+  // UNAVAILABLE (layer, experts, how long) when no holder answered within the batch's expert_timeout;
   // CANCELLED when the batch was abandoned while the layer waited for answers or holders.
   absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
                    Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
@@ -43,20 +46,26 @@ class MoeLayer {
   absl::StatusOr<Ticket> Send(int layer, const Batch& batch, const DispatchPlan& plan);
   // Combines, and sends again what came back undone, until all results are there.
   absl::Status Collect(int layer, const Batch& batch, Plan plan, Ticket ticket);
-  // Waits until the ticket is answered, at most until the deadline. CANCELLED, with the ticket given
+  // Waits until the ticket is answered, at most until `deadline`. CANCELLED, with the ticket given
   // up, as soon as nobody wants the batch any more.
   absl::Status AwaitAnswers(int layer, const Batch& batch, Ticket ticket, absl::Time deadline);
-  // Waits until a shard comes or goes, or a moment.
+  // Waits until a shard comes or goes, or a moment. UNAVAILABLE when expert_timeout has passed since
+  // `begin`.
   absl::Status WaitForHolders(int layer, const Batch& batch,
                               absl::Span<const DispatchEntry> entries, uint64_t seen_version,
                               absl::Time begin);
-  // Whether a usable shard beside the one that is asked holds each expert of the plan.
+  // Whether a shard that is likely to answer, beside the one that is asked, holds each expert.
   bool HaveOtherHolders(int layer, const DispatchPlan& plan) const;
-  // Marks what a failed entry taught us, and returns the entries to be planned anew.
-  std::vector<DispatchEntry> Learn(int layer, const CombineReport& report);
+  // Marks what the answers to `asked` and their lack taught us, and returns the entries to be planned
+  // anew.
+  std::vector<DispatchEntry> Learn(int layer, const DispatchPlan& asked,
+                                   const CombineReport& report, absl::Duration expert_timeout);
   Plan PlanAgain(int layer, absl::Span<const DispatchEntry> entries);
-  // Shards worth asking now: connected, and not failing in this layer.
-  std::vector<bool> Usable() const;
+  // Fills holders_: of the shards that hold an expert, those that fell silent come last.
+  void PickHolders(int layer);
+  // Shards worth asking now: connected, and not failing in this layer. with_silent: also those that
+  // fell silent.
+  std::vector<bool> Usable(bool with_silent) const;
 
   const ModelConfig* config_ = nullptr;
   Numerics numerics_;
@@ -74,6 +83,8 @@ class MoeLayer {
   Buffer sum_;                 // [max_rows, hidden]
   std::vector<int> holders_;   // [num_experts]
   std::vector<bool> avoided_;  // [num_peers] failed since the layer began
+  // [num_peers] Until then it is asked only for what nobody else holds.
+  std::vector<absl::Time> silent_until_;
 };
 
 }  // namespace orrery

@@ -1,6 +1,7 @@
 #include "services/attention/outbox.h"
 
 #include <iterator>
+#include <utility>
 
 #include "absl/time/clock.h"
 
@@ -30,6 +31,11 @@ std::vector<OutputEvent> Outbox::Next(absl::Time deadline) {
   } else {
     news_.wait_until(lock, absl::ToChronoTime(deadline), has_news);
   }
+  return std::exchange(events_, {});
+}
+
+std::vector<OutputEvent> Outbox::Take() {
+  std::lock_guard lock(mutex_);
   return std::exchange(events_, {});
 }
 

@@ -223,45 +223,48 @@ absl::Status CheckSamplingParams(const SamplingParams& params, int vocab_size) {
   return CheckLogitBias(params, vocab_size);
 }
 
-Sampler::Sampler(const SamplingParams& params, uint32_t choice,
-                 absl::Span<const int32_t> prompt_ids)
+Sampler::Sampler(const SamplingParams& params, uint32_t choice, int num_prompt_tokens,
+                 const PromptIds* prompt)
     : params_(params),
       choice_(choice),
-      num_prompt_tokens_(static_cast<int>(prompt_ids.size())),
+      num_prompt_tokens_(num_prompt_tokens),
+      prompt_(params.repetition_penalty == 1.0f ? nullptr : prompt),
       has_penalties_(params.repetition_penalty != 1.0f || params.presence_penalty != 0.0f ||
-                     params.frequency_penalty != 0.0f) {
-  if (params.repetition_penalty == 1.0f) return;  // the only one that counts the prompt
-  for (const int32_t id : prompt_ids) seen_[id].in_prompt = true;
-}
+                     params.frequency_penalty != 0.0f) {}
 
 void Sampler::Append(int32_t id) {
   answer_ids_.push_back(id);
-  if (has_penalties_) ++seen_[id].num_in_answer;
+  if (has_penalties_) ++num_in_answer_[id];
 }
 
 void Sampler::RemoveLast() {
   ORRERY_CHECK(!answer_ids_.empty()) << "the answer has no token to take back";
   if (has_penalties_) {
-    const auto seen = seen_.find(answer_ids_.back());
-    --seen->second.num_in_answer;
-    if (seen->second.num_in_answer == 0 && !seen->second.in_prompt) seen_.erase(seen);
+    const auto seen = num_in_answer_.find(answer_ids_.back());
+    if (--seen->second == 0) num_in_answer_.erase(seen);
   }
   answer_ids_.pop_back();
 }
 
-std::vector<double> Sampler::Scores(absl::Span<const float> logprobs,
-                                    absl::Span<const int32_t> banned) const {
-  std::vector<double> scores(logprobs.begin(), logprobs.end());
+std::vector<double> Sampler::Scores(const LogprobRow& row, absl::Span<const int32_t> banned) const {
+  std::vector<double> scores(row.logprobs.begin(), row.logprobs.end());
   const auto is_known = [&](int32_t id) { return id >= 0 && id < static_cast<int>(scores.size()); };
-  // Repetition: Keskar et al., "CTRL", 2019, section 4.1. Presence and frequency: the formula of
-  // the OpenAI API reference.
-  for (const auto& [id, seen] : seen_) {
+  // Repetition: Keskar et al., "CTRL", 2019, section 4.1, with the sign of the logit as the Hugging
+  // Face library takes it. Presence and frequency: the formula of the OpenAI API reference.
+  const double repetition = params_.repetition_penalty, normalizer = row.log_normalizer;
+  const auto penalize_repetition = [&](int32_t id) {
+    if (!is_known(id)) return;
+    const double logit = scores[id] + normalizer;
+    scores[id] = (logit > 0.0 ? logit / repetition : logit * repetition) - normalizer;
+  };
+  if (prompt_ != nullptr) {
+    for (const int32_t id : *prompt_) penalize_repetition(id);
+  }
+  for (const auto& [id, count] : num_in_answer_) {
     if (!is_known(id)) continue;
-    double& score = scores[id];
-    score *= params_.repetition_penalty;
-    if (seen.num_in_answer == 0) continue;
-    score -= params_.presence_penalty;
-    score -= static_cast<double>(params_.frequency_penalty) * seen.num_in_answer;
+    if (repetition != 1.0 && !(prompt_ && prompt_->contains(id))) penalize_repetition(id);
+    scores[id] -= params_.presence_penalty;
+    scores[id] -= static_cast<double>(params_.frequency_penalty) * count;
   }
   for (const auto& [id, bias] : params_.logit_bias) {
     if (is_known(id)) scores[id] = bias <= kBanningBias ? -kInfinity : scores[id] + bias;
@@ -288,12 +291,12 @@ int32_t Sampler::Choose(absl::Span<const Score> scores) const {
   return draw.id();
 }
 
-IdAndLogprob Sampler::Sample(absl::Span<const float> logprobs,
-                             absl::Span<const int32_t> banned) const {
+IdAndLogprob Sampler::Sample(const LogprobRow& row, absl::Span<const int32_t> banned) const {
+  const absl::Span<const float> logprobs = row.logprobs;
   ORRERY_CHECK(!logprobs.empty() && logprobs.size() <= kMaxVocabSize) << logprobs.size() << " ids";
-  const bool is_plain = seen_.empty() && params_.logit_bias.empty() && banned.empty();
-  int32_t id =
-      is_plain ? Choose(logprobs) : Choose(absl::Span<const double>(Scores(logprobs, banned)));
+  const bool is_plain =
+      prompt_ == nullptr && num_in_answer_.empty() && params_.logit_bias.empty() && banned.empty();
+  int32_t id = is_plain ? Choose(logprobs) : Choose(absl::Span<const double>(Scores(row, banned)));
   if (id < 0) id = std::max(MostLikely(logprobs), 0);
   return {.id = id, .logprob = logprobs[id]};
 }

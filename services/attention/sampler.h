@@ -1,13 +1,14 @@
 // From log-probabilities to one token id: the whole of sampling, and nothing that depends on time.
 //
-//   Sampler sampler(params, /*choice=*/0, prompt_ids);
-//   IdAndLogprob token = sampler.Sample(logprobs, /*banned=*/{});   // of the next position
+//   const PromptIds prompt(prompt_ids.begin(), prompt_ids.end());   // for repetition_penalty only
+//   Sampler sampler(params, /*choice=*/0, num_prompt_tokens, &prompt);
+//   IdAndLogprob token = sampler.Sample(row, /*banned=*/{});        // of the next position
 //   sampler.Append(token.id);                                       // once the step commits
 //
 // In this order:
-//   1. Repetition, presence and frequency penalties, then logit_bias, on the log-probabilities,
-//      which serve as logits. They differ by a constant that only repetition_penalty sees: a
-//      log-probability is never positive, so the penalty always multiplies, and never divides.
+//   1. Repetition, presence and frequency penalties, then logit_bias, on the logits, each of which is
+//      a log-probability and the row's log_normalizer. repetition_penalty divides a positive logit
+//      and multiplies a negative one. The others only add, so they need no normalizer.
 //   2. Banned ids leave: those of `banned`, and those with a bias of kBanningBias.
 //   3. Temperature. 0 takes the most likely id, and nothing below matters.
 //   4. top_k, then top_p over the probabilities of what top_k left, then min_p. The most likely id
@@ -23,7 +24,7 @@
 //
 // The log-probability that is reported is the model's own, before all of the above.
 //
-// State is the history that penalties count; it changes only by Append and RemoveLast. Threads: the
+// State is the answer, which penalties count; it changes only by Append and RemoveLast. Threads: the
 // loop's; Sample is const, so rows of several samplers may be sampled side by side.
 #ifndef ORRERY_SERVICES_ATTENTION_SAMPLER_H_
 #define ORRERY_SERVICES_ATTENTION_SAMPLER_H_
@@ -33,6 +34,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "base/status.h"
 
@@ -63,14 +65,25 @@ struct IdAndLogprob {
   bool operator==(const IdAndLogprob&) const = default;
 };
 
+// What the head says of one position.
+struct LogprobRow {
+  absl::Span<const float> logprobs;  // [vocab_size], not empty
+  float log_normalizer = 0.0f;       // logit = logprob + log_normalizer
+};
+
+// The distinct ids of a prompt: one set for all choices.
+using PromptIds = absl::flat_hash_set<int32_t>;
+
 class Sampler {
  public:
-  // `params` passed CheckSamplingParams.
-  Sampler(const SamplingParams& params, uint32_t choice, absl::Span<const int32_t> prompt_ids);
+  // `params` passed CheckSamplingParams. `prompt` outlives the sampler; null if there is no
+  // repetition_penalty, which alone counts the prompt.
+  Sampler(const SamplingParams& params, uint32_t choice, int num_prompt_tokens,
+          const PromptIds* prompt);
 
-  // The token behind the ids so far. logprobs [vocab_size], not empty; `banned` ids, in any order,
-  // are never chosen while another is left. If none is left, it is the model's most likely id.
-  IdAndLogprob Sample(absl::Span<const float> logprobs, absl::Span<const int32_t> banned) const;
+  // The token behind the ids so far. `banned` ids, in any order, are never chosen while another is
+  // left. If none is left, it is the model's most likely id.
+  IdAndLogprob Sample(const LogprobRow& row, absl::Span<const int32_t> banned) const;
 
   // The answer grows by one token, or shrinks by its last: drafts are appended, and taken back.
   void Append(int32_t id);
@@ -80,15 +93,8 @@ class Sampler {
   int position() const { return num_prompt_tokens_ + static_cast<int>(answer_ids_.size()); }
 
  private:
-  // How often an id occurred.
-  struct Seen {
-    bool in_prompt = false;
-    int num_in_answer = 0;
-  };
-
-  // Steps 1 and 2; a banned id has minus infinity. [vocab_size]
-  std::vector<double> Scores(absl::Span<const float> logprobs,
-                             absl::Span<const int32_t> banned) const;
+  // Steps 1 and 2; a banned id has minus infinity. [vocab_size] log-probabilities up to a constant.
+  std::vector<double> Scores(const LogprobRow& row, absl::Span<const int32_t> banned) const;
   // Steps 3 to 5; -1 if every id is banned.
   template <typename Score>
   int32_t Choose(absl::Span<const Score> scores) const;
@@ -96,9 +102,10 @@ class Sampler {
   const SamplingParams params_;
   const uint32_t choice_;
   const int num_prompt_tokens_;
+  const PromptIds* const prompt_;  // null without a repetition penalty
   const bool has_penalties_;
   std::vector<int32_t> answer_ids_;
-  absl::flat_hash_map<int32_t, Seen> seen_;  // empty without penalties
+  absl::flat_hash_map<int32_t, int> num_in_answer_;  // by id; empty without penalties
 };
 
 // The `count` most likely ids, most likely first, ties to the lower id.

@@ -47,8 +47,10 @@ struct Situation {
   SamplingParams params;
   uint32_t choice = 0;
   std::vector<int32_t> prompt_ids;
+  PromptIds prompt;  // the same, each once
   std::vector<int32_t> answer_ids;
   std::vector<int32_t> banned;
+  float log_normalizer = 0.0f;
 };
 
 std::vector<double> OracleScores(const std::vector<float>& logprobs, const Situation& s) {
@@ -56,7 +58,11 @@ std::vector<double> OracleScores(const std::vector<float>& logprobs, const Situa
   for (int32_t id = 0; id < static_cast<int32_t>(scores.size()); ++id) {
     const auto in_prompt = std::count(s.prompt_ids.begin(), s.prompt_ids.end(), id);
     const auto in_answer = std::count(s.answer_ids.begin(), s.answer_ids.end(), id);
-    if (in_prompt + in_answer > 0) scores[id] *= s.params.repetition_penalty;
+    if (in_prompt + in_answer > 0 && s.params.repetition_penalty != 1.0f) {
+      double logit = scores[id] + s.log_normalizer;
+      logit = logit > 0 ? logit / s.params.repetition_penalty : logit * s.params.repetition_penalty;
+      scores[id] = logit - s.log_normalizer;
+    }
     if (in_answer > 0) scores[id] -= s.params.presence_penalty;
     scores[id] -= double{s.params.frequency_penalty} * in_answer;
     for (const auto& [biased, bias] : s.params.logit_bias) {
@@ -121,6 +127,8 @@ Situation RandomSituation(int num_ids, std::mt19937& random) {
   Situation s;
   s.choice = random() % 3;
   s.prompt_ids = ids(20);
+  s.prompt = PromptIds(s.prompt_ids.begin(), s.prompt_ids.end());
+  if (maybe()) s.log_normalizer = uniform(-5.0f, 40.0f);
   s.answer_ids = ids(20);
   if (maybe()) s.banned = ids(4);
   s.params.seed = random();
@@ -141,7 +149,7 @@ Situation RandomSituation(int num_ids, std::mt19937& random) {
 }
 
 Sampler SamplerFor(const Situation& s) {
-  Sampler sampler(s.params, s.choice, s.prompt_ids);
+  Sampler sampler(s.params, s.choice, static_cast<int>(s.prompt_ids.size()), &s.prompt);
   for (const int32_t id : s.answer_ids) sampler.Append(id);
   return sampler;
 }
@@ -158,7 +166,7 @@ TEST(Sampler, EqualsTheOracleOnRandomSituations) {
     const Situation s = RandomSituation(num_ids, random);
     ASSERT_TRUE(CheckSamplingParams(s.params, num_ids).ok());
     const int32_t expected = OracleSample(logprobs, s);
-    EXPECT_EQ(SamplerFor(s).Sample(logprobs, s.banned),
+    EXPECT_EQ(SamplerFor(s).Sample({logprobs, s.log_normalizer}, s.banned),
               (IdAndLogprob{expected, logprobs[expected]}))
         << "trial " << trial;
   }
@@ -173,7 +181,8 @@ TEST(Sampler, EqualsTheOracleOnALargeVocabulary) {
     const std::vector<float> logprobs = RandomLogprobs(num_ids, trial % 5, random);
     Situation s = RandomSituation(num_ids, random);
     if (trial % 2 == 0) s.params.top_k = static_cast<int>(random() % 100);
-    EXPECT_EQ(SamplerFor(s).Sample(logprobs, s.banned).id, OracleSample(logprobs, s))
+    EXPECT_EQ(SamplerFor(s).Sample({logprobs, s.log_normalizer}, s.banned).id,
+              OracleSample(logprobs, s))
         << "trial " << trial;
   }
 }
@@ -184,31 +193,35 @@ TEST(Sampler, EqualsTheOracleOnALargeVocabulary) {
 std::set<int32_t> IdsDrawn(const std::vector<float>& logprobs, SamplingParams params,
                            const std::vector<int32_t>& banned = {}) {
   if (params.temperature == 0.0f) params.temperature = 1.0f;
-  Sampler sampler(params, 0, {});
+  Sampler sampler(params, 0, 0, nullptr);
   std::set<int32_t> drawn;
   for (int position = 0; position < 300; ++position) {
-    drawn.insert(sampler.Sample(logprobs, banned).id);
+    drawn.insert(sampler.Sample({logprobs}, banned).id);
     sampler.Append(0);
   }
   return drawn;
 }
 
 int32_t Greedy(const std::vector<float>& logprobs, const SamplingParams& params,
-               const std::vector<int32_t>& prompt_ids, const std::vector<int32_t>& answer_ids) {
-  Sampler sampler(params, 0, prompt_ids);
+               const std::vector<int32_t>& prompt_ids, const std::vector<int32_t>& answer_ids,
+               float log_normalizer = 0.0f) {
+  const PromptIds prompt(prompt_ids.begin(), prompt_ids.end());
+  Sampler sampler(params, 0, static_cast<int>(prompt_ids.size()), &prompt);
   for (const int32_t id : answer_ids) sampler.Append(id);
-  return sampler.Sample(logprobs, {}).id;
+  return sampler.Sample({logprobs, log_normalizer}, {}).id;
 }
 
 TEST(Sampler, GreedyTakesTheLowerIdOfATie) {
-  EXPECT_EQ(Sampler({}, 0, {}).Sample({-3.0f, -1.0f, -2.0f, -1.0f}, {}), (IdAndLogprob{1, -1.0f}));
+  EXPECT_EQ(Sampler({}, 0, 0, nullptr).Sample({{-3.0f, -1.0f, -2.0f, -1.0f}}, {}),
+            (IdAndLogprob{1, -1.0f}));
 }
 
 TEST(Sampler, ReportsTheLogprobOfTheModel) {
   SamplingParams params;
   params.repetition_penalty = 2.0f;
   params.logit_bias = {{2, 50.0f}};
-  EXPECT_EQ(Sampler(params, 0, {{2}}).Sample({-3.0f, -1.0f, -2.0f, -1.0f}, {}),
+  const PromptIds prompt = {2};
+  EXPECT_EQ(Sampler(params, 0, 1, &prompt).Sample({{-3.0f, -1.0f, -2.0f, -1.0f}, 1.5f}, {}),
             (IdAndLogprob{2, -2.0f}));
 }
 
@@ -220,9 +233,9 @@ TEST(Sampler, DrawsFollowTheTemperedProbabilities) {
     for (int i = 0; i < 3; ++i) total += expected[i] = std::exp(logprobs[i] / temperature);
     const int n = 20000;
     int counts[3] = {};
-    Sampler sampler({.temperature = temperature, .seed = 3}, 0, {});
+    Sampler sampler({.temperature = temperature, .seed = 3}, 0, 0, nullptr);
     for (int i = 0; i < n; ++i) {
-      ++counts[sampler.Sample(logprobs, {}).id];
+      ++counts[sampler.Sample({logprobs}, {}).id];
       sampler.Append(0);
     }
     for (int i = 0; i < 3; ++i) {
@@ -237,10 +250,10 @@ TEST(Sampler, DrawsBehindFiltersFollowTheRenormalisedProbabilities) {
   const std::vector<float> logprobs = Logs({0.1, 0.4, 0.05, 0.2, 0.25});
   const int n = 20000;
   int counts[5] = {};
-  Sampler sampler({.temperature = 1.0f, .seed = 4, .top_k = 3, .top_p = 0.99f, .min_p = 0.3f}, 0,
-                  {});
+  Sampler sampler({.temperature = 1.0f, .seed = 4, .top_k = 3, .top_p = 0.99f, .min_p = 0.3f}, 0, 0,
+                  nullptr);
   for (int i = 0; i < n; ++i) {
-    ++counts[sampler.Sample(logprobs, {}).id];
+    ++counts[sampler.Sample({logprobs}, {}).id];
     sampler.Append(0);
   }
   const double expected[5] = {0, 0.4 / 0.85, 0, 0.2 / 0.85, 0.25 / 0.85};
@@ -252,18 +265,18 @@ TEST(Sampler, DrawsBehindFiltersFollowTheRenormalisedProbabilities) {
 
 TEST(Sampler, ADrawDependsOnSeedChoiceAndPositionOnly) {
   const std::vector<float> logprobs(1000, std::log(0.001f));
-  const auto draw = [&](uint64_t seed, uint32_t choice, std::vector<int32_t> prompt,
+  const auto draw = [&](uint64_t seed, uint32_t choice, int num_prompt_tokens,
                         std::vector<int32_t> answer) {
-    Sampler sampler({.temperature = 1.0f, .seed = seed}, choice, prompt);
+    Sampler sampler({.temperature = 1.0f, .seed = seed}, choice, num_prompt_tokens, nullptr);
     for (const int32_t id : answer) sampler.Append(id);
-    return sampler.Sample(logprobs, {}).id;
+    return sampler.Sample({logprobs}, {}).id;
   };
-  const int32_t id = draw(5, 0, {1, 2, 3}, {});
-  EXPECT_EQ(draw(5, 0, {7, 8}, {9}), id) << "where the prompt ends does not matter";
-  EXPECT_EQ(draw(5, 0, {}, {4, 4, 4}), id);
-  EXPECT_NE(draw(6, 0, {1, 2, 3}, {}), id);
-  EXPECT_NE(draw(5, 1, {1, 2, 3}, {}), id);
-  EXPECT_NE(draw(5, 0, {1, 2, 3, 4}, {}), id);
+  const int32_t id = draw(5, 0, 3, {});
+  EXPECT_EQ(draw(5, 0, 2, {9}), id) << "where the prompt ends does not matter";
+  EXPECT_EQ(draw(5, 0, 0, {4, 4, 4}), id);
+  EXPECT_NE(draw(6, 0, 3, {}), id);
+  EXPECT_NE(draw(5, 1, 3, {}), id);
+  EXPECT_NE(draw(5, 0, 4, {}), id);
 }
 
 TEST(Sampler, TopKOfATieKeepsTheLowerIds) {
@@ -327,7 +340,7 @@ TEST(Sampler, ADrawOfATieTakesTheLowerIdInWhateverOrderFiltersLeaveThem) {
        {SamplingParams{.temperature = 1e-30f}, SamplingParams{.temperature = 1e-30f, .top_k = 100},
         SamplingParams{.temperature = 1e-30f, .top_p = 0.7f},
         SamplingParams{.temperature = 1e-30f, .min_p = 0.5f}}) {
-    EXPECT_EQ(Sampler(params, 0, {}).Sample(logprobs, {}).id, 0);
+    EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({logprobs}, {}).id, 0);
   }
 }
 
@@ -339,6 +352,52 @@ TEST(Sampler, RepetitionPenaltyCountsPromptAndAnswer) {
   EXPECT_EQ(Greedy(logprobs, params, {0}, {}), 1);
   EXPECT_EQ(Greedy(logprobs, params, {0}, {1}), 2);
   EXPECT_EQ(Greedy(logprobs, params, {0, 2, 2}, {1, 1}), 0) << "it counts once";
+}
+
+// A token that the model is sure of has a log-probability near 0, which no factor changes; its
+// logit is what the penalty acts on.
+TEST(Sampler, RepetitionPenaltyLowersATokenThatTheModelIsSureOf) {
+  SamplingParams params;
+  params.repetition_penalty = 1.5f;
+  const std::vector<float> logprobs = {-1e-4f, -9.2f};  // logits 20 and 10.8
+  EXPECT_EQ(Greedy(logprobs, params, {0}, {}), 0);
+  EXPECT_EQ(Greedy(logprobs, params, {0}, {}, /*log_normalizer=*/20.0f), 0) << "13.3";
+  params.repetition_penalty = 2.0f;
+  EXPECT_EQ(Greedy(logprobs, params, {0}, {}, /*log_normalizer=*/20.0f), 1) << "10";
+  EXPECT_EQ(Greedy(logprobs, params, {}, {0}, /*log_normalizer=*/20.0f), 1);
+}
+
+// The formula as it is written down for logits, in f64, on rows as a head leaves them.
+TEST(Sampler, RepetitionPenaltyOfLogprobsIsThatOfLogits) {
+  std::mt19937 random(6);
+  std::normal_distribution<double> normal(2.0, 4.0);
+  for (int trial = 0; trial < 2000; ++trial) {
+    const int num_ids = 2 + static_cast<int>(random() % 40);
+    std::vector<float> logits(num_ids);
+    for (float& logit : logits) logit = static_cast<float>(normal(random));
+    double total = 0.0;
+    for (const float logit : logits) total += std::exp(double{logit});
+    std::vector<float> logprobs;
+    for (const float logit : logits) {
+      logprobs.push_back(static_cast<float>(logit - std::log(total)));
+    }
+    SamplingParams params;
+    params.repetition_penalty = 0.5f + 0.1f * static_cast<float>(random() % 20);
+    const std::vector<int32_t> prompt = {static_cast<int32_t>(random() % num_ids), 0};
+    const std::vector<int32_t> answer = {static_cast<int32_t>(random() % num_ids)};
+    const std::set<int32_t> seen = {prompt[0], prompt[1], answer[0]};
+    std::vector<double> penalized(logits.begin(), logits.end());
+    for (const int32_t id : seen) {
+      double& logit = penalized[id];
+      logit = logit < 0 ? logit * params.repetition_penalty : logit / params.repetition_penalty;
+    }
+    std::vector<double> sorted = penalized;
+    std::sort(sorted.rbegin(), sorted.rend());
+    if (sorted[0] - sorted[1] < 1e-4) continue;  // closer than f32 logits tell
+    const int32_t best = static_cast<int32_t>(std::max_element(penalized.begin(), penalized.end()) -
+                                              penalized.begin());
+    EXPECT_EQ(Greedy(logprobs, params, prompt, answer, logits[0] - logprobs[0]), best) << trial;
+  }
 }
 
 TEST(Sampler, PresencePenaltyCountsOnceAndInTheAnswerOnly) {
@@ -370,7 +429,8 @@ TEST(Sampler, RemoveLastUndoesAppend) {
     for (int i = 0; i < num_drafts; ++i) sampler.Append(static_cast<int32_t>(random() % num_ids));
     for (int i = 0; i < num_drafts; ++i) sampler.RemoveLast();
     EXPECT_EQ(sampler.position(), s.prompt_ids.size() + s.answer_ids.size());
-    EXPECT_EQ(sampler.Sample(logprobs, s.banned), SamplerFor(s).Sample(logprobs, s.banned));
+    EXPECT_EQ(sampler.Sample({logprobs, s.log_normalizer}, s.banned),
+              SamplerFor(s).Sample({logprobs, s.log_normalizer}, s.banned));
   }
 }
 
@@ -392,7 +452,7 @@ TEST(Sampler, ABiasAddsToTheLogit) {
 
 TEST(Sampler, BannedIdsAreNeverDrawn) {
   const std::vector<float> logprobs = Logs({0.05, 0.9, 0.05});
-  EXPECT_EQ(Sampler({}, 0, {}).Sample(logprobs, {1}).id, 0);
+  EXPECT_EQ(Sampler({}, 0, 0, nullptr).Sample({logprobs}, {1}).id, 0);
   EXPECT_THAT(IdsDrawn(logprobs, {}, {1}), ElementsAre(0, 2));
   EXPECT_THAT(IdsDrawn(logprobs, {.top_k = 1}, {1}), ElementsAre(0)) << "banned before top_k";
   EXPECT_THAT(IdsDrawn(logprobs, {.top_p = 0.9f}, {1, 99, -1}), ElementsAre(0, 2));
@@ -406,7 +466,7 @@ TEST(Sampler, TakesTheMostLikelyIdWhenAllAreBanned) {
     for (const int top_k : {0, 2}) {
       params.temperature = temperature;
       params.top_k = top_k;
-      EXPECT_EQ(Sampler(params, 0, {}).Sample(logprobs, {1}).id, 1);
+      EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({logprobs}, {1}).id, 1);
     }
   }
 }
@@ -416,10 +476,10 @@ TEST(Sampler, WhatIsNoNumberIsNeverDrawn) {
   for (const float temperature : {0.0f, 1.0f}) {
     for (const float top_p : {1.0f, 0.5f}) {
       const SamplingParams params = {.temperature = temperature, .top_p = top_p};
-      EXPECT_EQ(Sampler(params, 0, {}).Sample({kNan, -1.0f, kNan, -kInf}, {}).id, 1);
-      EXPECT_EQ(Sampler(params, 0, {}).Sample({kNan, kNan}, {}).id, 0);
-      EXPECT_EQ(Sampler(params, 0, {}).Sample({-kInf, -kInf}, {}).id, 0);
-      EXPECT_LT(Sampler(params, 0, {}).Sample({-1.0f, kInf, kNan}, {}).id, 2);
+      EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({{kNan, -1.0f, kNan, -kInf}}, {}).id, 1);
+      EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({{kNan, kNan}}, {}).id, 0);
+      EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({{-kInf, -kInf}}, {}).id, 0);
+      EXPECT_LT(Sampler(params, 0, 0, nullptr).Sample({{-1.0f, kInf, kNan}}, {}).id, 2);
     }
   }
 }
@@ -435,7 +495,7 @@ TEST(CheckSamplingParams, TakesTheNeutralValuesAndTheLimits) {
                            .frequency_penalty = 2.0f};
   params.logit_bias = {{0, -100.0f}, {9, 100.0f}};
   EXPECT_TRUE(CheckSamplingParams(params, 10).ok());
-  EXPECT_EQ(Sampler(params, 0, {}).Sample(std::vector<float>(10, -2.3f), {}).id, 9);
+  EXPECT_EQ(Sampler(params, 0, 0, nullptr).Sample({std::vector<float>(10, -2.3f)}, {}).id, 9);
 }
 
 TEST(CheckSamplingParams, NamesFieldValueAndLimit) {

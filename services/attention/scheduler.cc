@@ -25,8 +25,11 @@ class Planner {
 
   StepPlan Plan() {
     PreemptForBlocks();
-    GrantAnswerRows();
-    GrantPromptRows();
+    FindYielding();
+    for (const bool yields : {false, true}) {
+      GrantAnswerRows(yields);
+      GrantPromptRows(yields);
+    }
     for (size_t i = 0; i < rows_.size(); ++i) {
       if (rows_[i] > 0) plan_.slices.push_back({View(i).id, rows_[i]});
     }
@@ -42,6 +45,7 @@ class Planner {
     int64_t num_blocks = 0;    // of those that run, taken or set aside
     bool has_work = false;
     bool may_admit = true;
+    bool yields = false;  // to tenants that are a budget ahead in credit
   };
 
   const SequenceView& View(int i) const { return snapshot_.sequences[i]; }
@@ -62,6 +66,7 @@ class Planner {
   // one: it gives the next token.
   int KnownRows(int i) const { return std::max(1, View(i).num_tokens - View(i).num_computed); }
   int NumDrafts(int i) const { return KnownRows(i) == 1 ? View(i).num_drafts : 0; }
+  bool IsAnswer(int i) const { return View(i).running && KnownRows(i) == 1; }
   // What it takes to hold its known tokens, and of that what it does not use yet.
   int BlocksOf(int i) const {
     const int num_positions = View(i).num_tokens + NumDrafts(i) + options_.lookahead_tokens;
@@ -74,8 +79,10 @@ class Planner {
 
   void SortIntoTenants();
   void PreemptForBlocks();
-  void GrantAnswerRows();
-  void GrantPromptRows();
+  void FindYielding();
+  // To the tenants that yield, or to the others.
+  void GrantAnswerRows(bool yields);
+  void GrantPromptRows(bool yields);
   void UpdateCredits();
 
   // The tenant with the largest credit that can use more rows, and its sequence.
@@ -101,6 +108,8 @@ class Planner {
   const SchedulerOptions& options_;
   std::vector<Tenant> tenants_;
   std::vector<int> rows_;  // [sequences] in this step
+  int num_answer_rows_ = 0;
+  int num_prompt_rows_ = 0;
   int num_running_ = 0;
   int spare_blocks_ = 0;  // free, and not set aside for a running sequence
   // Blocks that a waiting sequence would share with running ones cost nothing, unless those are
@@ -150,33 +159,52 @@ void Planner::PreemptForBlocks() {
   for (Tenant& tenant : tenants_) tenant.may_admit = false;
 }
 
-void Planner::GrantAnswerRows() {
+void Planner::FindYielding() {
+  std::optional<int64_t> most;  // credit of a tenant with prompts
+  for (size_t t = 0; t < tenants_.size(); ++t) {
+    const bool has_prompts = !tenants_[t].waiting.empty() ||
+                             !std::all_of(tenants_[t].running.begin(), tenants_[t].running.end(),
+                                          [this](int i) { return IsAnswer(i); });
+    if (has_prompts) most = std::max(most.value_or(CreditLeft(t)), CreditLeft(t));
+  }
+  for (size_t t = 0; most.has_value() && t < tenants_.size(); ++t) {
+    tenants_[t].yields = *most - CreditLeft(t) >= options_.max_step_rows;
+  }
+}
+
+void Planner::GrantAnswerRows(bool yields) {
   for (Tenant& tenant : tenants_) {
+    if (tenant.yields != yields) continue;
     for (const int i : tenant.running) {
-      if (KnownRows(i) > 1) continue;
-      rows_[i] = 1 + NumDrafts(i);
-      tenant.num_rows += rows_[i];
+      if (!IsAnswer(i)) continue;
+      const int num_rows = 1 + NumDrafts(i);
+      const bool fits = num_answer_rows_ + num_prompt_rows_ + num_rows <= options_.max_step_rows;
+      ORRERY_CHECK(fits || yields) << num_answer_rows_ + num_rows
+                                   << " rows of answers in a step of " << options_.max_step_rows;
+      if (!fits) continue;
+      rows_[i] = num_rows;
+      tenant.num_rows += num_rows;
+      num_answer_rows_ += num_rows;
     }
   }
 }
 
-void Planner::GrantPromptRows() {
+void Planner::GrantPromptRows(bool yields) {
   std::vector<int> contenders;
-  int64_t num_answer_rows = 0;
   for (size_t t = 0; t < tenants_.size(); ++t) {
-    if (tenants_[t].has_work) contenders.push_back(t);
-    num_answer_rows += tenants_[t].num_rows;
+    if (tenants_[t].has_work && tenants_[t].yields == yields) contenders.push_back(t);
   }
-  ORRERY_CHECK(num_answer_rows <= options_.max_step_rows)
-      << num_answer_rows << " rows of answers in a step of " << options_.max_step_rows;
-  int rows_left = options_.max_step_rows - static_cast<int>(num_answer_rows);
-  if (num_answer_rows > 0) rows_left = std::min(rows_left, options_.max_prefill_rows);
+  int rows_left = options_.max_step_rows - num_answer_rows_ - num_prompt_rows_;
+  if (num_answer_rows_ > 0) {
+    rows_left = std::min(rows_left, options_.max_prefill_rows - num_prompt_rows_);
+  }
   while (rows_left > 0) {
     const std::optional<int> i = NextPrompt(contenders);
     if (!i.has_value()) return;
     const int num_rows = std::min({kQuantumRows, rows_left, KnownRows(*i) - rows_[*i]});
     rows_[*i] += num_rows;
     TenantOf(*i).num_rows += num_rows;
+    num_prompt_rows_ += num_rows;
     rows_left -= num_rows;
   }
 }
@@ -195,8 +223,9 @@ std::optional<int> Planner::NextPrompt(std::vector<int>& contenders) {
 }
 
 std::optional<int> Planner::FirstPrompt(Tenant& tenant) {
-  const auto first = std::find_if(tenant.running.begin(), tenant.running.end(),
-                                  [this](int i) { return rows_[i] < KnownRows(i); });
+  const auto first = std::find_if(tenant.running.begin(), tenant.running.end(), [this](int i) {
+    return !IsAnswer(i) && rows_[i] < KnownRows(i);
+  });
   const std::optional<int> running =
       first == tenant.running.end() ? std::nullopt : std::optional<int>(*first);
   if (!tenant.may_admit || tenant.waiting.empty()) return running;
@@ -315,9 +344,7 @@ void Planner::UpdateCredits() {
   const int64_t earned = num_busy == 0 ? 0 : -FloorDivide(sum, num_busy);
   const int64_t limit = int64_t{kMaxCreditSteps} * options_.max_step_rows;
   for (size_t t = 0; t < tenants_.size(); ++t) {
-    int64_t& credit = plan_.credits[t];
-    const int64_t most = tenants_[t].has_work ? limit : std::max<int64_t>(credit, 0);
-    credit = std::clamp(credit + earned, -limit, std::clamp(most, -limit, limit));
+    plan_.credits[t] = std::clamp(plan_.credits[t] + earned, -limit, limit);
   }
 }
 

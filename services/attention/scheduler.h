@@ -18,6 +18,10 @@
 //      kQuantumRows to the tenant with the largest credit: deficit round robin. It spends them on
 //      its sequences, running or waiting, by priority, then by age; a waiting one is admitted when
 //      its turn has come, so that nobody holds a place without using it.
+// Tenants that yield come behind the others at 2 and 3: those that are a budget or more behind the
+// credit of a tenant with a prompt. So the prompt of a tenant below its share takes whole steps, and
+// what it leaves of a step goes to answers that yield as far as it suffices. How long these pause is
+// bounded by the limit of credit: 2 * kMaxCreditSteps steps.
 //
 // Admission takes a place (max_running) and blocks for all known tokens, with one block to spare
 // for every running sequence: for (block_tokens - num_drafts) / (1 + num_drafts) steps from then on
@@ -33,13 +37,13 @@
 // alike. Within a tenant a higher priority displaces a lower one.
 //
 // Credit is in rows, counted from the average of the tenants that have work: what a tenant got less
-// than they did. An idle tenant earns none; what it owes is paid by what the others get meanwhile.
-// It is limited to kMaxCreditSteps budgets either way, so that two tenants with enough prompts get
+// than they did, while it was idle too. It is limited to kMaxCreditSteps budgets either way: that is
+// what a tenant may claim at once after a time below its share. Two tenants with enough prompts get
 // the same number of rows over any time, within 2 * kMaxCreditSteps budgets, unless places or
 // blocks are what one of them lacks. Priority counts within a tenant only.
 //
-// Requirements: max_step_rows >= max_running * (1 + num_drafts), so that 2 always fits; if it is
-// larger, answers never keep all rows from prompts. The cache holds the longest sequence with its
+// Requirements: max_step_rows >= max_running * (1 + num_drafts), so that all answers fit at 2; if it
+// is larger, they never keep all rows from prompts. The cache holds the longest sequence with its
 // drafts and lookahead_tokens.
 // No clock, no lock, no state: the same snapshot gives the same plan. Linear in the sequences.
 #ifndef ORRERY_SERVICES_ATTENTION_SCHEDULER_H_

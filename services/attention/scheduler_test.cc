@@ -142,12 +142,12 @@ TEST(Scheduler, IgnoresPriorityBetweenTenants) {
 }
 
 TEST(Scheduler, CountsCreditFromTheAverageOfThoseWithWork) {
-  // 1 and 3 rows: two each would have been even.
+  // 1 and 3 rows: two each would have been even, and an idle tenant got none.
   const StepPlan plan = PlanStep(
       Of({Answering(1, 10, 0), Answering(2, 10, 1), Answering(3, 10, 1), Answering(4, 10, 1)},
          kManyBlocks, {{0}, {0}, {5}}),
       kOptions);
-  EXPECT_THAT(plan.credits, ElementsAre(1, -1, 5));
+  EXPECT_THAT(plan.credits, ElementsAre(1, -1, 7));
 }
 
 TEST(Scheduler, LetsATenantAloneOweNothing) {
@@ -155,11 +155,47 @@ TEST(Scheduler, LetsATenantAloneOweNothing) {
               ElementsAre(0));
 }
 
-TEST(Scheduler, PaysAnIdleTenantsDebtByWhatOthersGetAndNoMore) {
+TEST(Scheduler, CreditsAnIdleTenantWithWhatOthersGet) {
   // Tenant 0 gets 200 rows, and stands at 0 again.
   const StepPlan plan =
       PlanStep(Of({Waiting(1, 200, 0)}, kManyBlocks, {{0}, {-300}, {-100}, {7}}), kOptions);
-  EXPECT_THAT(plan.credits, ElementsAre(0, -100, 0, 7));
+  EXPECT_THAT(plan.credits, ElementsAre(0, -100, 100, 207));
+}
+
+TEST(Scheduler, GivesThePromptOfATenantABudgetAheadTheWholeStep) {
+  const auto slices = [](int64_t credit, int num_prompt_rows) {
+    return PlanStep(Of({Answering(1, 10, 0), Answering(2, 10, 0), Running(3, 900, 10, 0),
+                        Waiting(4, num_prompt_rows, 1)},
+                       kManyBlocks, {{-credit}, {credit}}),
+                    kOptions)
+        .slices;
+  };
+  EXPECT_EQ(slices(128, 1000), (Slices{{4, 256}}));
+  EXPECT_EQ(slices(127, 1000), (Slices{{1, 1}, {2, 1}, {4, 64}}));
+  // What it leaves goes to those that yield, as if it had not been there.
+  EXPECT_EQ(slices(128, 255), (Slices{{1, 1}, {4, 255}}));
+  EXPECT_EQ(slices(128, 40), (Slices{{1, 1}, {2, 1}, {3, 24}, {4, 40}}));
+}
+
+TEST(Scheduler, YieldsToPromptsOnly) {
+  const StepPlan plan = PlanStep(
+      Of({Answering(1, 10, 0), Answering(2, 10, 1)}, kManyBlocks, {{-500}, {500}}), kOptions);
+  EXPECT_EQ(plan.slices, (Slices{{1, 1}, {2, 1}}));
+}
+
+TEST(Scheduler, LetsAnswersGoOnWhileTheOneTheyYieldToHasNoRoom) {
+  const StepPlan plan = PlanStep(
+      Of({Answering(1, 10, 0), Answering(2, 10, 1), Waiting(3, 5000, 1)}, 8, {{-500}, {500}}),
+      kOptions);
+  EXPECT_EQ(plan.slices, (Slices{{1, 1}, {2, 1}}));
+}
+
+TEST(Scheduler, NeverCutsTheDraftsOfAnAnswerThatDoesNotFitBehindAPrompt) {
+  SequenceView drafted = Answering(1, 10, 0);
+  drafted.num_drafts = 2;
+  const StepPlan plan =
+      PlanStep(Of({drafted, Waiting(2, 254, 1)}, kManyBlocks, {{-500}, {500}}), kOptions);
+  EXPECT_EQ(plan.slices, (Slices{{2, 254}}));
 }
 
 TEST(Scheduler, LimitsCreditEitherWay) {
@@ -292,8 +328,8 @@ TEST(Scheduler, DisplacesOnlyIfCreditSaysSo) {
   const std::vector<SequenceView> some = {Answering(1, 10, 0), Answering(2, 10, 0),
                                           Answering(3, 10, 0), Answering(4, 10, 1),
                                           Waiting(5, 10, 1)};
-  EXPECT_THAT(preempted(40, some), IsEmpty());
-  EXPECT_THAT(preempted(50, some), ElementsAre(3));
+  EXPECT_THAT(preempted(50, some), IsEmpty());  // its answer has a row of them
+  EXPECT_THAT(preempted(51, some), ElementsAre(3));
 }
 
 TEST(Scheduler, DisplacesLowerPriorityOfTheSameTenantOnly) {

@@ -8,8 +8,8 @@
 //   stored     [==========================================]       num_stored: rows that stand in the cache
 //   drafts                                                [d d]   ids to be verified behind the last one
 //
-// The two differ only behind a cached prefix, whose last token is computed once more, for its hidden
-// state.
+// The two differ only where the last token of what is stored is computed once more, for its hidden
+// state: behind a cached prefix, and with drafts behind a prompt that another choice has computed.
 #ifndef ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
 #define ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
 
@@ -44,6 +44,7 @@ struct GenerationRequest {
 // A request in the engine, shared by its sequences.
 struct OpenRequest {
   GenerationRequest asked;
+  PromptIds prompt;  // of asked.prompt_ids; empty without a repetition penalty
   std::shared_ptr<Outbox> outbox;
   int num_open_choices = 0;
   std::optional<int> cached_tokens;  // of the prompt, when it was first admitted
@@ -55,9 +56,11 @@ struct Sequence {
       : id(id),
         request(std::move(request)),
         choice(choice),
-        ids(this->request->asked.prompt_ids),
-        sampler(this->request->asked.sampling, choice, this->request->asked.prompt_ids),
-        answer(&this->request->asked.stop, tokenizer) {}
+        sampler(asked().sampling, choice, num_prompt(), &this->request->prompt),
+        answer(&asked().stop, tokenizer),
+        waits_for_prompt(choice > 0) {
+    if (!waits_for_prompt) ids = asked().prompt_ids;
+  }
 
   const GenerationRequest& asked() const { return request->asked; }
   int num_tokens() const { return static_cast<int>(ids.size()); }
@@ -66,17 +69,19 @@ struct Sequence {
   const SequenceId id;
   const std::shared_ptr<OpenRequest> request;
   const int choice;
-  std::vector<int32_t> ids;
+  std::vector<int32_t> ids;  // empty while it waits for the prompt
   Sampler sampler;
   AnswerStream answer;
 
   // A choice behind the first waits until the first has computed the prompt, and continues from there.
-  bool waits_for_prompt = false;
+  bool waits_for_prompt;
   bool running = false;
   BlockList blocks;  // while running
   int num_computed = 0;
   int num_stored = 0;
-  int num_findable = 0;  // waiting: what the prefix cache was seen to hold
+  // Waiting: what the prefix cache was seen to hold, and in which version of the pool.
+  PrefixFound found;
+  uint64_t found_version = 0;
   std::vector<int32_t> drafts;
   int drafted_tokens = 0;
   int accepted_tokens = 0;

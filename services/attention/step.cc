@@ -28,6 +28,7 @@ absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts,
   ASSIGN_OR_RETURN(step->logits_, allocate(logit_rows, vocab, MemoryKind::kDevice));
   ASSIGN_OR_RETURN(step->logprobs_, allocate(logit_rows, vocab, MemoryKind::kDevice));
   ASSIGN_OR_RETURN(step->host_logprobs_, allocate(logit_rows, vocab, MemoryKind::kPinnedHost));
+  ASSIGN_OR_RETURN(step->first_logits_, allocate(logit_rows, 1, MemoryKind::kPinnedHost));
   return step;
 }
 
@@ -112,6 +113,9 @@ absl::Status Step::Head(const Batch& batch, const Buffer& output_norm, StepProbe
   parts_.stream->CopyToHost(
       host_logprobs_.data(), logprobs.data,
       static_cast<size_t>(num_rows) * model.config.vocab_size * sizeof(float));
+  for (int row = 0; row < num_rows; ++row) {
+    parts_.stream->CopyToHost(first_logits_.as<float>() + row, logits.row(row), sizeof(float));
+  }
   return parts_.stream->Synchronize();
 }
 
@@ -134,6 +138,10 @@ void Step::RmsNorm(const Buffer& weight, ConstMatrix rows, Matrix out) const {
 absl::Span<const float> Step::logprobs(int index) const {
   const size_t vocab = parts_.model->config.vocab_size;
   return {host_logprobs_.as<float>() + index * vocab, vocab};
+}
+
+float Step::log_normalizer(int index) const {
+  return first_logits_.as<float>()[index] - logprobs(index)[0];
 }
 
 }  // namespace orrery

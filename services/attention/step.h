@@ -61,6 +61,8 @@ class Step {
   // Log-probabilities [vocab_size] of the index-th of batch.logit_rows, in host memory, until the
   // next Run or Draft.
   absl::Span<const float> logprobs(int index) const;
+  // What its logits are more than its log-probabilities: the same for all ids, taken from id 0.
+  float log_normalizer(int index) const;
 
   const Model& model() const { return *parts_.model; }
   const StepOptions& options() const { return options_; }
@@ -95,6 +97,7 @@ class Step {
   Buffer logits_;         // [max_logit_rows, vocab]
   Buffer logprobs_;       // [max_logit_rows, vocab]
   Buffer host_logprobs_;  // the same, pinned host
+  Buffer first_logits_;   // [max_logit_rows] of id 0, pinned host
 };
 
 }  // namespace orrery

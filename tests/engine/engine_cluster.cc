@@ -90,26 +90,35 @@ void EngineCluster::AnswerAll() {
 
 void EngineCluster::FallSilent(int shard) { shards_[shard].loop.reset(); }
 
-absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
-                                             const std::vector<int32_t>& ids, absl::Time deadline,
-                                             const PromptWatch& watch) {
+PromptRunner::PromptRunner(const StepParts& parts, int max_rows)
+    : step_(Step::Create(parts, {.max_rows = max_rows, .max_logit_rows = 1})),
+      cache_(KvCache::Create(*parts.model, KvCache::BlocksFor(max_rows), parts.device)) {}
+
+absl::StatusOr<std::vector<float>> PromptRunner::Run(const std::vector<int32_t>& ids,
+                                                     absl::Duration expert_timeout,
+                                                     const PromptWatch& watch) {
+  RETURN_IF_ERROR(step_.status());
+  RETURN_IF_ERROR(cache_.status());
   const int num_rows = static_cast<int>(ids.size());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Step> step,
-                   Step::Create(parts, {.max_rows = num_rows, .max_logit_rows = 1}));
-  ASSIGN_OR_RETURN(const KvCache cache,
-                   KvCache::Create(*parts.model, KvCache::BlocksFor(num_rows), parts.device));
-  std::vector<int32_t> block_ids(cache.num_blocks());
+  std::vector<int32_t> block_ids(cache_->num_blocks());
   std::iota(block_ids.begin(), block_ids.end(), 0);
   Batch batch;
   batch.ids = ids;
   batch.spans.push_back({.row_begin = 0, .num_rows = num_rows, .block_ids = block_ids});
   batch.logit_rows.push_back(num_rows - 1);
   batch.lane = Lane::kBulk;
-  batch.deadline = deadline;
+  batch.expert_timeout = expert_timeout;
   batch.abandoned = watch.abandoned;
-  RETURN_IF_ERROR(step->Run(batch, cache, watch.probe));
-  const absl::Span<const float> logprobs = step->logprobs(0);
+  RETURN_IF_ERROR((*step_)->Run(batch, *cache_, watch.probe));
+  const absl::Span<const float> logprobs = (*step_)->logprobs(0);
   return std::vector<float>(logprobs.begin(), logprobs.end());
+}
+
+absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
+                                             const std::vector<int32_t>& ids,
+                                             absl::Duration expert_timeout,
+                                             const PromptWatch& watch) {
+  return PromptRunner(parts, static_cast<int>(ids.size())).Run(ids, expert_timeout, watch);
 }
 
 std::vector<int32_t> RandomIds(const ModelConfig& config, int num_ids, uint32_t seed) {

@@ -3,7 +3,7 @@
 //
 //   auto cluster = EngineCluster::Make({.shards = {{0, 16}, {0, 16}}});   // two that hold all
 //   cluster->Answer(0);                                                   // shard 1 stays silent
-//   auto logprobs = RunPrompt(cluster->parts(0), ids, absl::Now() + kPatience);
+//   auto logprobs = RunPrompt(cluster->parts(0), ids, kPatience);
 //   cluster->loopback().DisconnectShard(0);
 //
 // It is not tools/local_cluster.h, whose shards always answer. Engines must end before their
@@ -98,9 +98,24 @@ struct PromptWatch {
   std::function<bool()> abandoned = nullptr;  // see Batch
 };
 
-// One step over a whole prompt with a fresh cache: the log-probabilities after its last token.
+// A step and a cache, for prompts of up to max_rows ids, one after the other.
+class PromptRunner {
+ public:
+  PromptRunner(const StepParts& parts, int max_rows);
+  // One step over a whole prompt: the log-probabilities after its last token.
+  absl::StatusOr<std::vector<float>> Run(const std::vector<int32_t>& ids,
+                                         absl::Duration expert_timeout,
+                                         const PromptWatch& watch = {});
+
+ private:
+  absl::StatusOr<std::unique_ptr<Step>> step_;
+  absl::StatusOr<KvCache> cache_;
+};
+
+// The same with a fresh step and cache.
 absl::StatusOr<std::vector<float>> RunPrompt(const StepParts& parts,
-                                             const std::vector<int32_t>& ids, absl::Time deadline,
+                                             const std::vector<int32_t>& ids,
+                                             absl::Duration expert_timeout,
                                              const PromptWatch& watch = {});
 
 // Some ids of the model's vocabulary, the same for the same seed.

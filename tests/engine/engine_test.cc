@@ -1,132 +1,15 @@
-// The loop of an attention rank, with the bundled model and shards in the same process.
-#include "services/attention/engine.h"
-
-#include <optional>
+// What an engine answers, with the bundled model and shards in the same process: the tokens of the reference,
+// and the same bits however they came about.
 #include <string>
-#include <utility>
-#include <variant>
 #include <vector>
 
-#include "absl/time/clock.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/engine/engine_cluster.h"
-#include "tools/eval/problems.h"
+#include "tests/engine/engine_fixture.h"
 
 namespace orrery {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-
-constexpr ExpertRange kAll = {.begin = 0, .end = 16};  // abacus has 16 experts
-constexpr int kManyTokens = 400;                       // more than any test waits for
-
-struct Generated {
-  std::vector<int32_t> ids;
-  std::vector<float> logprobs;
-  absl::StatusOr<EndReason> end = absl::UnknownError("it has not ended");
-  ChoiceEnd details;
-
-  bool SameBits(const Generated& other) const {
-    return ids == other.ids && logprobs == other.logprobs;
-  }
-};
-
-// Everything until the end, by choice.
-std::vector<Generated> TakeChoices(Outbox& outbox, int num_choices) {
-  std::vector<Generated> choices(num_choices);
-  const absl::Time deadline = absl::Now() + kPatience;
-  while (!outbox.status().has_value() && absl::Now() < deadline) {
-    for (const OutputEvent& event : outbox.Next(deadline)) {
-      if (const OutputToken* token = std::get_if<OutputToken>(&event)) {
-        choices[token->choice].ids.push_back(token->token.id);
-        choices[token->choice].logprobs.push_back(token->token.logprob);
-      } else {
-        const ChoiceEnd& end = std::get<ChoiceEnd>(event);
-        choices[end.choice].end = end.end.reason;
-        choices[end.choice].details = end;
-      }
-    }
-  }
-  const std::optional<absl::Status> status = outbox.status();
-  EXPECT_TRUE(status.has_value()) << "not ended in time";
-  if (status.has_value() && !status->ok()) {
-    for (Generated& choice : choices) choice.end = *status;
-  }
-  return choices;
-}
-
-Generated TakeAll(Outbox& outbox) { return TakeChoices(outbox, 1)[0]; }
-
-// The first token.
-std::optional<OutputToken> TakeOne(Outbox& outbox) {
-  for (const OutputEvent& event : outbox.Next(absl::Now() + kPatience)) {
-    if (const OutputToken* token = std::get_if<OutputToken>(&event)) return *token;
-  }
-  return std::nullopt;
-}
-
-EngineOptions DefaultOptions() {
-  EngineOptions options;
-  options.max_context_tokens = 512;
-  options.num_kv_blocks = 2 * KvCache::BlocksFor(options.max_context_tokens);
-  options.expert_timeout = kPatience;
-  return options;
-}
-
-std::unique_ptr<Engine> Start(const EngineCluster& cluster,
-                              const EngineOptions& options = DefaultOptions(), int rank = 0) {
-  auto engine = Engine::Start(cluster.parts(rank), options);
-  EXPECT_TRUE(engine.ok()) << engine.status();
-  return engine.ok() ? *std::move(engine) : nullptr;
-}
-
-std::shared_ptr<Outbox> Submit(Engine& engine, GenerationRequest request) {
-  auto outbox = engine.Submit(std::move(request));
-  EXPECT_TRUE(outbox.ok()) << outbox.status();
-  return outbox.ok() ? *std::move(outbox) : nullptr;
-}
-
-void ExpectNothingUsed(const Engine& engine) {
-  const EngineLoad load = engine.load();
-  EXPECT_EQ(load.num_running, 0);
-  EXPECT_EQ(load.num_waiting, 0);
-  EXPECT_EQ(load.num_free_kv_blocks, load.num_kv_blocks);
-  EXPECT_EQ(load.num_leaked_kv_blocks, 0);
-}
-
-class EngineTest : public ::testing::Test {
- protected:
-  // Problems whose greedy answer is known beyond doubt, by an independent implementation in f32.
-  static void SetUpTestSuite() {
-    auto problems = ReadProblems("models/abacus/eval.jsonl");
-    ASSERT_TRUE(problems.ok()) << problems.status();
-    problems_ = new std::vector<Problem>();
-    for (Problem& problem : *problems) {
-      if (problem.min_top2_gap > 0.1) problems_->push_back(std::move(problem));
-      if (problems_->size() == 4) break;
-    }
-  }
-  static void TearDownTestSuite() { delete problems_; }
-
-  static GenerationRequest Request(int problem, int max_new_tokens = 256) {
-    GenerationRequest request;
-    request.prompt_ids = (*problems_)[problem].prompt_ids;
-    request.stop.max_new_tokens = max_new_tokens;
-    request.stop.stop_ids = {1};
-    return request;
-  }
-  // Never ends by itself.
-  static GenerationRequest EndlessRequest() {
-    GenerationRequest request = Request(0, kManyTokens);
-    request.stop.stop_ids.clear();
-    return request;
-  }
-
-  static std::vector<Problem>* problems_;
-};
-std::vector<Problem>* EngineTest::problems_ = nullptr;
+class EngineTest : public EngineFixture {};
 
 TEST_F(EngineTest, GivesTheTokensOfTheReferenceAndEndsWithTheStopId) {
   const auto cluster = EngineCluster::Make({.shards = {kAll}});
@@ -209,151 +92,6 @@ TEST_F(EngineTest, ASeedDrawsTheSameTokensInEveryTopology) {
   EXPECT_NE(TakeAll(*Submit(*engine, request)).ids, first.ids);
 }
 
-TEST_F(EngineTest, ARequestCancelledWhileItWaitsIsDroppedAndTheOthersGoOn) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  const auto engine = Start(*cluster);
-  const auto running = Submit(*engine, Request(0));
-  const auto cancelled = Submit(*engine, Request(1));
-  const auto last = Submit(*engine, Request(2));
-  cancelled->Cancel();
-  cluster->AnswerAll();
-  EXPECT_EQ(TakeAll(*running).ids, (*problems_)[0].reference_ids);
-  const Generated dropped = TakeAll(*cancelled);
-  EXPECT_EQ(dropped.end.status().code(), absl::StatusCode::kCancelled);
-  EXPECT_TRUE(dropped.ids.empty());
-  EXPECT_EQ(TakeAll(*last).ids, (*problems_)[2].reference_ids);
-  ExpectNothingUsed(*engine);
-}
-
-TEST_F(EngineTest, ARequestCancelledWhileItRunsFreesItsBlocks) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  cluster->AnswerAll();
-  const auto engine = Start(*cluster);
-  const auto outbox = Submit(*engine, EndlessRequest());
-  ASSERT_TRUE(TakeOne(*outbox).has_value());
-  ASSERT_TRUE(TakeOne(*outbox).has_value());  // so that the turn of the first is over
-  EXPECT_LT(engine->load().num_free_kv_blocks, engine->load().num_kv_blocks);
-  outbox->Cancel();
-  const Generated rest = TakeAll(*outbox);
-  EXPECT_EQ(rest.end.status().code(), absl::StatusCode::kCancelled);
-  ExpectNothingUsed(*engine);
-  EXPECT_EQ(TakeAll(*Submit(*engine, Request(0))).ids, (*problems_)[0].reference_ids);
-}
-
-// The step waits for a shard that is not there; kPatience would be a long time.
-TEST_F(EngineTest, ARequestCancelledWhileItsStepWaitsForAHolderMakesRoomForTheNext) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  const auto engine = Start(*cluster);
-  const auto outbox = Submit(*engine, EndlessRequest());
-  ASSERT_TRUE(cluster->loopback().shard(0).Receive(absl::Now() + kPatience).has_value());
-  cluster->loopback().DisconnectShard(0);
-  outbox->Cancel();
-  EXPECT_EQ(TakeAll(*outbox).end.status().code(), absl::StatusCode::kCancelled);
-  ExpectNothingUsed(*engine);
-  cluster->loopback().ReconnectShard(0);
-  cluster->AnswerAll();
-  EXPECT_EQ(TakeAll(*Submit(*engine, Request(0))).ids, (*problems_)[0].reference_ids);
-}
-
-TEST_F(EngineTest, ADeadlineEndsARequestBeforeItsFirstStep) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  cluster->AnswerAll();
-  const auto engine = Start(*cluster);
-  GenerationRequest request = Request(0);
-  request.deadline = absl::Now() - absl::Seconds(1);
-  const Generated late = TakeAll(*Submit(*engine, request));
-  EXPECT_EQ(late.end.status().code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_TRUE(late.ids.empty());
-  ExpectNothingUsed(*engine);
-}
-
-TEST_F(EngineTest, ADeadlineEndsARequestWhoseShardIsSilent) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  const auto engine = Start(*cluster);
-  GenerationRequest request = Request(0);
-  request.deadline = absl::Now() + absl::Milliseconds(200);
-  EXPECT_EQ(TakeAll(*Submit(*engine, request)).end.status().code(),
-            absl::StatusCode::kDeadlineExceeded);
-  ExpectNothingUsed(*engine);
-}
-
-TEST_F(EngineTest, AStepWithoutHolderEndsItsRequestAndTheNextOneWorks) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  cluster->AnswerAll();
-  EngineOptions options = DefaultOptions();
-  options.expert_timeout = absl::Milliseconds(200);
-  const auto engine = Start(*cluster, options);
-  cluster->loopback().DisconnectShard(0);
-  const Generated failed = TakeAll(*Submit(*engine, Request(0)));
-  EXPECT_EQ(failed.end.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(failed.end.status().message()), HasSubstr("layer 1: expert"));
-  ExpectNothingUsed(*engine);
-  cluster->loopback().ReconnectShard(0);
-  const auto patient = Start(*cluster);
-  EXPECT_EQ(TakeAll(*Submit(*patient, Request(0))).ids, (*problems_)[0].reference_ids);
-}
-
-TEST_F(EngineTest, AFullQueueIsRefusedWithTheNumbers) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  EngineOptions options = DefaultOptions();
-  options.scheduler.max_running = 1;
-  options.max_waiting_requests = 2;
-  const auto engine = Start(*cluster, options);
-  std::vector<std::shared_ptr<Outbox>> outboxes;
-  for (int i = 0; i < 3; ++i) outboxes.push_back(Submit(*engine, Request(i)));
-  const auto refused = engine->Submit(Request(3));
-  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(refused.status().message()),
-              AllOf(HasSubstr("holds 3 requests, 3 of this tenant"), HasSubstr("6 places")));
-  cluster->AnswerAll();
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(TakeAll(*outboxes[i]).ids, (*problems_)[i].reference_ids);
-  }
-  EXPECT_TRUE(engine->Submit(Request(3)).ok());
-}
-
-// A flood of one tenant leaves half of the places to the others.
-TEST_F(EngineTest, AnotherTenantFindsAPlaceWhenOneHasFilledItsOwn) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  EngineOptions options = DefaultOptions();
-  options.scheduler.max_running = 1;
-  options.max_waiting_requests = 2;
-  const auto engine = Start(*cluster, options);
-  GenerationRequest request = Request(0);
-  request.tenant = "flood";
-  std::vector<std::shared_ptr<Outbox>> outboxes;
-  for (int i = 0; i < 3; ++i) outboxes.push_back(Submit(*engine, request));
-  EXPECT_EQ(engine->Submit(request).status().code(), absl::StatusCode::kResourceExhausted);
-  request.tenant = "other";
-  outboxes.push_back(Submit(*engine, request));
-  cluster->AnswerAll();
-  for (const auto& outbox : outboxes) {
-    EXPECT_EQ(TakeAll(*outbox).ids, (*problems_)[0].reference_ids);
-  }
-}
-
-TEST_F(EngineTest, RefusesWhatItCannotServeWithTheNumbers) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  const auto engine = Start(*cluster);
-  const auto refusal = [&](std::vector<int32_t> prompt_ids, int max_new_tokens) {
-    GenerationRequest request;
-    request.prompt_ids = std::move(prompt_ids);
-    request.stop.max_new_tokens = max_new_tokens;
-    const auto outbox = engine->Submit(std::move(request));
-    EXPECT_EQ(outbox.status().code(), absl::StatusCode::kInvalidArgument);
-    return std::string(outbox.status().message());
-  };
-  EXPECT_THAT(refusal({}, 1), HasSubstr("no tokens"));
-  EXPECT_THAT(refusal({5, 768}, 1),
-              AllOf(HasSubstr("id 768 at index 1"), HasSubstr("vocabulary 0..767")));
-  EXPECT_THAT(refusal({-1}, 1), HasSubstr("id -1 at index 0"));
-  EXPECT_THAT(refusal({5}, 0), HasSubstr("max_new_tokens is 0"));
-  EXPECT_THAT(refusal(std::vector<int32_t>(500, 5), 13),
-              AllOf(HasSubstr("500 tokens"), HasSubstr("13"), HasSubstr("512 tokens")));
-  EXPECT_THAT(refusal({5}, 2147483647), HasSubstr("2147483647"));
-  ExpectNothingUsed(*engine);
-}
-
 TEST_F(EngineTest, AnAnswerMayFillTheContextToTheLastToken) {
   const auto cluster = EngineCluster::Make({.shards = {kAll}});
   cluster->AnswerAll();
@@ -367,35 +105,6 @@ TEST_F(EngineTest, AnAnswerMayFillTheContextToTheLastToken) {
   const Generated answer = TakeAll(*Submit(*engine, request));
   ASSERT_TRUE(answer.end.ok()) << answer.end.status();
   EXPECT_EQ(answer.ids.size(), 4u);
-}
-
-TEST_F(EngineTest, ACacheThatCannotHoldTheContextIsRefusedAtStart) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  EngineOptions options = DefaultOptions();
-  options.num_kv_blocks = 7;
-  const auto engine = Engine::Start(cluster->parts(0), options);
-  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(engine.status().message()),
-              AllOf(HasSubstr("7 blocks"), HasSubstr("448 tokens"), HasSubstr("512")));
-}
-
-// One waits in the queue, the other in a step, for a shard that is gone.
-TEST_F(EngineTest, StopEndsEverySequenceAsUnavailable) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  const auto engine = Start(*cluster);
-  const auto running = Submit(*engine, Request(0));
-  const auto waiting = Submit(*engine, Request(1));
-  ASSERT_TRUE(cluster->loopback().shard(0).Receive(absl::Now() + kPatience).has_value());
-  cluster->loopback().DisconnectShard(0);
-  engine->Stop();
-  for (const auto& outbox : {running, waiting}) {
-    const absl::Status end = TakeAll(*outbox).end.status();
-    EXPECT_EQ(end.code(), absl::StatusCode::kUnavailable);
-    EXPECT_THAT(std::string(end.message()), HasSubstr("stopping"));
-  }
-  ExpectNothingUsed(*engine);
-  EXPECT_EQ(engine->Submit(Request(0)).status().code(), absl::StatusCode::kUnavailable);
-  engine->Stop();
 }
 
 TEST_F(EngineTest, ACachedPrefixIsNotComputedAgainAndChangesNoBit) {
@@ -419,43 +128,6 @@ TEST_F(EngineTest, ACachedPrefixIsNotComputedAgainAndChangesNoBit) {
   }
   ExpectNothingUsed(*engine);
   EXPECT_GT(engine->load().num_cached_kv_blocks, 0);
-}
-
-// 64 requests of up to 256 tokens, on a cache that holds 8 of them.
-TEST_F(EngineTest, SequencesThatAreSetBackGiveTheSameBits) {
-  const auto cluster = EngineCluster::Make({.shards = {kAll}});
-  cluster->AnswerAll();
-  EngineOptions options = DefaultOptions();
-  options.max_context_tokens = 256;
-  std::vector<GenerationRequest> requests(64, Request(0, /*max_new_tokens=*/100));
-  for (size_t i = 0; i < requests.size(); ++i) {
-    requests[i].prompt_ids = RandomIds(cluster->config(), 93 + static_cast<int>(i), /*seed=*/i);
-    requests[i].stop.stop_ids.clear();
-  }
-  const auto run = [&](int num_kv_blocks, bool use_prefix_cache, int64_t* preemptions) {
-    options.num_kv_blocks = num_kv_blocks;
-    options.use_prefix_cache = use_prefix_cache;
-    const auto engine = Start(*cluster, options);
-    std::vector<std::shared_ptr<Outbox>> outboxes;
-    for (const GenerationRequest& request : requests) outboxes.push_back(Submit(*engine, request));
-    std::vector<Generated> answers;
-    for (const auto& outbox : outboxes) answers.push_back(TakeAll(*outbox));
-    ExpectNothingUsed(*engine);
-    *preemptions = engine->load().preemptions;
-    return answers;
-  };
-  int64_t preemptions = 0;
-  const std::vector<Generated> enough = run(64 * KvCache::BlocksFor(256), true, &preemptions);
-  EXPECT_EQ(preemptions, 0);
-  for (const bool use_prefix_cache : {true, false}) {
-    const std::vector<Generated> scarce =
-        run(8 * KvCache::BlocksFor(256), use_prefix_cache, &preemptions);
-    EXPECT_GT(preemptions, 0);
-    for (size_t i = 0; i < requests.size(); ++i) {
-      ASSERT_TRUE(scarce[i].end.ok()) << scarce[i].end.status();
-      EXPECT_TRUE(scarce[i].SameBits(enough[i])) << i;
-    }
-  }
 }
 
 // Choice k is the same whatever their number, also where the prompt ends in the middle of a block or at

@@ -29,7 +29,7 @@ class MoeFailover : public ::testing::Test {
     const auto cluster = EngineCluster::Make({.shards = {kAll}});
     cluster->AnswerAll();
     ids_ = new std::vector<int32_t>(RandomIds(cluster->config(), 23, /*seed=*/7));
-    expected_ = new std::vector<float>(*RunPrompt(cluster->parts(0), *ids_, Patiently()));
+    expected_ = new std::vector<float>(*RunPrompt(cluster->parts(0), *ids_, kPatience));
   }
   static void TearDownTestSuite() {
     delete ids_;
@@ -37,7 +37,7 @@ class MoeFailover : public ::testing::Test {
   }
 
   static void ExpectSameBits(EngineCluster& cluster, StepProbe* probe = nullptr) {
-    const auto logprobs = RunPrompt(cluster.parts(0), *ids_, Patiently(), {.probe = probe});
+    const auto logprobs = RunPrompt(cluster.parts(0), *ids_, kPatience, {.probe = probe});
     ASSERT_TRUE(logprobs.ok()) << logprobs.status();
     EXPECT_EQ(*logprobs, *expected_);
   }
@@ -61,6 +61,19 @@ class Cutter : public StepProbe {
   Loopback* loopback_;
   const int layer_;
   const int shard_;
+};
+
+// Computes until a time has come, in the first MoE layer.
+class Ponderer : public StepProbe {
+ public:
+  explicit Ponderer(absl::Time end) : end_(end) {}
+  void OnAttention(int layer, ConstMatrix out) override {
+    while (layer == kFirstMoeLayer && absl::Now() < end_) {
+    }
+  }
+
+ private:
+  const absl::Time end_;
 };
 
 TEST_F(MoeFailover, HowExpertsAreSpreadOverShardsChangesNoBit) {
@@ -102,18 +115,65 @@ TEST_F(MoeFailover, AShardThatDiesWithRowsInItsHandsChangesNoBit) {
   dying.join();
 }
 
-// Shard 0 is connected and never answers. It costs a part of the step's time, not the answer.
+// Shard 0 is connected and never answers. It costs a part of the layer's time, not the answer.
 TEST_F(MoeFailover, AShardThatNeverAnswersIsGivenUpForTheOtherHolder) {
   const std::string model_dir = "tests/data/golden/real_head_dims";  // one MoE layer
   const auto cluster = EngineCluster::Make({.model_dir = model_dir, .shards = {kAll, kAll}});
   const std::vector<int32_t> ids = RandomIds(cluster->config(), 9, /*seed=*/3);
   cluster->AnswerAll();
-  const auto expected = RunPrompt(cluster->parts(0), ids, Patiently());
+  const auto expected = RunPrompt(cluster->parts(0), ids, kPatience);
   ASSERT_TRUE(expected.ok()) << expected.status();
   cluster->FallSilent(0);
-  const auto logprobs = RunPrompt(cluster->parts(0), ids, absl::Now() + absl::Seconds(8));
+  const auto logprobs = RunPrompt(cluster->parts(0), ids, absl::Seconds(8));
   ASSERT_TRUE(logprobs.ok()) << logprobs.status();
   EXPECT_EQ(*logprobs, *expected);
+}
+
+// The time to compute is not the shards'. The first layer takes all of it, the others want some too.
+TEST_F(MoeFailover, AStepMayTakeLongerThanItMayWaitForExperts) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll}});
+  cluster->AnswerAll();
+  const absl::Duration expert_timeout = absl::Seconds(3);
+  Ponderer ponderer(absl::Now() + expert_timeout);
+  const auto logprobs = RunPrompt(cluster->parts(0), *ids_, expert_timeout, {.probe = &ponderer});
+  ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+  EXPECT_EQ(*logprobs, *expected_);
+}
+
+// Shard 0 is connected and never answers. It is asked once; every later frame would lie in its inbox.
+TEST_F(MoeFailover, ASilentShardIsAskedOnceAndNotInEveryLayerAndStep) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
+  for (int step = 0; step < 3; ++step) {
+    const auto logprobs = runner.Run(*ids_, absl::Seconds(8));
+    ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+    EXPECT_EQ(*logprobs, *expected_);
+  }
+  EXPECT_FALSE(cluster->loopback().shard(0).Receive(absl::Now()).has_value());
+  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 1u);
+}
+
+// And once it has answered, it is asked as before.
+TEST_F(MoeFailover, AShardThatFellSilentIsAskedAllTheSameForWhatNobodyElseHolds) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
+  const auto run = [&] {
+    const auto logprobs = runner.Run(*ids_, absl::Seconds(8));
+    ASSERT_TRUE(logprobs.ok()) << logprobs.status();
+    EXPECT_EQ(*logprobs, *expected_);
+  };
+  run();
+  cluster->directory(0).SetHeld(1, {});
+  cluster->Answer(0);
+  run();
+  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 1u);
+  cluster->directory(0).SetHeld(1, cluster->shard(1).held());
+  cluster->FallSilent(0);
+  run();
+  EXPECT_FALSE(cluster->loopback().shard(0).Receive(absl::Now()).has_value());
+  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 2u);
 }
 
 // Shard 0 is connected and never answers. Shard 1 could too, so that a step that waits on would end well,
@@ -124,7 +184,7 @@ TEST_F(MoeFailover, AStepThatNobodyWantsEndsAndTheSilentShardDropsItsRows) {
   // Wanted until the rows lie at the silent shard.
   int num_looks = 0;
   const auto abandoned = [&] { return ++num_looks > 1; };
-  const auto given_up = RunPrompt(cluster->parts(0), *ids_, Patiently(), {.abandoned = abandoned});
+  const auto given_up = RunPrompt(cluster->parts(0), *ids_, kPatience, {.abandoned = abandoned});
   EXPECT_EQ(given_up.status().code(), absl::StatusCode::kCancelled) << given_up.status();
   EXPECT_THAT(std::string(given_up.status().message()), HasSubstr("layer 1"));
   cluster->Answer(0);
@@ -136,7 +196,7 @@ TEST_F(MoeFailover, AStepThatIsWantedToTheEndKeepsEveryBitWhileItIsAsked) {
   const auto cluster = EngineCluster::Make({.shards = {kAll, kLowerHalf}});
   cluster->AnswerAll();
   const auto logprobs =
-      RunPrompt(cluster->parts(0), *ids_, Patiently(), {.abandoned = [] { return false; }});
+      RunPrompt(cluster->parts(0), *ids_, kPatience, {.abandoned = [] { return false; }});
   ASSERT_TRUE(logprobs.ok()) << logprobs.status();
   EXPECT_EQ(*logprobs, *expected_);
 }
@@ -157,7 +217,7 @@ TEST_F(MoeFailover, WithoutAnyHolderTheErrorNamesLayerAndExpertsAndTheNextStepWo
   const auto cluster = EngineCluster::Make({.shards = {kLowerHalf, kUpperHalf}});
   cluster->AnswerAll();
   cluster->loopback().DisconnectShard(1);
-  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Now() + absl::Milliseconds(300));
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Milliseconds(300));
   EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
   EXPECT_THAT(std::string(failed.status().message()),
               ::testing::ContainsRegex("layer 1: experts? [0-9, -]+ ha(s|ve) no holder that "
@@ -182,7 +242,7 @@ TEST_F(MoeFailover, NothingButNotHeldEndsAtTheDeadline) {
   LayerExperts everything = {.layer = kFirstMoeLayer, .experts = {}};
   for (int expert = 0; expert < kAll.end; ++expert) everything.experts.push_back(expert);
   cluster->directory(0).SetHeld(0, {everything});
-  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Now() + absl::Milliseconds(300));
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Milliseconds(300));
   EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
 }
 

@@ -102,7 +102,7 @@ class Bench {
     }
     batch.logit_rows.resize(batch.num_rows());
     std::iota(batch.logit_rows.begin(), batch.logit_rows.end(), 0);
-    batch.deadline = absl::Now() + kPatience;
+    batch.expert_timeout = kPatience;
     return batch;
   }
   std::vector<Logprobs> Take(const Batch& batch) const {

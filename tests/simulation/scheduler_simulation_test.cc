@@ -81,6 +81,50 @@ TEST(SchedulerSimulation, ATenantBelowItsShareGetsAllItWantsAtOnceBesideAFlood) 
   EXPECT_GT(world.num_rows(0), 1.5 * share * num_steps);  // the flood has the rest
 }
 
+// One prompt now and then, beside a tenant that fills every place: it takes as many steps as it
+// would alone, one more if the first one preempts for blocks, and pauses the flood no longer than
+// that.
+TEST(SchedulerSimulation, ThePromptOfAQuietTenantTakesWholeStepsBesideAFlood) {
+  const SchedulerWorld::Spec spec{.scheduler = {}, .num_blocks = 2000, .num_tenants = 2};
+  SchedulerWorld world(spec);
+  std::vector<SequenceId> prompts;
+  int64_t longest_pause = 0, pause = 0;
+  for (int step = 0; step < 5'000; ++step) {
+    KeepOpen(world, 150, {.tenant = 0, .num_prompt_tokens = 500, .num_answer_tokens = 100});
+    if (step >= 100 && step % 50 == 0) {
+      prompts.push_back(
+          world.Submit({.tenant = 1, .num_prompt_tokens = 1'000, .num_answer_tokens = 20}));
+    }
+    const int64_t before = world.num_rows(0);
+    world.Step();
+    pause = world.num_rows(0) == before ? pause + 1 : 0;
+    longest_pause = std::max(longest_pause, pause);
+  }
+  EXPECT_THAT(world.violations(), IsEmpty());
+  for (const SequenceId id : prompts) {
+    EXPECT_LE(world.outcome(id).first_token - world.outcome(id).submitted, 1'000 / 256 + 1);
+  }
+  EXPECT_LE(longest_pause, 1'000 / 256);
+}
+
+// Whatever the others do, a tenant's answers pause no longer than credit reaches.
+TEST(SchedulerSimulation, AnswersPauseNoLongerThanCreditReaches) {
+  const SchedulerWorld::Spec spec{.scheduler = {}, .num_blocks = 2000, .num_tenants = 2};
+  SchedulerWorld world(spec);
+  int64_t longest_pause = 0, pause = 0;
+  for (int step = 0; step < 10'000; ++step) {
+    KeepOpen(world, 64, {.tenant = 0, .num_prompt_tokens = 10, .num_answer_tokens = 1'000});
+    if (step % 1'000 > 500) KeepOpen(world, 50, {.tenant = 1, .num_prompt_tokens = 3'000});
+    const int64_t before = world.num_rows(0);
+    world.Step();
+    pause = world.num_rows(0) == before ? pause + 1 : 0;
+    longest_pause = std::max(longest_pause, pause);
+  }
+  EXPECT_THAT(world.violations(), IsEmpty());
+  EXPECT_GT(longest_pause, 1);
+  EXPECT_LE(longest_pause, 2 * kMaxCreditSteps);
+}
+
 TEST(SchedulerSimulation, FloodsOfDifferentPromptSizesGetEqualRows) {
   const SchedulerWorld::Spec spec{.scheduler = {}, .num_blocks = 4000, .num_tenants = 3};
   SchedulerWorld world(spec);

@@ -116,6 +116,8 @@ class SchedulerWorld {
   std::vector<int> FindPrefix(const Sequence& sequence) const;
   WorldBlocks::Content ContentOf(const Sequence& sequence, int index) const;
   void CheckPlan(const Snapshot& snapshot, const StepPlan& plan);
+  // By tenant: whether another one with prompts is a budget ahead, so that its answers may pause.
+  std::vector<bool> MayYield(const Snapshot& snapshot) const;
   void CheckSlices(const Snapshot& snapshot, const StepPlan& plan);
   void CheckPreemptions(const Snapshot& snapshot, const StepPlan& plan);
   void Preempt(Sequence& sequence);
