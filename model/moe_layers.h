@@ -1,5 +1,5 @@
-// Which layers of what runs are MoE layers: one answer for ranks, which ask for their experts, and for
-// shards, which load them.
+// Which layers of what runs are MoE layers: one answer for ranks, which ask for their experts, and
+// for shards, which load them.
 //
 //   MoeLayers(config, /*with_mtp=*/true)   ->  3, 4, ... 60, and 61, the MTP module's (DeepSeek-V3)
 //
@@ -13,8 +13,8 @@
 
 namespace orrery {
 
-// layer: of the model, or num_layers for the first MTP module, which is a MoE layer wherever the model
-// has experts.
+// layer: of the model, or num_layers for the first MTP module, which is a MoE layer wherever the
+// model has experts.
 bool IsMoeLayer(const ModelConfig& config, int layer);
 
 // Ascending; empty for a dense model.

@@ -1,6 +1,7 @@
 // The numerics id: everything that the bits of an answer may depend on, in one line.
 //
-//   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")  ->  "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
+//   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")
+//       ->  "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
 //
 // Members compare it when they join and on every dispatch; two ids never serve one answer together.
 #ifndef ORRERY_MODEL_NUMERICS_H_

@@ -1,13 +1,15 @@
 // The cluster file, read and checked: who is where, which model they serve, with which numbers.
 //
 //   ASSIGN_OR_RETURN(internal::ClusterFile cluster, ReadClusterFile("cluster.txtpb"));
-//   ASSIGN_OR_RETURN(const ClusterMember* me, FindMember(cluster, internal::ROLE_EXPERT, "expert-3"));
+//   ASSIGN_OR_RETURN(const ClusterMember* me,
+//                    FindMember(cluster, internal::ROLE_EXPERT, "expert-3"));
 //   Load(ModelDir(cluster, *me));
 //
 // The format is proto/cluster.proto in text form. What is returned is complete and sane: defaults
-// are filled in (except limits.max_context_tokens and limits.kv_cache_bytes, whose defaults only the
-// model knows), folders and PEM files are resolved against the folder of the file, and every rule of
-// the contract holds. It is not the running cluster: nobody is contacted and no name is resolved.
+// are filled in (except limits.max_context_tokens and limits.kv_cache_bytes, whose defaults only
+// the model knows), folders and PEM files are resolved against the folder of the file, and every
+// rule of the contract holds. It is not the running cluster: nobody is contacted and no name is
+// resolved.
 //
 // Errors: NOT_FOUND or PERMISSION_DENIED (the file), INVALID_ARGUMENT with all problems of the file
 // at once, one a line, "cluster.txtpb:4:12: what is wrong". Nothing aborts.

@@ -2,8 +2,9 @@
 // keeps up to date.
 //
 //   MemberService member(description);
-//   member.Update([](internal::MemberDescription& d) { d.set_state(internal::MEMBER_STATE_READY); });
-//   member.SetLive([&](internal::MemberDescription& d) { d.set_loaded_bytes(loaded); });   // filled in per call
+//   using internal::MemberDescription;
+//   member.Update([](MemberDescription& d) { d.set_state(internal::MEMBER_STATE_READY); });
+//   member.SetLive([&](MemberDescription& d) { d.set_loaded_bytes(loaded); });  // in every answer
 //
 // Thread-safe.
 #ifndef ORRERY_RPC_MEMBER_SERVICE_H_

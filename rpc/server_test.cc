@@ -2,6 +2,9 @@
 #include "rpc/server.h"
 
 #include <atomic>
+#include <future>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -141,6 +144,64 @@ TEST(Server, TakesNoMoreCallsOnceStopped) {
   server->Stop(absl::Now() + absl::Seconds(5));
   server->Stop(absl::Now());  // a second time changes nothing
   EXPECT_EQ(Describe(channel).code(), absl::StatusCode::kUnavailable);
+}
+
+// Its answers wait for Release.
+class BusyMember : public internal::Member::Service {
+ public:
+  grpc::Status Describe(grpc::ServerContext*, const internal::DescribeRequest*,
+                        internal::MemberDescription*) override {
+    ++num_asked_;
+    released_.wait();
+    return grpc::Status::OK;
+  }
+  void AwaitAsked(int num_calls) const {
+    const absl::Time deadline = absl::Now() + absl::Minutes(1);
+    while (num_asked_ < num_calls && absl::Now() < deadline) std::this_thread::yield();
+    EXPECT_EQ(num_asked_, num_calls);
+  }
+  void Release() { release_.set_value(); }
+
+ private:
+  std::promise<void> release_;
+  const std::shared_future<void> released_ = release_.get_future();
+  std::atomic<int> num_asked_ = 0;
+};
+
+std::future<absl::Status> DescribeMeanwhile(const std::shared_ptr<grpc::Channel>& channel) {
+  return std::async(std::launch::async, [channel] { return Describe(channel); });
+}
+
+// One of the threads waits for calls.
+TEST(Server, RefusesCallsThatItHasNoThreadFor) {
+  BusyMember member;
+  const auto server =
+      Server::Start({.address = "127.0.0.1:0", .max_threads = 4}, {&member}).value();
+  const auto channel = ChannelTo(server->address());
+  std::vector<std::future<absl::Status>> served;
+  for (int i = 1; i <= 3; ++i) {
+    served.push_back(DescribeMeanwhile(channel));
+    member.AwaitAsked(i);
+  }
+  EXPECT_EQ(Describe(channel).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Describe(ChannelTo(server->address())).code(), absl::StatusCode::kResourceExhausted);
+  member.Release();
+  for (std::future<absl::Status>& call : served) EXPECT_EQ(call.get(), absl::OkStatus());
+  EXPECT_EQ(Describe(channel), absl::OkStatus());
+}
+
+TEST(Server, TakesSoManyCallsOfOneConnectionAtATime) {
+  BusyMember member;
+  const auto server =
+      Server::Start({.address = "127.0.0.1:0", .max_calls_per_connection = 1}, {&member}).value();
+  const auto channel = ChannelTo(server->address());
+  std::future<absl::Status> first = DescribeMeanwhile(channel);
+  member.AwaitAsked(1);
+  EXPECT_EQ(Describe(channel, absl::Milliseconds(50)).code(), absl::StatusCode::kDeadlineExceeded);
+  member.AwaitAsked(1);
+  member.Release();
+  EXPECT_EQ(first.get(), absl::OkStatus());
+  EXPECT_EQ(Describe(channel), absl::OkStatus());
 }
 
 TEST(Channel, RefusesAddressesThatCannotBeReached) {

@@ -2,7 +2,8 @@
 // elsewhere each line of it behind "[thinking] ".
 //
 //   AnswerPrinter printer(&out);
-//   client.Generate(request, timeout, [&](const v1::Delta& delta) { printer.Print(delta); return true; });
+//   client.Generate(request, timeout,
+//                   [&](const v1::Delta& delta) { printer.Print(delta); return true; });
 //   printer.Finish();
 //
 // Only white space at the border between the two is changed.
@@ -38,7 +39,8 @@ class AnswerPrinter {
 // "37 tokens in 1.2 s (31 tokens/s)".
 std::string SpeedLine(int num_tokens, absl::Duration elapsed);
 
-// What made it fast, where something did: ", 960 of 1000 prompt tokens cached, 20 of 24 drafts right".
+// What made it fast, where something did: ", 960 of 1000 prompt tokens cached, 20 of 24 drafts
+// right".
 std::string SavingsNote(const v1::Usage& usage);
 
 // The answer without the white space that the border leaves before it: what belongs into a

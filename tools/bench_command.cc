@@ -49,7 +49,7 @@ absl::StatusOr<Wish> WishFromFlags() {
   Wish wish;
   if (const std::string name = absl::GetFlag(FLAGS_scenario); !name.empty()) {
     ASSIGN_OR_RETURN(wish.scenario, FindScenario(name));
-    ASSIGN_OR_RETURN(wish.scenario_options, ScenarioOptionsFromFlags());
+    ASSIGN_OR_RETURN(wish.scenario_options, ScenarioOptionsFromFlags(*wish.scenario));
   } else {
     ASSIGN_OR_RETURN(wish.phase, PhaseFromFlags());
   }
@@ -176,7 +176,7 @@ int RunBench(const std::vector<std::string>& arguments) {
   const absl::StatusOr<bool> held = wish.ok() ? BenchServe(*wish) : wish.status();
   if (!held.ok()) {
     std::fprintf(stderr, "orrery bench serve: %s\n", std::string(held.status().message()).c_str());
-    return absl::IsInvalidArgument(wish.status()) ? 2 : 1;
+    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
   }
   return *held ? 0 : 1;
 }

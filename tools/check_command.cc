@@ -3,15 +3,12 @@
 #include <cstdint>
 #include <cstdio>
 
-#include "absl/algorithm/container.h"
-#include "absl/flags/commandlineflag.h"
 #include "absl/flags/declare.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/reflection.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "tools/check/check_golden.h"
 #include "tools/check/invariance/check_invariance.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
 
 ABSL_FLAG(bool, force_routing, false,
@@ -39,23 +36,9 @@ int WrongCall(const std::string& message) {
   return 2;
 }
 
-// The flag files of the command bring more flags along than one check has a use for.
-// INVALID_ARGUMENT if another one than `names` is set.
-absl::Status AllowOnly(const std::string& check, const std::vector<std::string>& names) {
-  for (const auto& [name, flag] : absl::GetAllFlags()) {
-    if (flag->CurrentValue() == flag->DefaultValue() || absl::c_linear_search(names, name)) {
-      continue;
-    }
-    return absl::InvalidArgumentError(absl::StrCat("`orrery check ", check, "` has no use for --",
-                                                   name, "; it takes --",
-                                                   absl::StrJoin(names, ", --")));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<CheckModelOptions> GoldenOptions() {
-  RETURN_IF_ERROR(AllowOnly("golden", {"backend", "cpu_variant", "force_routing", "precision",
-                                       "ranks", "row_format", "shards", "transport"}));
+  RETURN_IF_ERROR(AllowOnly("check golden", {"backend", "cpu_variant", "force_routing", "precision",
+                                             "ranks", "row_format", "shards", "transport"}));
   ASSIGN_OR_RETURN(LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kF32));
   return CheckModelOptions{.cluster = std::move(cluster),
                            .force_routing = absl::GetFlag(FLAGS_force_routing)};
@@ -96,8 +79,8 @@ std::string CommandAgain(const InvarianceOptions& options) {
 
 absl::StatusOr<InvarianceOptions> InvarianceOptionsFromFlags() {
   RETURN_IF_ERROR(
-      AllowOnly("invariance", {"backend", "full", "max_new_tokens", "model", "precision", "prompts",
-                               "row_format", "seed", "setting", "settings"}));
+      AllowOnly("check invariance", {"backend", "full", "max_new_tokens", "model", "precision",
+                                     "prompts", "row_format", "seed", "setting", "settings"}));
   InvarianceOptions options;
   ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
   const bool full = absl::GetFlag(FLAGS_full);

@@ -1,7 +1,8 @@
 // A whole cluster inside this process: ranks and shards as objects, joined by the loopback or the
 // gRPC exchange.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster, LocalCluster::Create({.model_dir = dir, .num_ranks = 2}));
+//   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster,
+//                    LocalCluster::Create({.model_dir = dir, .num_ranks = 2}));
 //   ASSIGN_OR_RETURN(std::unique_ptr<Step> step, Step::Create(cluster->parts(0), {}));
 //
 // Shards serve from Create to destruction, each in a thread of its own. It runs the same code as

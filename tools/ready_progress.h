@@ -2,7 +2,7 @@
 // member that got ready.
 //
 //   ReadyProgress progress(&out);
-//   launcher->WaitUntilReady(timeout, [&](const v1::ClusterStatusResponse& status) { progress.Update(status); });
+//   launcher->WaitUntilReady(timeout, [&](const auto& status) { progress.Update(status); });
 #ifndef ORRERY_TOOLS_READY_PROGRESS_H_
 #define ORRERY_TOOLS_READY_PROGRESS_H_
 

@@ -2,7 +2,8 @@
 //
 //   Terminal out(stdout);
 //   out.Print(out.Dim("thinking"), "\n");
-//   out.ShowProgress(ProgressLine({.label = "loading", .done = 12, .total = 40, .elapsed = elapsed}, 40));
+//   const Progress progress = {.label = "loading", .done = 12, .total = 40, .elapsed = elapsed};
+//   out.ShowProgress(ProgressLine(progress, 40));
 //   out.ClearProgress();
 //
 // Colours only if the file is a terminal, NO_COLOR (https://no-color.org) is not set and TERM is

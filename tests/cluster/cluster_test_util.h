@@ -1,7 +1,8 @@
 // What the whole-cluster tests share: real processes of all three roles with the bundled model, and
 // its problems.
 //
-//   std::unique_ptr<Launcher> cluster = StartReady({.num_ranks = 2, .num_shards = 4});   // fails the test if it cannot
+//   // Fails the test if it cannot:
+//   std::unique_ptr<Launcher> cluster = StartReady({.num_ranks = 2, .num_shards = 4});
 //   Answer answer = Ask(*cluster, problem.messages);
 #ifndef ORRERY_TESTS_CLUSTER_CLUSTER_TEST_UTIL_H_
 #define ORRERY_TESTS_CLUSTER_CLUSTER_TEST_UTIL_H_

@@ -76,6 +76,23 @@ TEST(ClusterServing, AStopStringCutsTheAnswerWhereverItsTokensBegin) {
   }
 }
 
+TEST(ClusterServing, AStopStringDoesNotMatchTheMarkerBetweenThinkingAndAnswer) {
+  const auto cluster = StartReady(AbacusTopology(1, 1));
+  ASSERT_NE(cluster, nullptr);
+  OrreryClient client = Connect(*cluster);
+  const Answer full = Ask(client, Question());
+  ASSERT_FALSE(full.reasoning.empty());
+  ASSERT_FALSE(full.content.empty());
+  for (const char* stop : {">", "think>", "</think>"}) {
+    ASSERT_EQ((full.reasoning + full.content).find(stop), std::string::npos);
+    v1::GenerateRequest request = Question();
+    request.add_stop(stop);
+    const Answer same = Ask(client, request);
+    ExpectSame(same, full);
+    EXPECT_EQ(same.finished.stop(), "");
+  }
+}
+
 TEST(ClusterServing, StopIdsMinimumAndIgnoredEndIdsDecideWhereAnAnswerEnds) {
   const auto cluster = StartReady(AbacusTopology(1, 1));
   ASSERT_NE(cluster, nullptr);

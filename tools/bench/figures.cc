@@ -100,11 +100,12 @@ Figures FiguresOf(const std::vector<LoadRecord>& loads, const Window& window) {
   return tally.Finish();
 }
 
-std::vector<double> TtftMs(const LoadRecord& load) {
+std::vector<double> TtftMs(const LoadRecord& load, const Window& window) {
   std::vector<double> values;
   for (const RequestRecord& request : load.requests) {
-    if (!request.is_measured || request.tokens.empty()) continue;
-    values.push_back(absl::ToDoubleMilliseconds(request.tokens[0] - request.arrival));
+    if (!request.is_measured || (request.tokens.empty() && !request.was_cut)) continue;
+    const absl::Time first = request.tokens.empty() ? window.end : request.tokens[0];
+    values.push_back(absl::ToDoubleMilliseconds(first - request.arrival));
   }
   return values;
 }

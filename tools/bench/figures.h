@@ -50,8 +50,10 @@ Figures FiguresOf(const LoadRecord& load, const Window& window);
 // Of all loads together.
 Figures FiguresOf(const std::vector<LoadRecord>& loads, const Window& window);
 
-// For pooling over phases.
-std::vector<double> TtftMs(const LoadRecord& load);
+// For pooling over phases. A request that was cut off before its first token counts with the time
+// that it had waited until the window ended: the least that it can have been. Otherwise the longest
+// waits would be missing.
+std::vector<double> TtftMs(const LoadRecord& load, const Window& window);
 
 struct FigureText {
   std::string name;  // as in JSON

@@ -86,7 +86,16 @@ TEST(Figures, SharesComeFromTheUsageAndLoadsAddUp) {
   EXPECT_DOUBLE_EQ(total.cached_prompt_share, 0.375);
   EXPECT_DOUBLE_EQ(total.draft_acceptance, 0.7);
   EXPECT_EQ(total.num_ok, 2);
-  EXPECT_THAT(TtftMs(loads[1]), ElementsAre(2000.0));
+  EXPECT_THAT(TtftMs(loads[1], kWindow), ElementsAre(2000.0));
+}
+
+TEST(Figures, ARequestThatWasCutBeforeItsFirstTokenHasWaitedAtLeastSoLong) {
+  LoadRecord load;
+  load.requests = {Request(11, {12}, 20), Request(14, {}, 20), Request(15, {}, 16),
+                   Request(9, {}, 20)};
+  load.requests[0].was_cut = load.requests[1].was_cut = load.requests[3].was_cut = true;
+  load.requests[2].status = absl::ResourceExhaustedError("full");
+  EXPECT_THAT(TtftMs(load, kWindow), ElementsAre(1000.0, 6000.0));
 }
 
 TEST(Figures, OfNothingAreZero) {

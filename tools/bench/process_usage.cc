@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 
 namespace orrery {
@@ -56,7 +57,7 @@ UsageSnapshot TakeUsageSnapshot() {
     if (!stat.has_value() || stat->parent != getpid()) continue;
     snapshot.children[NameOf(entry.path())] = {
         .cpu_seconds = static_cast<double>(stat->cpu_ticks) / ticks_per_second,
-        .rss_bytes = stat->rss_pages * sysconf(_SC_PAGESIZE)};
+        .anonymous_bytes = ParseAnonymousBytes(ReadAll(entry.path() / "smaps_rollup"))};
   }
   return snapshot;
 }
@@ -73,8 +74,19 @@ UsageDelta UsageBetween(const UsageSnapshot& before, const UsageSnapshot& after)
   return delta;
 }
 
-// proc(5): pid (comm) state ppid ... utime and stime are fields 14 and 15, rss is 24. A comm may
-// hold anything, parentheses and spaces too.
+std::map<std::string, int64_t> GrowthBetween(const UsageSnapshot& before,
+                                             const UsageSnapshot& after) {
+  std::map<std::string, int64_t> growth;
+  for (const auto& [name, usage] : after.children) {
+    const auto earlier = before.children.find(name);
+    if (earlier == before.children.end()) continue;
+    growth[name] = usage.anonymous_bytes - earlier->second.anonymous_bytes;
+  }
+  return growth;
+}
+
+// proc(5): pid (comm) state ppid ... utime and stime are fields 14 and 15. A comm may hold anything,
+// parentheses and spaces too.
 std::optional<ProcStat> ParseProcStat(const std::string& line) {
   const size_t end_of_comm = line.rfind(") ");
   if (end_of_comm == std::string::npos) return std::nullopt;
@@ -87,12 +99,21 @@ std::optional<ProcStat> ParseProcStat(const std::string& line) {
   };
   ProcStat stat;
   int64_t user = 0, system = 0;
-  if (!read(4, &stat.parent) || !read(14, &user) || !read(15, &system) ||
-      !read(24, &stat.rss_pages)) {
-    return std::nullopt;
-  }
+  if (!read(4, &stat.parent) || !read(14, &user) || !read(15, &system)) return std::nullopt;
   stat.cpu_ticks = user + system;
   return stat;
+}
+
+// "Anonymous:         1234 kB"
+int64_t ParseAnonymousBytes(const std::string& smaps_rollup) {
+  for (absl::string_view line : absl::StrSplit(smaps_rollup, '\n')) {
+    int64_t kilobytes = 0;
+    if (absl::ConsumePrefix(&line, "Anonymous:") && absl::ConsumeSuffix(&line, "kB") &&
+        absl::SimpleAtoi(line, &kilobytes)) {
+      return kilobytes * 1024;
+    }
+  }
+  return 0;
 }
 
 }  // namespace orrery

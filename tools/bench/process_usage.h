@@ -21,7 +21,8 @@ namespace orrery {
 
 struct ProcessUsage {
   double cpu_seconds = 0.0;
-  int64_t rss_bytes = 0;
+  // Heap and stacks: resident, and of no file.
+  int64_t anonymous_bytes = 0;
 };
 
 struct UsageSnapshot {
@@ -40,13 +41,20 @@ struct UsageDelta {
 
 UsageDelta UsageBetween(const UsageSnapshot& before, const UsageSnapshot& after);
 
+// Bytes by which each child has grown that was there both times.
+std::map<std::string, int64_t> GrowthBetween(const UsageSnapshot& before,
+                                             const UsageSnapshot& after);
+
 // What a line of /proc/PID/stat says.
 struct ProcStat {
   int parent = 0;
   int64_t cpu_ticks = 0;  // user and system
-  int64_t rss_pages = 0;
 };
 std::optional<ProcStat> ParseProcStat(const std::string& line);
+
+// Of /proc/PID/smaps_rollup, which is exact; what stat and status say lags behind by up to 64 pages
+// a thread (proc(5)). 0 if it does not say.
+int64_t ParseAnonymousBytes(const std::string& smaps_rollup);
 
 }  // namespace orrery
 

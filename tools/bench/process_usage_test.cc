@@ -7,12 +7,10 @@ namespace {
 
 TEST(ProcStat, FindsItsFieldsBehindAnyName) {
   const auto stat = ParseProcStat(
-      "4711 (a) b (c)) S 17 1 1 0 -1 4194304 100 0 0 0 250 50 7 8 20 0 12 0 999 1048576 321 "
-      "18446744073709551615 1 1\n");
+      "4711 (a) b (c)) S 17 1 1 0 -1 4194304 100 0 0 0 250 50 7 8 20 0 12 0 999 1048576 321\n");
   ASSERT_TRUE(stat.has_value());
   EXPECT_EQ(stat->parent, 17);
   EXPECT_EQ(stat->cpu_ticks, 300);
-  EXPECT_EQ(stat->rss_pages, 321);
 }
 
 TEST(ProcStat, RefusesWhatIsNone) {
@@ -34,6 +32,27 @@ TEST(Usage, IsADifferencePerSecond) {
   EXPECT_DOUBLE_EQ(delta.own_cores, 0.25);
   ASSERT_EQ(delta.child_cores.size(), 1);
   EXPECT_DOUBLE_EQ(delta.child_cores.at("expert-0"), 1.5);
+}
+
+TEST(Usage, GrowthIsOfThoseThatWereThereBothTimes) {
+  const UsageSnapshot before = {.time = absl::UnixEpoch(),
+                                .children = {{"router-0", {.anonymous_bytes = 5000}},
+                                             {"expert-0", {.anonymous_bytes = 900}},
+                                             {"gone", {.anonymous_bytes = 7}}}};
+  const UsageSnapshot after = {.time = absl::UnixEpoch(),
+                               .children = {{"router-0", {.anonymous_bytes = 7500}},
+                                            {"expert-0", {.anonymous_bytes = 800}},
+                                            {"new", {.anonymous_bytes = 7}}}};
+  EXPECT_EQ(GrowthBetween(before, after),
+            (std::map<std::string, int64_t>{{"router-0", 2500}, {"expert-0", -100}}));
+}
+
+TEST(AnonymousBytes, StandInALineOfTheirOwn) {
+  EXPECT_EQ(ParseAnonymousBytes("55d0-7ffe ---p 00000000 00:00 0 [rollup]\n"
+                                "Rss:                4012 kB\nAnonymous:          1234 kB\n"
+                                "AnonHugePages:      2048 kB\n"),
+            1234 * 1024);
+  EXPECT_EQ(ParseAnonymousBytes(""), 0);
 }
 
 TEST(Usage, OfThisProcessIsReadFromTheSystem) {

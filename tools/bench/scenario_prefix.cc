@@ -73,10 +73,15 @@ absl::Status RunPrefix(ServeBench& bench, const ScenarioOptions& options) {
   // Round 0 warms up and is not counted.
   for (int round = 0; round <= rounds; ++round) {
     // A seed of its own gives each round a prefix of its own; its requests share it.
-    const LoadDraws draws(&load, {.seed = bench.options().seed + round}, &bench.token_pool());
+    const LoadDraws draws(&load, {.seed = bench.SeedOf(round)}, &bench.token_pool());
     ASSIGN_OR_RETURN(const Asked a, Ask(bench, "X", draws.Shape(0)));
     ASSIGN_OR_RETURN(const Asked b, Ask(bench, "X", draws.Shape(1)));
     ASSIGN_OR_RETURN(const Asked c, Ask(bench, "Y", draws.Shape(2)));
+    if (a.cached_tokens > 0.0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the cluster knows prompts of --seed=", bench.options().seed, " from an earlier run: ",
+          a.cached_tokens, " tokens of a first request were cached; say another --seed"));
+    }
     if (round == 0) continue;
     first.Add(a);
     second.Add(b);

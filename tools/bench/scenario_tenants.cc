@@ -47,7 +47,7 @@ struct Seen {
   int64_t num_errors = 0;
 
   void Add(const PhaseResult& result, size_t load) {
-    const std::vector<double> more = TtftMs(result.record.loads[load]);
+    const std::vector<double> more = TtftMs(result.record.loads[load], result.record.window);
     ttft_ms.insert(ttft_ms.end(), more.begin(), more.end());
     shares.push_back(ShareOfDemand(result.record.loads[load], result.record.window));
     for (const auto& [code, count] : result.figures[load].num_errors) num_errors += count;

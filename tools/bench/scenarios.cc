@@ -10,11 +10,20 @@ namespace orrery {
 
 const std::vector<Scenario>& Scenarios() {
   static const auto& scenarios = *new std::vector<Scenario>{
-      {"batch", "many streams against one", RunBatch},
-      {"stall", "running streams while long prompts arrive", RunStall},
-      {"tenants", "a small tenant beside one that floods the cluster", RunTenants},
-      {"prefix", "prompts whose prefix was seen before", RunPrefix},
-      {"disconnect", "clients that go away at random moments", RunDisconnect},
+      {.name = "batch", .summary = "many streams against one", .run = RunBatch},
+      {.name = "stall", .summary = "running streams while long prompts arrive", .run = RunStall},
+      {.name = "tenants",
+       .summary = "a small tenant beside one that floods the cluster",
+       .run = RunTenants},
+      {.name = "prefix",
+       .summary = "prompts whose prefix was seen before",
+       .run = RunPrefix,
+       .takes_concurrency = false,
+       .takes_duration = false},
+      {.name = "disconnect",
+       .summary = "clients that go away at random moments",
+       .run = RunDisconnect,
+       .takes_duration = false},
   };
   return scenarios;
 }

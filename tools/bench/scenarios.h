@@ -36,6 +36,9 @@ struct Scenario {
   std::string name;
   std::string summary;
   absl::Status (*run)(ServeBench& bench, const ScenarioOptions& options);
+  // Beside rounds, which all take.
+  bool takes_concurrency = true;
+  bool takes_duration = true;
 };
 
 const std::vector<Scenario>& Scenarios();

@@ -20,7 +20,7 @@ constexpr absl::Duration kPollInterval = absl::Milliseconds(50);
 // How long a phase waits for the one before it to end.
 constexpr absl::Duration kSettlePatience = absl::Seconds(15);
 constexpr int kBarWidth = 30;
-// Odd, so that every phase of a run has another seed; 2^64 over the golden ratio (Knuth, The Art of
+// Odd, so that every part of a run has another seed; 2^64 over the golden ratio (Knuth, The Art of
 // Computer Programming, 6.4).
 constexpr uint64_t kSeedStep = 0x9e3779b97f4a7c15u;
 
@@ -78,7 +78,7 @@ absl::StatusOr<const PhaseResult*> ServeBench::Run(Phase phase) {
   for (const Load& load : phase.loads) {
     RETURN_IF_ERROR(CheckLoad(load, result_.model.max_context_tokens()));
   }
-  phase.seed = options_.seed + kSeedStep * result_.phases.size();
+  phase.seed = SeedOf(result_.phases.size());
   ASSIGN_OR_RETURN(const v1::ClusterStatusResponse status_before, Settle(kSettlePatience));
   LoadGenerator generator({.address = options_.client->address(),
                            .tls = options_.tls,
@@ -107,6 +107,8 @@ absl::StatusOr<const PhaseResult*> ServeBench::Run(Phase phase) {
   result.counters = CounterChange(CountersOf(status_before), CountersOf(status_after));
   return &result;
 }
+
+uint64_t ServeBench::SeedOf(size_t part) const { return options_.seed + kSeedStep * part; }
 
 void ServeBench::Judge(const std::string& what, double value, const Target& target) {
   result_.findings.push_back(

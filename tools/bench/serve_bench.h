@@ -69,6 +69,9 @@ class ServeBench {
   // status, idle or not, when `patience` is over; CANCELLED if asked to stop.
   absl::StatusOr<v1::ClusterStatusResponse> Settle(absl::Duration patience);
 
+  // Of a part of this run, a phase for instance: another for each, and of no other seed's run.
+  uint64_t SeedOf(size_t part) const;
+
   const ServeResult& result() const { return result_; }
   const std::vector<int32_t>& token_pool() const { return token_pool_; }
   const Options& options() const { return options_; }

@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <map>
 
+#include "absl/algorithm/container.h"
 #include "absl/flags/commandlineflag.h"
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 
 ABSL_FLAG(int, concurrency, 0,
           "closed loop: so many clients, each of which sends its next request when its last answer "
@@ -32,7 +36,8 @@ ABSL_FLAG(int, prefix_tokens, 0, "of each prompt, so many are one of --num_prefi
 ABSL_FLAG(int, num_prefixes, 1, "number of common prefixes");
 ABSL_FLAG(std::string, scenario, "",
           "a measurement of several phases with targets: batch, stall, tenants, prefix or "
-          "disconnect; takes --concurrency, --duration (of a phase) and --rounds");
+          "disconnect; takes --rounds, all but prefix --concurrency, and the first three "
+          "--duration (of a phase)");
 ABSL_FLAG(int, rounds, 0, "of a scenario; 0: as it has them");
 ABSL_FLAG(std::string, json_file, "", "where to write the whole result as JSON");
 ABSL_FLAG(std::string, compare, "", "a JSON file of an earlier run, to compare every figure with");
@@ -71,6 +76,15 @@ absl::StatusOr<Load> LoadFromFlags() {
   return load;
 }
 
+// As one word of a shell.
+std::string ShellQuoted(const std::string& value) {
+  const auto is_plain = [](char c) {
+    return absl::ascii_isalnum(c) || absl::StrContains("-_./:,=+@%", c);
+  };
+  if (!value.empty() && absl::c_all_of(value, is_plain)) return value;
+  return absl::StrCat("'", absl::StrReplaceAll(value, {{"'", R"('\'')"}}), "'");
+}
+
 }  // namespace
 
 absl::StatusOr<Phase> PhaseFromFlags() {
@@ -97,16 +111,21 @@ absl::StatusOr<Phase> PhaseFromFlags() {
   return phase;
 }
 
-absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags() {
+absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags(const Scenario& scenario) {
   RETURN_IF_ERROR(CheckNotNegative());
-  for (const char* name : {"rate", "arrivals", "max_concurrency", "tenants", "requests", "warmup",
-                           "prompt_tokens", "output_tokens", "prefix_tokens", "num_prefixes"}) {
+  std::vector<std::string> taken = {"rounds"};
+  if (scenario.takes_concurrency) taken.push_back("concurrency");
+  if (scenario.takes_duration) taken.push_back("duration");
+  for (const char* name :
+       {"rate", "arrivals", "concurrency", "max_concurrency", "tenants", "requests", "duration",
+        "warmup", "prompt_tokens", "output_tokens", "prefix_tokens", "num_prefixes"}) {
     const absl::CommandLineFlag* const flag = absl::FindCommandLineFlag(name);
-    if (flag->CurrentValue() == flag->DefaultValue()) continue;
+    if (flag->CurrentValue() == flag->DefaultValue() || absl::c_linear_search(taken, name)) {
+      continue;
+    }
     return absl::InvalidArgumentError(
-        absl::StrCat("--", name,
-                     " cannot be said with --scenario, which has its own loads; it takes "
-                     "--concurrency, --duration and --rounds"));
+        absl::StrCat("--", name, " cannot be said with --scenario=", scenario.name,
+                     ", which has its own loads; it takes --", absl::StrJoin(taken, ", --")));
   }
   return ScenarioOptions{.concurrency = absl::GetFlag(FLAGS_concurrency),
                          .duration = absl::GetFlag(FLAGS_duration),
@@ -123,7 +142,8 @@ std::string CommandFromFlags(const std::vector<std::string>& flag_files) {
     settings[std::string(name)] = flag->CurrentValue();
   }
   std::string command = "orrery bench serve";
-  for (const auto& [name, value] : settings) absl::StrAppend(&command, " --", name, "=", value);
+  for (const auto& [name, value] : settings)
+    absl::StrAppend(&command, " --", name, "=", ShellQuoted(value));
   return command;
 }
 

@@ -21,9 +21,10 @@ inline constexpr char kServeFlags[] = "tools/bench/serve_flags.cc";
 
 // INVALID_ARGUMENT for flags that contradict each other, or that a scenario does not take.
 absl::StatusOr<Phase> PhaseFromFlags();
-absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags();
+absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags(const Scenario& scenario);
 
-// "orrery bench serve --rate=4": the flags of these files that are not as they come.
+// "orrery bench serve --rate=4": the flags of these files that are not as they come. For a shell to
+// run again.
 std::string CommandFromFlags(const std::vector<std::string>& flag_files);
 
 }  // namespace orrery

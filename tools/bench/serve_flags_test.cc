@@ -76,14 +76,21 @@ TEST_F(ServeFlagsTest, ContradictionsAreRefused) {
 }
 
 TEST_F(ServeFlagsTest, AScenarioTakesOnlyWhatItUses) {
-  Parse({"--concurrency=16", "--duration=5s", "--rounds=2"});
-  const auto options = ScenarioOptionsFromFlags();
-  ASSERT_TRUE(options.ok()) << options.status();
-  EXPECT_EQ(options->concurrency, 16);
-  EXPECT_EQ(options->duration, absl::Seconds(5));
-  EXPECT_EQ(options->rounds, 2);
+  const Scenario batch = *FindScenario("batch"), prefix = *FindScenario("prefix"),
+                 disconnect = *FindScenario("disconnect");
+  Parse({"--rounds=2"});
+  EXPECT_EQ(ScenarioOptionsFromFlags(prefix)->rounds, 2);
+  Parse({"--concurrency=16"});
+  EXPECT_EQ(ScenarioOptionsFromFlags(disconnect)->concurrency, 16);
+  EXPECT_THAT(ErrorOf(ScenarioOptionsFromFlags(prefix).status()),
+              HasSubstr("--concurrency cannot be said with --scenario=prefix"));
+  Parse({"--duration=5s"});
+  EXPECT_EQ(ScenarioOptionsFromFlags(batch)->duration, absl::Seconds(5));
+  EXPECT_THAT(ErrorOf(ScenarioOptionsFromFlags(disconnect).status()),
+              HasSubstr("it takes --rounds, --concurrency"));
   Parse({"--prompt_tokens=100"});
-  EXPECT_THAT(ErrorOf(ScenarioOptionsFromFlags().status()), HasSubstr("--prompt_tokens cannot be"));
+  EXPECT_THAT(ErrorOf(ScenarioOptionsFromFlags(batch).status()),
+              HasSubstr("--prompt_tokens cannot be"));
 }
 
 TEST_F(ServeFlagsTest, ScenariosHaveNames) {
@@ -97,6 +104,9 @@ TEST_F(ServeFlagsTest, TheCommandIsToldWithWhatDiffersFromTheDefaults) {
   EXPECT_EQ(CommandFromFlags({kServeFlags}), "orrery bench serve");
   Parse({"--rate=2", "--requests=30"});
   EXPECT_EQ(CommandFromFlags({kServeFlags}), "orrery bench serve --rate=2 --requests=30");
+  Parse({"--rate=0", "--requests=0", "--tenants=A:rate=1;it's", "--compare=/a b/$c"});
+  EXPECT_EQ(CommandFromFlags({kServeFlags}),
+            R"(orrery bench serve --compare='/a b/$c' --tenants='A:rate=1;it'\''s')");
 }
 
 }  // namespace

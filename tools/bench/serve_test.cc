@@ -1,4 +1,4 @@
-// `orrery bench serve` as a shell sees it: what it prints, what its JSON holds, how it exits.
+// `orrery bench` as a shell sees it: what it prints, what its JSON holds, how it exits.
 // Nothing here depends on how fast the machine is.
 #include <fstream>
 #include <iterator>
@@ -28,16 +28,18 @@ struct Ran {
   std::string output;  // both streams
 };
 
-Ran BenchServe(const std::string& flags) {
+Ran Bench(const std::string& arguments) {
   static int num_runs = 0;
   const std::string log = absl::StrCat(::testing::TempDir(), "/bench-", num_runs++, ".log");
   const auto child = ChildProcess::Start(
-      {"/bin/sh", "-c", absl::StrCat("exec tools/orrery bench serve ", flags)}, log);
+      {"/bin/sh", "-c", absl::StrCat("exec tools/orrery bench ", arguments)}, log);
   EXPECT_TRUE(child.ok()) << child.status();
   const auto exit = (*child)->WaitUntil(absl::Now() + kPatience);
-  EXPECT_TRUE(exit.has_value()) << flags;
+  EXPECT_TRUE(exit.has_value()) << arguments;
   return {exit.has_value() && exit->signal == 0 ? exit->code : -1, ReadFile(log)};
 }
+
+Ran BenchServe(const std::string& flags) { return Bench(absl::StrCat("serve ", flags)); }
 
 TEST(BenchServe, MeasuresAClusterThatItStartsItself) {
   const std::string json_file = absl::StrCat(::testing::TempDir(), "/own.json");
@@ -83,23 +85,36 @@ TEST(BenchServe, MeasuresARunningClusterAndLeavesItRunning) {
   // The targets are about time only in part; that it runs through is what counts here.
   const Ran scenario = BenchServe(absl::StrCat(router, " --scenario=prefix --rounds=1"));
   EXPECT_THAT(scenario.output, AllOf(HasSubstr("second request with it"), HasSubstr("target:")));
+  // The same prompts again are in the cache; those of the seed beside it are others.
+  const Ran again = BenchServe(absl::StrCat(router, " --scenario=prefix --rounds=1"));
+  EXPECT_EQ(again.code, 1);
+  EXPECT_THAT(again.output, HasSubstr("say another --seed"));
+  EXPECT_THAT(BenchServe(absl::StrCat(router, " --scenario=prefix --rounds=1 --seed=1")).output,
+              HasSubstr("target:"));
   EXPECT_TRUE(cluster->CheckAlive().ok());
 }
 
 TEST(BenchServe, WrongFlagsAreRefusedBeforeAnythingStarts) {
-  for (const auto& [flags, expected] :
-       {std::pair{"--rate=1 --concurrency=1", "--concurrency (closed loop) or --rate"},
-        {"--scenario=chaos", "must be one of batch"},
-        {"--scenario=batch --rate=1", "--rate cannot be said"},
-        {"--tenants=A:speed=1", "tenant A, \"speed=1\""},
-        {"--compare=/nowhere.json", "/nowhere.json"},
-        {"--max_new_tokens=5", "--output_tokens"},
-        {"--prompt_tokens=0", "\"0\" must be a number"},
-        {"--concurency=1", "unknown flag"}}) {
-    const Ran ran = BenchServe(flags);
-    EXPECT_NE(ran.code, 0) << flags;
-    EXPECT_THAT(ran.output, HasSubstr(expected)) << flags;
+  for (const auto& [arguments, expected] :
+       {std::pair{"serve --rate=1 --concurrency=1", "--concurrency (closed loop) or --rate"},
+        {"serve --scenario=chaos", "must be one of batch"},
+        {"serve --scenario=batch --rate=1", "--rate cannot be said"},
+        {"serve --scenario=prefix --concurrency=2", "it takes --rounds"},
+        {"serve --tenants=A:speed=1", "tenant A, \"speed=1\""},
+        {"serve --max_new_tokens=5", "--output_tokens"},
+        {"serve --prompt_tokens=0", "\"0\" must be a number"},
+        {"serve --bin_dir=. --model=models/abacus --precision=fp4", "bf16, f32"},
+        {"serve --concurency=1", "unknown flag"},
+        {"step --rate=1", "`orrery bench step` has no use for --rate"},
+        {"step --model=models/abacus --precision=fp4", "use bf16 or f32"},
+        {"stop", "orrery bench step"}}) {
+    const Ran ran = Bench(arguments);
+    EXPECT_EQ(ran.code, 2) << arguments;
+    EXPECT_THAT(ran.output, HasSubstr(expected)) << arguments;
   }
+  const Ran no_file = BenchServe("--compare=/nowhere.json");
+  EXPECT_EQ(no_file.code, 1);
+  EXPECT_THAT(no_file.output, HasSubstr("/nowhere.json"));
 }
 
 }  // namespace

@@ -147,7 +147,7 @@ class TracedSequence {
                            .block_ids = block_ids_});
     for (int row = 0; row < batch.num_rows(); ++row) batch.logit_rows.push_back(row);
     batch.lane = first_position < request_->num_prefill ? Lane::kBulk : Lane::kDecode;
-    batch.deadline = absl::Now() + kStepTimeout;
+    batch.expert_timeout = kStepTimeout;
     return batch;
   }
 

@@ -18,7 +18,8 @@ ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: s
 ABSL_FLAG(
     std::string, cpu_variant, "best",
     "kernels of the cpu backend: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
-ABSL_FLAG(int, max_context_tokens, 0, "longest prompt plus answer; 0: what the model allows");
+ABSL_FLAG(int, max_context_tokens, 0,
+          "longest prompt plus answer; 0: what the model allows and the cache holds");
 ABSL_FLAG(int64_t, kv_cache_bytes, 0, "KV cache of a rank; 0: what 65536 tokens need");
 ABSL_FLAG(int, max_waiting_requests, 0, "requests waiting at a rank; 0: 256");
 ABSL_FLAG(int, max_running_sequences, 0, "sequences that a rank runs at a time; 0: 64");

@@ -5,11 +5,13 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/flags/commandlineflag.h"
 #include "absl/flags/reflection.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace orrery {
 namespace {
@@ -86,6 +88,17 @@ absl::StatusOr<std::vector<std::string>> ParseFlags(const std::vector<std::strin
     RETURN_IF_ERROR(Set(*flag, *argument.value));
   }
   return rest;
+}
+
+absl::Status AllowOnly(const std::string& form, const std::vector<std::string>& names) {
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (flag->CurrentValue() == flag->DefaultValue() || absl::c_linear_search(names, name)) {
+      continue;
+    }
+    return absl::InvalidArgumentError(absl::StrCat("`orrery ", form, "` has no use for --", name,
+                                                   "; it takes --", absl::StrJoin(names, ", --")));
+  }
+  return absl::OkStatus();
 }
 
 std::string FlagsHelp(const std::vector<std::string>& flag_files) {

@@ -57,6 +57,16 @@ TEST_F(CommandLineTest, RefusesWhatItDoesNotKnow) {
   EXPECT_EQ(ErrorOf({"--test_word"}), "--test_word needs a value");
 }
 
+TEST_F(CommandLineTest, AFormOfACommandMayHaveNoUseForAFlag) {
+  absl::SetFlag(&FLAGS_test_count, 5);
+  EXPECT_TRUE(AllowOnly("try this", {"test_count", "test_word"}).ok());
+  absl::SetFlag(&FLAGS_test_loud, true);
+  const absl::Status status = AllowOnly("try this", {"test_count", "test_word"});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(std::string(status.message()),
+            "`orrery try this` has no use for --test_loud; it takes --test_count, --test_word");
+}
+
 TEST_F(CommandLineTest, AFlagOfAnotherCommandIsUnknown) {
   EXPECT_FALSE(ParseFlags({"--test_count=5"}, {"tools/other.cc"}).ok());
 }

@@ -4,11 +4,12 @@
 //   --stop_ids=1,17             two ids
 //   --logit_bias=5:-100,9:1.5   id 5 banned, id 9 more likely
 //
-// Commas part the entries, an empty text is an empty list. Inside a stop string \n, \t and \r are what they
-// are in C, and a backslash makes a comma or a backslash part of the string; so every string can be said.
+// Commas part the entries, an empty text is an empty list. Inside a stop string \n, \t and \r are
+// what they are in C, and a backslash makes a comma or a backslash part of the string; so every
+// string can be said.
 //
-// absl flags: ABSL_FLAG(StopStrings, stop, {}, "..."). What is no such list is refused with the entry; whether
-// the values make sense is for the router to say.
+// absl flags: ABSL_FLAG(StopStrings, stop, {}, "..."). What is no such list is refused with the
+// entry; whether the values make sense is for the router to say.
 #ifndef ORRERY_TOOLS_FLAGS_LIST_FLAGS_H_
 #define ORRERY_TOOLS_FLAGS_LIST_FLAGS_H_
 

@@ -14,8 +14,10 @@ ABSL_FLAG(int64_t, seed, -1, "makes a sampled answer repeatable; negative: anoth
 ABSL_FLAG(int, top_k, 0, "draw from the so many most likely tokens; 0: from all");
 ABSL_FLAG(double, top_p, 0.0, "draw from the most likely tokens that make up this share; 0: all");
 ABSL_FLAG(double, min_p, 0.0, "draw from tokens at least so likely, the most likely being 1");
-ABSL_FLAG(double, repetition_penalty, 0.0,
-          "divides logits of tokens that occurred; above 1 makes them rarer; 0: off");
+ABSL_FLAG(
+    double, repetition_penalty, 0.0,
+    "divides positive logits of tokens that occurred, multiplies negative ones; above 1 makes "
+    "them rarer; 0: off");
 ABSL_FLAG(double, presence_penalty, 0.0, "subtracted from logits of tokens in the answer, once");
 ABSL_FLAG(double, frequency_penalty, 0.0, "subtracted from logits, per occurrence in the answer");
 ABSL_FLAG(orrery::LogitBias, logit_bias, {},

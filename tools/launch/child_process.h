@@ -1,6 +1,7 @@
 // One child process: started with its output in a file, watched, signalled, reaped.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> child, ChildProcess::Start({path, "--name=expert-0"}, "expert-0.log"));
+//   ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> child,
+//                    ChildProcess::Start({path, "--name=expert-0"}, "expert-0.log"));
 //   std::optional<ExitResult> exit = child->WaitUntil(absl::Now() + absl::Seconds(5));
 //
 // The child gets a process group of its own (a Ctrl-C at the terminal reaches only us, who stop it

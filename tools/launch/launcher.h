@@ -1,6 +1,7 @@
 // A whole cluster as child processes of this one: started, waited for, watched, stopped.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<Launcher> launcher, Launcher::StartLocal({.model_dir = dir, .num_ranks = 2}, {}));
+//   ASSIGN_OR_RETURN(std::unique_ptr<Launcher> launcher,
+//                    Launcher::StartLocal({.model_dir = dir, .num_ranks = 2}, {}));
 //   RETURN_IF_ERROR(launcher->WaitUntilReady(absl::Seconds(60), show_progress));
 //   OrreryClient::Connect(launcher->router_address(), ...);
 //   launcher->Stop();

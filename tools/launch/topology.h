@@ -1,6 +1,7 @@
 // A cluster for this machine, described in few words, and the cluster file that it becomes.
 //
-//   ASSIGN_OR_RETURN(internal::ClusterFile cluster, MakeLocalCluster({.model_dir = dir, .num_ranks = 2, .num_shards = 4}));
+//   ASSIGN_OR_RETURN(internal::ClusterFile cluster,
+//                    MakeLocalCluster({.model_dir = dir, .num_ranks = 2, .num_shards = 4}));
 //   RETURN_IF_ERROR(WriteClusterFile(cluster, path));
 //
 // Members are called router-0, attention-0.., expert-0.., all on 127.0.0.1.

@@ -56,7 +56,7 @@ class Stepper {
  private:
   absl::Status Run(int begin, int end, int first_position, int num_rows) {
     Batch batch;
-    batch.deadline = absl::Now() + kPatience;
+    batch.expert_timeout = kPatience;
     batch.lane = num_rows == 1 ? Lane::kDecode : Lane::kBulk;
     for (int i = begin; i < end; ++i) {
       batch.spans.push_back({.row_begin = batch.num_rows(),

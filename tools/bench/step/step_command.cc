@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "tools/bench/step/step_bench.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
 
 namespace orrery {
@@ -13,9 +14,7 @@ namespace {
 // A step of one sequence may take this much of what its kernels and the bare way take.
 constexpr double kMaxOverhead = 1.25;
 
-absl::StatusOr<double> MeasureAndPrint(int num_sequences) {
-  StepBenchOptions options;
-  ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
+absl::StatusOr<double> MeasureAndPrint(StepBenchOptions options, int num_sequences) {
   options.num_sequences = num_sequences;
   ASSIGN_OR_RETURN(const StepCosts costs, MeasureStep(options));
   const auto us = [](absl::Duration time) { return absl::ToDoubleMicroseconds(time); };
@@ -28,13 +27,17 @@ absl::StatusOr<double> MeasureAndPrint(int num_sequences) {
 }
 
 absl::StatusOr<bool> Bench() {
+  StepBenchOptions options;
+  RETURN_IF_ERROR(
+      AllowOnly("bench step", {"backend", "cpu_variant", "model", "precision", "row_format"}));
+  ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
   std::fputs(
       "one decoding step of one rank with one shard over gRPC, contexts of 128 tokens; medians of "
       "one run\n"
       "sequences         step      kernels       exchanges    step / (kernels + exchanges)\n",
       stdout);
-  ASSIGN_OR_RETURN(const double overhead, MeasureAndPrint(1));
-  RETURN_IF_ERROR(MeasureAndPrint(32).status());
+  ASSIGN_OR_RETURN(const double overhead, MeasureAndPrint(options, 1));
+  RETURN_IF_ERROR(MeasureAndPrint(options, 32).status());
   std::fputs(
       "\nkernels    the same step with the shard's work done by the rank's own thread\n"
       "exchanges  per step, and a bare round trip of the same bytes on an open gRPC stream\n\n",
@@ -54,7 +57,7 @@ int RunBenchStep() {
   const absl::StatusOr<bool> held = Bench();
   if (!held.ok()) {
     std::fprintf(stderr, "orrery bench step: %s\n", std::string(held.status().message()).c_str());
-    return 1;
+    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
   }
   return *held ? 0 : 1;
 }

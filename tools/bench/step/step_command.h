@@ -4,7 +4,7 @@
 
 namespace orrery {
 
-// The exit code: 0 if the target held.
+// The exit code: 0 if the target held, 2 for a wrong flag.
 int RunBenchStep();
 
 }  // namespace orrery

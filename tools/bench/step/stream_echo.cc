@@ -1,5 +1,6 @@
 #include "tools/bench/step/stream_echo.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -68,11 +69,13 @@ class Client : public grpc::ClientBidiReactor<Frame, Frame> {
   absl::StatusOr<absl::Duration> RoundTrip(const StreamEcho::Sizes& sizes) {
     std::string payload = absl::StrCat(sizes.bytes_back, " ");
     payload.resize(std::max(payload.size(), sizes.bytes_out), 'a');
-    out_.set_payload(std::move(payload));
     std::unique_lock lock(mutex_);
-    // One write at a time: the last one may have been answered before we hear that it is done.
-    changed_.wait_for(lock, absl::ToChronoSeconds(kTimeout), [this] { return !writing_ || broken_; });
+    // One write at a time, and out_ is its own until then: the last one may have been answered before
+    // we hear that it is done.
+    changed_.wait_for(lock, absl::ToChronoSeconds(kTimeout),
+                      [this] { return !writing_ || broken_; });
     if (writing_ || broken_) return absl::UnavailableError("the stream broke");
+    out_.set_payload(std::move(payload));
     arrived_ = false;
     writing_ = true;
     const absl::Time begin = absl::Now();
