@@ -71,6 +71,7 @@ class CpuKernels : public Kernels {
 
   const LaneKernels& lanes_;
   Scratch prepared_;   // matmul: rows, padded and rounded
+  Scratch decoded_;    // matmul: a few panels of codes
   Scratch gated_;      // feed-forward: gate
   Scratch raised_;     // feed-forward: up
   Scratch attention_;  // attention: see attention.cc

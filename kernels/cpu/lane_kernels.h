@@ -19,6 +19,8 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
+// Panels of codes that are decoded at a time, for many rows.
+inline constexpr int kMaxDecodedPanels = 2;
 // Tokens of a block of the cache.
 inline constexpr int kBlockTokens = 64;
 
@@ -34,20 +36,24 @@ struct PrepareJob {
   float* to;  // [num_rows, padded]
 };
 
+// What the panels of a weight hold.
+enum class PanelFormat { kF32, kBf16, kFp8 };
+
 // out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
   bool is_rounded;
   int64_t num_rows;
-  int num_inputs;      // padded to kSumBlock
-  const void* panels;  // uint16_t when is_bf16, else float
-  bool is_bf16;
+  int num_inputs;  // padded to kSumBlock
+  PanelFormat format;
+  const void* panels;  // float, uint16_t or uint8_t
   int num_outputs;
   const float* scales;  // [., scales_per_row]
   int scales_per_row;
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
+  float* decoded;           // memory for kMaxDecodedPanels panels; for fp8
   float* out;               // [num_rows, num_outputs]
   int64_t out_stride;
 };

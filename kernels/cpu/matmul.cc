@@ -10,10 +10,10 @@
 namespace orrery {
 namespace {
 
-// Rows that go through a weight together. Enough to read each panel from memory once per chunk and
-// then from the cache (64 rows of 7168 f32 are 1.8 MB), few enough to bound the scratch memory of a
-// long prompt.
-constexpr int64_t kMatmulRows = 64;
+// Rows that go through a weight together. Enough that products take longer than reading the weight
+// from memory and decoding it, few enough that a chunk of their inputs (matmul-inl.h) stays in the
+// cache, and to bound the scratch memory of a long prompt.
+constexpr int64_t kMatmulRows = 256;
 
 const PackedWeight& Own(const Weight& weight) {
   ORRERY_CHECK(typeid(weight) == typeid(PackedWeight)) << "a weight of another implementation";
@@ -47,6 +47,7 @@ void CpuKernels::MultiplyPrepared(const PackedWeight& weight, const float* bias,
   job.is_rounded = weight.rounds_activations();
   job.num_rows = out.num_rows;
   job.bias = bias;
+  job.decoded = decoded_.Get(weight.num_decoded());
   job.out = out.data;
   job.out_stride = out.stride;
   lanes_.matmul(job);

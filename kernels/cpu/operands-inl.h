@@ -79,16 +79,43 @@ struct PairPanels {
   }
 };
 
+// Panels of fp8 codes, a byte where PairForm has a bf16: as pairs, and for activations that are f32.
+template <typename Lanes>
+struct Fp8Panels {
+  const uint8_t* data;
+  int64_t panel_stride;
+  static Lanes LoadPair(const uint8_t* group, int chain) {
+    return Lanes::LoadFp8(group + chain * 2 * kVectorLanes);
+  }
+};
+template <typename Lanes>
+struct WidenedFp8Panels {
+  const uint8_t* data;
+  int64_t panel_stride;
+  static WidePair<Lanes> LoadPair(const uint8_t* group, int chain) {
+    WidePair<Lanes> pair;
+    Lanes::SplitFp8(group + chain * 2 * kVectorLanes, pair.second, pair.first);
+    return pair;
+  }
+};
+
 template <typename Lanes>
 struct F32Form {
   using Value = float;
   using Activations = F32Activations<Lanes>;
   using Panels = F32Panels<Lanes>;
-  using Bf16Weights = WidenedPanels<Lanes>;  // what meets these activations when it comes as bf16
+  // What meets these activations when it comes as bf16, and as fp8.
+  using Bf16Weights = WidenedPanels<Lanes>;
+  using Fp8Weights = WidenedFp8Panels<Lanes>;
 
   static Activations RowsAt(const float* rows, int64_t padded) { return {rows, padded}; }
   // 16 inputs of a row.
   static void StoreInputs(Lanes x, Value* to) { x.Store(to); }
+  // What LoadPair has given, to a group of Panels.
+  static void StorePair(const WidePair<Lanes>& pair, int chain, Value* group) {
+    pair.first.Store(group + chain * kVectorLanes);
+    pair.second.Store(group + (chain + 2) * kVectorLanes);
+  }
   // A group of a panel: input by input, or as words of the inputs 0 and 1, 2 and 3.
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
     for (int i = 0; i < 4; ++i) inputs[i].Store(group + i * kVectorLanes);
@@ -116,11 +143,15 @@ struct PairForm {
   using Activations = PairActivations<Lanes>;
   using Panels = PairPanels<Lanes>;
   using Bf16Weights = PairPanels<Lanes>;
+  using Fp8Weights = Fp8Panels<Lanes>;
 
   static Activations RowsAt(const float* rows, int64_t padded) {
     return {reinterpret_cast<const uint16_t*>(rows), 2 * padded};
   }
   static void StoreInputs(Lanes x, Value* to) { x.StorePairs(to); }
+  static void StorePair(Lanes pair, int chain, Value* group) {
+    pair.StoreBits(group + chain * 2 * kVectorLanes);
+  }
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
     Lanes::JoinUpper(inputs[0], inputs[2]).StoreBits(group);
     Lanes::JoinUpper(inputs[1], inputs[3]).StoreBits(group + 2 * kVectorLanes);
