@@ -42,6 +42,12 @@ namespace orrery {
 // What enters the products of a weight.
 enum class ProductFormat { kF32, kBf16 };
 
+// How a weight is held in memory. kStored: exactly, as the checkpoint has it. The others are
+// quantised when it is made (kernels/quantize.h), from whatever it was, to codes of one scale per
+// output and block of inputs:
+//   kInt8  8 bits, blocks of 128 inputs       kInt4  4 bits, blocks of 32 inputs
+enum class WeightFormat { kStored, kInt8, kInt4 };
+
 // Tokens in one block of the paged cache, and the unit of the online softmax.
 inline constexpr int kKvBlockTokens = 64;
 
@@ -159,7 +165,12 @@ class Kernels {
 
   // INVALID_ARGUMENT for scale blocks that the implementation cannot follow.
   virtual absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
-                                                             ProductFormat format) = 0;
+                                                             ProductFormat format,
+                                                             WeightFormat held) = 0;
+  absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
+                                                     ProductFormat format) {
+    return MakeWeight(source, format, WeightFormat::kStored);
+  }
 
   // out[r] = table[ids[r]]; table is [num_ids, width] of bf16, f16 or f32. ids in host memory.
   virtual void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) = 0;

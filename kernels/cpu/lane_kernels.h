@@ -37,7 +37,7 @@ struct PrepareJob {
 };
 
 // What the panels of a weight hold.
-enum class PanelFormat { kF32, kBf16, kFp8 };
+enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
 
 // out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
 struct MatmulJob {
@@ -46,14 +46,15 @@ struct MatmulJob {
   int64_t num_rows;
   int num_inputs;  // padded to kSumBlock
   PanelFormat format;
-  const void* panels;  // float, uint16_t or uint8_t
+  const void* panels;  // float, uint16_t or, for codes, uint8_t
   int num_outputs;
-  const float* scales;  // [., scales_per_row]
+  const float* scales;            // [., scales_per_row]; or null:
+  const uint16_t* output_scales;  // bf16 [panels][scales_per_row][16]
   int scales_per_row;
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
-  float* decoded;           // memory for kMaxDecodedPanels panels; for fp8
+  float* decoded;           // memory for kMaxDecodedPanels panels; for codes
   float* out;               // [num_rows, num_outputs]
   int64_t out_stride;
 };

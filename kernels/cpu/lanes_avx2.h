@@ -61,6 +61,18 @@ struct Lanes {
     low = {FromFp8(first), FromFp8(last)};
     high = {FromFp8(_mm256_srli_epi32(first, 8)), FromFp8(_mm256_srli_epi32(last, 8))};
   }
+  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
+    const __m256i first = Words(words);
+    const __m256i last = Words(words + 16);
+    low = {FromInt8(_mm256_slli_epi32(first, 24)), FromInt8(_mm256_slli_epi32(last, 24))};
+    high = {FromInt8(_mm256_slli_epi32(first, 16)), FromInt8(_mm256_slli_epi32(last, 16))};
+  }
+  static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
+    const __m256i first = Bytes(bytes);
+    const __m256i last = Bytes(bytes + 8);
+    low = {FromInt4(first), FromInt4(last)};
+    high = {FromInt4(_mm256_srli_epi32(first, 4)), FromInt4(_mm256_srli_epi32(last, 4))};
+  }
 
   friend Lanes operator+(Lanes a, Lanes b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
@@ -136,6 +148,16 @@ struct Lanes {
   // 8 words of 16 bits.
   static __m256i Words(const uint8_t* from) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  // 8 bytes.
+  static __m256i Bytes(const uint8_t* from) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
+  // Of the highest byte; of the lowest 4 bits.
+  static __m256 FromInt8(__m256i codes) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(codes, 24)); }
+  static __m256 FromInt4(__m256i codes) {
+    const __m256i code = _mm256_and_si256(codes, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));
   }
   // Of the lowest byte. A zero exponent: as if it were 1, less the leading 1 that is not there.
   static __m256 FromFp8(__m256i codes) {

@@ -56,6 +56,19 @@ struct LanesOf {
     low = FromFp8(codes);
     high = FromFp8(_mm512_srli_epi32(codes, 8));
   }
+  static void SplitInt8(const uint8_t* words, LanesOf& low, LanesOf& high) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m512i codes = _mm512_cvtepi16_epi32(bytes);
+    low = {_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(codes, 24), 24))};
+    high = {_mm512_cvtepi32_ps(_mm512_srai_epi32(codes, 8))};
+  }
+  static void SplitInt4(const uint8_t* bytes, LanesOf& low, LanesOf& high) {
+    const __m512i codes =
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+    const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    low = {_mm512_permutexvar_ps(codes, values)};  // by the lowest 4 bits
+    high = {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values)};
+  }
 
   // For kDotsBf16: 32 codes of fp8 as 16 words of two bf16; a pair in every lane; pairs of the upper
   // or lower halves of lanes, the first in the high half; sum + the two products of a pair.

@@ -59,6 +59,16 @@ struct Lanes {
     low = Make([&](int i) { return FromFp8(words[2 * i]); });
     high = Make([&](int i) { return FromFp8(words[2 * i + 1]); });
   }
+  // The same of whole numbers: bytes in two's complement; and 4 bits each, 8 more than the number, in
+  // 16 bytes.
+  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i])); });
+    high = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i + 1])); });
+  }
+  static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return static_cast<float>((bytes[i] & 15) - 8); });
+    high = Make([&](int i) { return static_cast<float>((bytes[i] >> 4) - 8); });
+  }
 
   friend Lanes operator+(Lanes a, Lanes b) {
     return Make([&](int i) { return a.lane[i] + b.lane[i]; });

@@ -57,12 +57,14 @@ inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, 
     for (int64_t i = block; i < block_end; i += 4) {
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) {
-        const auto even_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 0);
+        const auto even_weights =
+            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 0);
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           even.at[r][p] = Activations::AddPair(rows[r] + i, 0, even_weights, even.at[r][p]);
         }
-        const auto odd_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 1);
+        const auto odd_weights =
+            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 1);
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           odd.at[r][p] = Activations::AddPair(rows[r] + i, 1, odd_weights, odd.at[r][p]);
@@ -124,6 +126,10 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
     return left < kVectorLanes ? left : kVectorLanes;
   };
   auto scale_at = [&](int p, int block) {
+    if (job.scales == nullptr) {
+      const int64_t scale = static_cast<int64_t>(panel + p) * job.scales_per_row + block;
+      return Lanes::LoadBf16(job.output_scales + scale * kVectorLanes);
+    }
     const int scale_row = (panel + p) * kVectorLanes / job.scale_block_outputs;
     return Lanes::Set(job.scales[static_cast<int64_t>(scale_row) * job.scales_per_row + block]);
   };
@@ -179,16 +185,18 @@ template <typename Lanes, typename Form, typename Panels>
 typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
                              int num_panels) {
   auto* const to = reinterpret_cast<typename Form::Value*>(job.decoded);
+  const int64_t decoded_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
   for (int p = 0; p < num_panels; ++p) {
-    const int64_t panel = p * panels.panel_stride;
     for (int64_t i = chunk.begin; i < chunk.end; i += 4) {
-      const int64_t group = panel + i * kVectorLanes;
+      const uint8_t* const group =
+          panels.data + p * panels.panel_stride + i * kVectorLanes / Panels::kPerUnit;
       for (int chain = 0; chain < 2; ++chain) {
-        Form::StorePair(Panels::LoadPair(panels.data + group, chain), chain, to + group);
+        Form::StorePair(Panels::LoadPair(group, chain), chain,
+                        to + p * decoded_stride + i * kVectorLanes);
       }
     }
   }
-  return {to, panels.panel_stride};
+  return {to, decoded_stride};
 }
 
 // A chunk of as many whole blocks as kInputs holds; all inputs if one tile takes all rows.
@@ -227,25 +235,34 @@ void MatmulOf(const MatmulJob& job, const Panels& panels) {
   }
 }
 
+template <typename Lanes, typename Form, typename Panels, typename Value>
+void MatmulOfType(const MatmulJob& job) {
+  const int64_t panel_size = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
+  const Panels panels = {static_cast<const Value*>(job.panels), panel_size / Panels::kPerUnit};
+  MatmulOf<Lanes, Form>(job, panels);
+}
+
 template <typename Lanes, typename Form>
 void MatmulOfForm(const MatmulJob& job) {
-  const int64_t panel_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
-  if (job.format == PanelFormat::kFp8) {
-    using Panels = typename Form::Fp8Weights;
-    MatmulOf<Lanes, Form>(job, Panels{static_cast<const uint8_t*>(job.panels), panel_stride});
-  } else {
-    using Panels = typename Form::Bf16Weights;
-    MatmulOf<Lanes, Form>(job, Panels{static_cast<const uint16_t*>(job.panels), panel_stride});
+  switch (job.format) {
+    case PanelFormat::kF32:
+      return MatmulOfType<Lanes, F32Form<Lanes>, F32Panels<Lanes>, float>(job);
+    case PanelFormat::kBf16:
+      return MatmulOfType<Lanes, Form, typename Form::Bf16Weights, uint16_t>(job);
+    case PanelFormat::kFp8:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Fp8Code>, uint8_t>(job);
+    case PanelFormat::kInt8:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Int8Code>, uint8_t>(
+          job);
+    case PanelFormat::kInt4:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Int4Code>, uint8_t>(
+          job);
   }
 }
 
 template <typename Lanes>
 void Matmul(const MatmulJob& job) {
-  if (job.format == PanelFormat::kF32) {
-    const int64_t panel_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
-    const F32Panels<Lanes> panels = {static_cast<const float*>(job.panels), panel_stride};
-    MatmulOf<Lanes, F32Form<Lanes>>(job, panels);
-  } else if (job.is_rounded) {
+  if (job.is_rounded) {
     MatmulOfForm<Lanes, RoundedForm<Lanes>>(job);
   } else {
     MatmulOfForm<Lanes, F32Form<Lanes>>(job);

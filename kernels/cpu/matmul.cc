@@ -23,8 +23,9 @@ const PackedWeight& Own(const Weight& weight) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Weight>> CpuKernels::MakeWeight(const WeightSource& source,
-                                                               ProductFormat format) {
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedWeight> weight, PackedWeight::Make(source, format));
+                                                               ProductFormat format,
+                                                               WeightFormat held) {
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedWeight> weight, PackedWeight::Make(source, format, held));
   return weight;
 }
 

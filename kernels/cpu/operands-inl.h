@@ -40,6 +40,7 @@ struct F32Activations {
 
 template <typename Lanes>
 struct F32Panels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const float* data;
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const float* group, int chain) {
@@ -51,6 +52,7 @@ struct F32Panels {
 // Panels of pairs for activations that are f32.
 template <typename Lanes>
 struct WidenedPanels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const uint16_t* group, int chain) {
@@ -72,6 +74,7 @@ struct PairActivations {
 
 template <typename Lanes>
 struct PairPanels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
   static Lanes LoadPair(const uint16_t* group, int chain) {
@@ -79,22 +82,59 @@ struct PairPanels {
   }
 };
 
-// Panels of fp8 codes, a byte where PairForm has a bf16: as pairs, and for activations that are f32.
+// Codes of the three kinds, in the order of PairForm: how many lie in a byte, what 32 of them are as
+// two times 16 f32 values (of low halves, and of high ones), and as 16 pairs of bf16.
 template <typename Lanes>
-struct Fp8Panels {
-  const uint8_t* data;
-  int64_t panel_stride;
-  static Lanes LoadPair(const uint8_t* group, int chain) {
-    return Lanes::LoadFp8(group + chain * 2 * kVectorLanes);
+struct Fp8Code {
+  static constexpr int kPerByte = 1;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitFp8(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) { return Lanes::LoadFp8(line); }
+};
+template <typename Lanes>
+struct Int8Code {
+  static constexpr int kPerByte = 1;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitInt8(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) {
+    Lanes low, high;
+    Split(line, low, high);
+    return Lanes::JoinUpper(high, low);
   }
 };
 template <typename Lanes>
-struct WidenedFp8Panels {
+struct Int4Code {
+  static constexpr int kPerByte = 2;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitInt4(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) {
+    Lanes low, high;
+    Split(line, low, high);
+    return Lanes::JoinUpper(high, low);
+  }
+};
+
+// Panels of codes: as pairs, and for activations that are f32.
+template <typename Lanes, template <typename> typename Code>
+struct CodePanels {
+  static constexpr int kPerUnit = Code<Lanes>::kPerByte;
+  const uint8_t* data;
+  int64_t panel_stride;
+  static Lanes LoadPair(const uint8_t* group, int chain) {
+    return Code<Lanes>::Pairs(group + chain * 2 * kVectorLanes / kPerUnit);
+  }
+};
+template <typename Lanes, template <typename> typename Code>
+struct WidenedCodePanels {
+  static constexpr int kPerUnit = Code<Lanes>::kPerByte;
   const uint8_t* data;
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const uint8_t* group, int chain) {
     WidePair<Lanes> pair;
-    Lanes::SplitFp8(group + chain * 2 * kVectorLanes, pair.second, pair.first);
+    Code<Lanes>::Split(group + chain * 2 * kVectorLanes / kPerUnit, pair.second, pair.first);
     return pair;
   }
 };
@@ -104,9 +144,10 @@ struct F32Form {
   using Value = float;
   using Activations = F32Activations<Lanes>;
   using Panels = F32Panels<Lanes>;
-  // What meets these activations when it comes as bf16, and as fp8.
+  // What meets these activations when it comes as bf16, and as codes.
   using Bf16Weights = WidenedPanels<Lanes>;
-  using Fp8Weights = WidenedFp8Panels<Lanes>;
+  template <template <typename> typename Code>
+  using CodedWeights = WidenedCodePanels<Lanes, Code>;
 
   static Activations RowsAt(const float* rows, int64_t padded) { return {rows, padded}; }
   // 16 inputs of a row.
@@ -143,7 +184,8 @@ struct PairForm {
   using Activations = PairActivations<Lanes>;
   using Panels = PairPanels<Lanes>;
   using Bf16Weights = PairPanels<Lanes>;
-  using Fp8Weights = Fp8Panels<Lanes>;
+  template <template <typename> typename Code>
+  using CodedWeights = CodePanels<Lanes, Code>;
 
   static Activations RowsAt(const float* rows, int64_t padded) {
     return {reinterpret_cast<const uint16_t*>(rows), 2 * padded};

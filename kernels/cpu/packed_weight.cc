@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "kernels/load_value.h"
 #include "kernels/shape_checks.h"
 
@@ -17,20 +18,25 @@ uint16_t ToBf16(float value) {
   return F32ToBf16(value);
 }
 
-PanelFormat PanelFormatOf(DType stored, ProductFormat format) {
+PanelFormat PanelFormatOf(DType stored, ProductFormat format, WeightFormat held) {
+  if (held == WeightFormat::kInt8) return PanelFormat::kInt8;
+  if (held == WeightFormat::kInt4) return PanelFormat::kInt4;
   if (stored == DType::kFp8E4m3) return PanelFormat::kFp8;
   const bool is_bf16 = stored == DType::kBf16 || format == ProductFormat::kBf16;
   return is_bf16 ? PanelFormat::kBf16 : PanelFormat::kF32;
 }
 
-size_t ElementBytes(PanelFormat format) {
+int ElementBits(PanelFormat format) {
   switch (format) {
     case PanelFormat::kF32:
-      return sizeof(float);
+      return 32;
     case PanelFormat::kBf16:
-      return sizeof(uint16_t);
+      return 16;
     case PanelFormat::kFp8:
-      return 1;
+    case PanelFormat::kInt8:
+      return 8;
+    case PanelFormat::kInt4:
+      return 4;
   }
   return 0;
 }
@@ -38,16 +44,18 @@ size_t ElementBytes(PanelFormat format) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Make(const WeightSource& source,
-                                                                 ProductFormat format) {
+                                                                 ProductFormat format,
+                                                                 WeightFormat held) {
   RETURN_IF_ERROR(CheckWeightSource(source));
-  if (source.dtype == DType::kFp8E4m3 && (source.scale_block_outputs % kVectorLanes != 0 ||
-                                          source.scale_block_inputs % kSumBlock != 0)) {
+  const PanelFormat panel_format = PanelFormatOf(source.dtype, format, held);
+  if (panel_format == PanelFormat::kFp8 && (source.scale_block_outputs % kVectorLanes != 0 ||
+                                            source.scale_block_inputs % kSumBlock != 0)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "scale block of [", source.scale_block_outputs, ", ", source.scale_block_inputs,
         "]: the cpu kernels need multiples of [", kVectorLanes, ", ", kSumBlock, "]"));
   }
-  std::unique_ptr<PackedWeight> weight(new PackedWeight(
-      source.num_outputs, source.num_inputs, format, PanelFormatOf(source.dtype, format)));
+  std::unique_ptr<PackedWeight> weight(
+      new PackedWeight(source.num_outputs, source.num_inputs, format, panel_format));
   const size_t num_bytes = weight->PanelBytes();
   weight->panels_ = TryAllocateAligned<std::byte>(num_bytes);
   if (weight->panels_ == nullptr) {
@@ -56,8 +64,12 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Make(const WeightSou
                                                      num_bytes, " bytes"));
   }
   std::memset(weight->panels_.get(), 0, num_bytes);
-  RETURN_IF_ERROR(weight->Pack(source));
-  if (source.dtype == DType::kFp8E4m3) weight->CopyScales(source);
+  if (const QuantFormat* const quant = QuantFormatOf(held); quant != nullptr) {
+    RETURN_IF_ERROR(weight->Quantize(source, *quant));
+  } else {
+    RETURN_IF_ERROR(weight->Pack(source));
+    if (panel_format == PanelFormat::kFp8) weight->CopyScales(source);
+  }
   return weight;
 }
 
@@ -94,7 +106,40 @@ absl::Status PackedWeight::Pack(const WeightSource& source) {
         case PanelFormat::kF32:
           PanelsOf<float>()[layout_.F32Index(o, i)] = LoadValue(source.dtype, source.data, row + i);
           break;
+        case PanelFormat::kInt8:
+        case PanelFormat::kInt4:
+          ORRERY_CHECK(false) << "made by Quantize";
       }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PackedWeight::Quantize(const WeightSource& source, const QuantFormat& format) {
+  scale_block_inputs_ = format.block_inputs;
+  scales_per_row_ = (source.num_inputs + format.block_inputs - 1) / format.block_inputs;
+  scales_.clear();
+  output_scales_.resize(layout_.padded_outputs() * scales_per_row_);
+  uint8_t* const panels = PanelsOf<uint8_t>();
+  // Padding, too, is a number's code.
+  if (panel_format_ == PanelFormat::kInt4) std::memset(panels, 0x88, PanelBytes());
+  QuantizedRow row;
+  for (int o = 0; o < source.num_outputs; ++o) {
+    RETURN_IF_ERROR(QuantizeOutput(source, o, format, row));
+    for (int i = 0; i < source.num_inputs; ++i) {
+      const size_t index = layout_.PairIndex(o, i);
+      if (panel_format_ == PanelFormat::kInt8) {
+        panels[index] = static_cast<uint8_t>(row.codes[i]);
+      } else {
+        uint8_t& both = panels[index / 2];
+        const int shift = index % 2 * 4;
+        both = static_cast<uint8_t>((both & ~(15 << shift)) | (row.codes[i] + 8) << shift);
+      }
+    }
+    for (int block = 0; block < scales_per_row_; ++block) {
+      const int panel = o / kVectorLanes;
+      output_scales_[(panel * scales_per_row_ + block) * kVectorLanes + o % kVectorLanes] =
+          row.scales[block];
     }
   }
   return absl::OkStatus();
@@ -109,13 +154,15 @@ void PackedWeight::CopyScales(const WeightSource& source) {
 }
 
 size_t PackedWeight::PanelBytes() const {
-  return layout_.num_elements() * ElementBytes(panel_format_);
+  return layout_.num_elements() * ElementBits(panel_format_) / 8;
 }
 
-size_t PackedWeight::num_bytes() const { return PanelBytes() + scales_.size() * sizeof(float); }
+size_t PackedWeight::num_bytes() const {
+  return PanelBytes() + scales_.size() * sizeof(float) + output_scales_.size() * sizeof(uint16_t);
+}
 
 size_t PackedWeight::num_decoded() const {
-  return panel_format_ == PanelFormat::kFp8 ? kMaxDecodedPanels * layout_.panel_stride() : 0;
+  return ElementBits(panel_format_) <= 8 ? kMaxDecodedPanels * layout_.panel_stride() : 0;
 }
 
 void PackedWeight::Describe(MatmulJob& job) const {
@@ -123,7 +170,8 @@ void PackedWeight::Describe(MatmulJob& job) const {
   job.num_outputs = num_outputs();
   job.format = panel_format_;
   job.panels = panels_.get();
-  job.scales = scales_.data();
+  job.scales = scales_.empty() ? nullptr : scales_.data();
+  job.output_scales = output_scales_.data();
   job.scales_per_row = scales_per_row_;
   job.scale_block_inputs = scale_block_inputs_;
   job.scale_block_outputs = scale_block_outputs_;

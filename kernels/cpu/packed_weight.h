@@ -10,10 +10,12 @@
 //     chain of even inputs, or of the odd ones, the first in the high half. See operands-inl.h for
 //     why.
 //
+//   int8 (two's complement), int4 (code + 8, two in a byte, the first in the low half): the same order
 //   f32:                                     [panel][input][16 outputs]
 //
-// Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales: one 1.0 unless it
-// came as fp8.
+// Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales, in f32 for blocks
+// of outputs and inputs: those it came with as fp8, else one 1.0. Those of int8 and int4 are bf16, for
+// each output and block of inputs: [panel][block][16 outputs].
 #ifndef ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 #define ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 
@@ -25,6 +27,7 @@
 #include "kernels/cpu/lane_kernels.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/kernels.h"
+#include "kernels/quantize.h"
 
 namespace orrery {
 
@@ -36,6 +39,7 @@ class PanelLayout {
         padded_inputs_((num_inputs + kSumBlock - 1) / kSumBlock * kSumBlock) {}
 
   constexpr int padded_inputs() const { return padded_inputs_; }
+  constexpr int padded_outputs() const { return num_panels_ * kVectorLanes; }
   constexpr size_t panel_stride() const {
     return static_cast<size_t>(padded_inputs_) * kVectorLanes;
   }
@@ -67,8 +71,8 @@ class PackedWeight final : public Weight {
  public:
   // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32] and for codes that are NaN;
   // RESOURCE_EXHAUSTED without memory.
-  static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(const WeightSource& source,
-                                                            ProductFormat format);
+  static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(
+      const WeightSource& source, ProductFormat format, WeightFormat held = WeightFormat::kStored);
 
   size_t num_bytes() const override;
   // Whether activations are rounded to bf16 before they meet this weight.
@@ -82,6 +86,7 @@ class PackedWeight final : public Weight {
  private:
   PackedWeight(int num_outputs, int num_inputs, ProductFormat format, PanelFormat panel_format);
   absl::Status Pack(const WeightSource& source);
+  absl::Status Quantize(const WeightSource& source, const QuantFormat& format);
   void CopyScales(const WeightSource& source);
 
   size_t PanelBytes() const;
@@ -94,7 +99,8 @@ class PackedWeight final : public Weight {
   ProductFormat format_;
   PanelFormat panel_format_;
   AlignedArray<std::byte> panels_;
-  std::vector<float> scales_;
+  std::vector<float> scales_;  // one of the two
+  std::vector<uint16_t> output_scales_;
   int scales_per_row_ = 1;
   int scale_block_inputs_;
   int scale_block_outputs_;

@@ -21,7 +21,8 @@ class ReferenceKernels : public Kernels {
 
   // matmul.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
-                                                     ProductFormat format) override;
+                                                     ProductFormat format,
+                                                     WeightFormat held) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
