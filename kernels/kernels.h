@@ -154,6 +154,16 @@ enum class RowFormat { kF32, kBf16, kFp8 };
 // [scales: ceil(width / 128) f32]
 size_t EncodedRowBytes(RowFormat format, int width);
 
+// out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
+// expert. [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
+struct FeedForwardArgs {
+  ConstMatrix x;
+  const Weight* gate = nullptr;
+  const Weight* up = nullptr;
+  const Weight* down = nullptr;
+  Matrix out;
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -199,11 +209,13 @@ class Kernels {
                         absl::Span<const int32_t> block_ids, int first_position) = 0;
   virtual void Attend(const AttendArgs& args) = 0;
 
-  // out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
-  // expert.
-  // [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
-  virtual void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
-                           Matrix out) = 0;
+  // Feed-forwards that do not depend on each other: of the experts that have rows, say.
+  virtual void FeedForward(absl::Span<const FeedForwardArgs> all) = 0;
+  void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
+                   Matrix out) {
+    const FeedForwardArgs one = {x, &gate, &up, &down, out};
+    FeedForward(absl::MakeConstSpan(&one, 1));
+  }
 
   // x += y.
   virtual void Add(ConstMatrix y, Matrix x) = 0;

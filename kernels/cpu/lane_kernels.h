@@ -48,6 +48,8 @@ struct MatmulJob {
   PanelFormat format;
   const void* panels;  // float, uint16_t or, for codes, uint8_t
   int num_outputs;
+  int panel_begin;  // of the panels, those to multiply with; panel_end may lie behind the last
+  int panel_end;
   const float* scales;            // [., scales_per_row]; or null:
   const uint16_t* output_scales;  // bf16 [panels][scales_per_row][16]
   int scales_per_row;

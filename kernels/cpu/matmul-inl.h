@@ -215,12 +215,13 @@ void MatmulOf(const MatmulJob& job, const Panels& panels) {
   constexpr int kPanelsAtOnce = kIsCoded ? kMaxDecodedPanels : 4;
   const auto x = Form::RowsAt(job.x, job.num_inputs);
   const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
+  const int panel_end = job.panel_end < num_panels ? job.panel_end : num_panels;
   const int inputs_per_chunk = InputsPerChunk<Lanes>(job);
   for (InputChunk chunk = {0, 0}; chunk.begin < job.num_inputs; chunk.begin = chunk.end) {
     const int left = job.num_inputs - chunk.begin;
     chunk.end = chunk.begin + (left < inputs_per_chunk ? left : inputs_per_chunk);
-    for (int begin = 0; begin < num_panels; begin += kPanelsAtOnce) {
-      const int end = begin + kPanelsAtOnce < num_panels ? begin + kPanelsAtOnce : num_panels;
+    for (int begin = job.panel_begin; begin < panel_end; begin += kPanelsAtOnce) {
+      const int end = begin + kPanelsAtOnce < panel_end ? begin + kPanelsAtOnce : panel_end;
       const Panels some = {panels.data + begin * panels.panel_stride, panels.panel_stride};
       if constexpr (kIsCoded) {
         // Decoded as they are loaded, unless they would be for one tile of rows after the other.

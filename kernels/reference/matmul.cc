@@ -107,18 +107,19 @@ void ReferenceKernels::MatmulHeads(ConstMatrix x, int x_head_stride,
   }
 }
 
-void ReferenceKernels::FeedForward(ConstMatrix x, const Weight& gate, const Weight& up,
-                                   const Weight& down, Matrix out) {
-  CheckFeedForward(x, gate, up, down, out);
-  const int64_t width = gate.num_outputs();
-  std::vector<float> gated(x.num_rows * width);
-  std::vector<float> raised(x.num_rows * width);
-  Matmul(x, gate, nullptr, Matrix(gated.data(), x.num_rows, width));
-  Matmul(x, up, nullptr, Matrix(raised.data(), x.num_rows, width));
-  for (size_t i = 0; i < gated.size(); ++i) {
-    gated[i] = static_cast<float>(Silu(gated[i]) * raised[i]);
+void ReferenceKernels::FeedForward(absl::Span<const FeedForwardArgs> all) {
+  for (const auto& [x, gate, up, down, out] : all) {
+    CheckFeedForward(x, *gate, *up, *down, out);
+    const int64_t width = gate->num_outputs();
+    std::vector<float> gated(x.num_rows * width);
+    std::vector<float> raised(x.num_rows * width);
+    Matmul(x, *gate, nullptr, Matrix(gated.data(), x.num_rows, width));
+    Matmul(x, *up, nullptr, Matrix(raised.data(), x.num_rows, width));
+    for (size_t i = 0; i < gated.size(); ++i) {
+      gated[i] = static_cast<float>(Silu(gated[i]) * raised[i]);
+    }
+    Matmul(ConstMatrix(gated.data(), x.num_rows, width), *down, nullptr, out);
   }
-  Matmul(ConstMatrix(gated.data(), x.num_rows, width), down, nullptr, out);
 }
 
 }  // namespace orrery

@@ -27,8 +27,7 @@ class ReferenceKernels : public Kernels {
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
                    int out_head_stride) override;
-  void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
-                   Matrix out) override;
+  void FeedForward(absl::Span<const FeedForwardArgs> all) override;
 
   // elementwise.cc
   void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) override;
