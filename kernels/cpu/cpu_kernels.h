@@ -29,7 +29,6 @@ namespace orrery {
 
 class PackedWeight;
 
-
 class CpuKernels : public Kernels {
  public:
   CpuKernels(const LaneKernels* lanes, const CpuThreads& threads);

@@ -113,6 +113,12 @@ struct LanesOf {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(pairs));
   }
 
+  // 32 values in the order of a row to the same pairs.
+  static LanesOf PairsOf(LanesOf row) {
+    const __m128i order = _mm_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11);
+    return FromBits(_mm512_shuffle_epi8(row.bits(), _mm512_broadcast_i32x4(order)));
+  }
+
   friend LanesOf operator+(LanesOf a, LanesOf b) { return {_mm512_add_ps(a.all, b.all)}; }
   friend LanesOf operator-(LanesOf a, LanesOf b) { return {_mm512_sub_ps(a.all, b.all)}; }
   friend LanesOf operator*(LanesOf a, LanesOf b) { return {_mm512_mul_ps(a.all, b.all)}; }

@@ -152,6 +152,13 @@ struct F32Form {
   static Activations RowsAt(const float* rows, int64_t padded) { return {rows, padded}; }
   // 16 inputs of a row.
   static void StoreInputs(Lanes x, Value* to) { x.Store(to); }
+  // 32 inputs of a row that are bf16.
+  static void StoreRow(Lanes words, Value* to) {
+    uint16_t inputs[2 * kVectorLanes];
+    words.StoreBits(inputs);
+    Lanes::LoadBf16(inputs).Store(to);
+    Lanes::LoadBf16(inputs + kVectorLanes).Store(to + kVectorLanes);
+  }
   // What LoadPair has given, to a group of Panels.
   static void StorePair(const WidePair<Lanes>& pair, int chain, Value* group) {
     pair.first.Store(group + chain * kVectorLanes);
@@ -191,6 +198,7 @@ struct PairForm {
     return {reinterpret_cast<const uint16_t*>(rows), 2 * padded};
   }
   static void StoreInputs(Lanes x, Value* to) { x.StorePairs(to); }
+  static void StoreRow(Lanes words, Value* to) { Lanes::PairsOf(words).StoreBits(to); }
   static void StorePair(Lanes pair, int chain, Value* group) {
     pair.StoreBits(group + chain * 2 * kVectorLanes);
   }
