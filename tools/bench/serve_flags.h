@@ -24,7 +24,8 @@ absl::StatusOr<Phase> PhaseFromFlags();
 absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags();
 
 // "orrery bench serve --rate=4": the flags of these files that are not as they come.
-std::string CommandFromFlags(const std::vector<std::string>& flag_files);
+std::string CommandFromFlags(const std::vector<std::string>& flag_files,
+                             const std::string& command = "orrery bench serve");
 
 }  // namespace orrery
 
