@@ -42,6 +42,12 @@ namespace orrery {
 // What enters the products of a weight.
 enum class ProductFormat { kF32, kBf16 };
 
+// How a weight is held in memory. kStored: exactly, as the checkpoint has it. The others are
+// quantised when it is made (kernels/quantize.h), from whatever it was, to codes of one scale per
+// output and block of inputs:
+//   kInt8  8 bits, blocks of 128 inputs       kInt4  4 bits, blocks of 32 inputs
+enum class WeightFormat { kStored, kInt8, kInt4 };
+
 // Tokens in one block of the paged cache, and the unit of the online softmax.
 inline constexpr int kKvBlockTokens = 64;
 
@@ -148,6 +154,16 @@ enum class RowFormat { kF32, kBf16, kFp8 };
 // [scales: ceil(width / 128) f32]
 size_t EncodedRowBytes(RowFormat format, int width);
 
+// out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
+// expert. [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
+struct FeedForwardArgs {
+  ConstMatrix x;
+  const Weight* gate = nullptr;
+  const Weight* up = nullptr;
+  const Weight* down = nullptr;
+  Matrix out;
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -159,7 +175,12 @@ class Kernels {
 
   // INVALID_ARGUMENT for scale blocks that the implementation cannot follow.
   virtual absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
-                                                             ProductFormat format) = 0;
+                                                             ProductFormat format,
+                                                             WeightFormat held) = 0;
+  absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
+                                                     ProductFormat format) {
+    return MakeWeight(source, format, WeightFormat::kStored);
+  }
 
   // out[r] = table[ids[r]]; table is [num_ids, width] of bf16, f16 or f32. ids in host memory.
   virtual void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) = 0;
@@ -188,11 +209,13 @@ class Kernels {
                         absl::Span<const int32_t> block_ids, int first_position) = 0;
   virtual void Attend(const AttendArgs& args) = 0;
 
-  // out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
-  // expert.
-  // [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
-  virtual void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
-                           Matrix out) = 0;
+  // Feed-forwards that do not depend on each other: of the experts that have rows, say.
+  virtual void FeedForward(absl::Span<const FeedForwardArgs> all) = 0;
+  void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
+                   Matrix out) {
+    const FeedForwardArgs one = {x, &gate, &up, &down, out};
+    FeedForward(absl::MakeConstSpan(&one, 1));
+  }
 
   // x += y.
   virtual void Add(ConstMatrix y, Matrix x) = 0;

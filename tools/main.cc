@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/log.h"
+#include "tools/bench/kernels/kernels_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
 #include "tools/chat_command.h"
@@ -76,10 +77,10 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, or take one step apart",
+       "put load on a cluster and measure it, take one step apart, or measure the kernels",
        RunBench,
-       {kServeFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve | step"},
+       {kServeFlags, kKernelsFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
+       "serve | step | kernels"},
   };
 }
 

@@ -48,6 +48,44 @@ TEST_P(Independence, OfMatmul) {
   }
 }
 
+// Rows that come together are summed in chunks of inputs; products that are large are shared by
+// threads.
+TEST_P(Independence, OfMatmulWithLongRows) {
+  for (DType dtype : {DType::kF32, DType::kBf16, DType::kFp8E4m3}) {
+    for (WeightFormat held : {WeightFormat::kStored, WeightFormat::kInt8, WeightFormat::kInt4}) {
+      const TestWeight source(dtype, {150, 2100, 32, 96}, 5);
+      const auto weight = *kernels_->MakeWeight(source.source(), ProductFormat::kBf16, held);
+      Check(2100, 150, [&](Matrix x, Matrix out) { kernels_->Matmul(x, *weight, nullptr, out); });
+    }
+  }
+}
+
+// Several at once are the same as one after the other.
+TEST_P(Independence, OfFeedForwards) {
+  std::vector<std::unique_ptr<Weight>> weights;
+  std::vector<FeedForwardArgs> all;
+  std::vector<TestMatrix> inputs, together, alone;
+  for (const int num_rows : {3, 0, 70, 1, 300}) {
+    inputs.emplace_back(num_rows, 130, RandomValues(num_rows).Make(num_rows * 130));
+    together.emplace_back(num_rows, 130);
+    alone.emplace_back(num_rows, 130);
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const DType dtype = i % 2 == 0 ? DType::kBf16 : DType::kFp8E4m3;
+    for (const auto& [num_outputs, num_inputs] : {std::pair(90, 130), {90, 130}, {130, 90}}) {
+      weights.push_back(Make(dtype, num_outputs, num_inputs, ProductFormat::kBf16));
+    }
+    const auto* last = &weights.back();
+    all.push_back(
+        {inputs[i].view(), last[-2].get(), last[-1].get(), last[0].get(), together[i].view()});
+  }
+  kernels_->FeedForward(all);
+  for (size_t i = 0; i < all.size(); ++i) {
+    kernels_->FeedForward(all[i].x, *all[i].gate, *all[i].up, *all[i].down, alone[i].view());
+    EXPECT_TRUE(SameBits(together[i].Values(), alone[i].Values())) << i;
+  }
+}
+
 TEST_P(Independence, OfFeedForward) {
   const std::unique_ptr<Weight> gate = Make(DType::kBf16, 50, 33, ProductFormat::kBf16);
   const std::unique_ptr<Weight> up = Make(DType::kBf16, 50, 33, ProductFormat::kBf16);

@@ -57,7 +57,8 @@ int CeilDivide(int a, int b) { return (a + b - 1) / b; }
 }  // namespace
 
 std::unique_ptr<Kernels> Implementation::Make() const {
-  absl::StatusOr<std::unique_ptr<Kernels>> kernels = MakeKernels(backend, variant, nullptr);
+  absl::StatusOr<std::unique_ptr<Kernels>> kernels =
+      MakeKernels(backend, variant, nullptr, {.num_threads = num_threads});
   EXPECT_TRUE(kernels.ok()) << kernels.status();
   return *std::move(kernels);
 }
@@ -69,6 +70,7 @@ std::vector<Implementation> X86Variants() {
                                     *ParseCpuVariant(name)};
     if (MakeKernels(variant.backend, variant.variant, nullptr).ok()) present.push_back(variant);
   }
+  present.push_back({"x86_best_with_three_threads", Backend::kCpu, CpuVariant::kBest, 3});
   return present;
 }
 

@@ -26,6 +26,7 @@ struct Implementation {
   std::string name;
   Backend backend;
   CpuVariant variant;
+  int num_threads = 1;
 
   std::unique_ptr<Kernels> Make() const;
 };

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/conformance/kernels_testing.h"
+#include "kernels/quantize.h"
 
 namespace orrery {
 namespace {
@@ -79,6 +80,42 @@ TEST_P(Products, MatmulAppliesTheScaleOfEachBlockRaggedOnesIncluded) {
     const TestWeight weight(DType::kFp8E4m3, shape, 11);
     CheckMatmul(weight, ProductFormat::kBf16, 3, /*with_bias=*/false);
     CheckMatmul(weight, ProductFormat::kF32, 3, /*with_bias=*/true);
+  }
+}
+
+// The weight that is multiplied with is what quantising it gives, to the rounding of the sum.
+TEST_P(Products, MatmulMultipliesWithTheCodesOfAQuantisedWeight) {
+  for (const WeightFormat held : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const QuantFormat& quant = *QuantFormatOf(held);
+    for (const DType dtype : {DType::kF32, DType::kBf16, DType::kFp8E4m3}) {
+      for (const auto& [num_outputs, num_inputs] :
+           {std::pair(1, 1), std::pair(5, 33), std::pair(40, 300), std::pair(17, 128)}) {
+        const TestWeight weight(dtype, {num_outputs, num_inputs, 16, 32}, 4);
+        const std::unique_ptr<Weight> made =
+            *kernels_->MakeWeight(weight.source(), ProductFormat::kBf16, held);
+        for (const int num_rows : {1, 7}) {
+          TestMatrix x(num_rows, num_inputs, RandomValues(5).Make(num_rows * num_inputs));
+          TestMatrix out(num_rows, num_outputs);
+          kernels_->Matmul(x.view(), *made, nullptr, out.view());
+          QuantizedRow row;
+          for (int o = 0; o < num_outputs; ++o) {
+            ASSERT_TRUE(QuantizeOutput(weight.source(), o, quant, row).ok());
+            for (int r = 0; r < num_rows; ++r) {
+              double want = 0.0, absolute_sum = 0.0;
+              for (int i = 0; i < num_inputs; ++i) {
+                const double scale = Bf16ToF32(row.scales[i / quant.block_inputs]);
+                const double product =
+                    Enter(ProductFormat::kBf16, x.view().row(r)[i]) * row.codes[i] * scale;
+                want += product;
+                absolute_sum += std::fabs(product);
+              }
+              ASSERT_NEAR(out.view().row(r)[o], want, SumTolerance(num_inputs, absolute_sum))
+                  << "row " << r << ", output " << o;
+            }
+          }
+        }
+      }
+    }
   }
 }
 

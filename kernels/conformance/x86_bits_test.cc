@@ -55,6 +55,55 @@ TEST(X86Bits, AreEqualInMatmul) {
   }
 }
 
+TEST(X86Bits, AreEqualInMatmulOfQuantisedWeights) {
+  for (const WeightFormat held : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+      for (int num_rows : {1, 2, 3, 9}) {
+        const TestWeight weight(DType::kF32, {83, 301}, 1);
+        TestMatrix x(num_rows, 301, DifficultValues(num_rows, num_rows * 301));
+        ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+          TestMatrix out(num_rows, 83);
+          const auto made = *kernels.MakeWeight(weight.source(), format, held);
+          kernels.Matmul(x.view(), *made, nullptr, out.view());
+          return out.Values();
+        });
+      }
+    }
+  }
+}
+
+// Each code alone: the row picks it out.
+TEST(X86Bits, OfEveryFp8CodeAreItsValue) {
+  std::vector<uint8_t> codes;
+  for (int code = 0; code < 256; ++code) {
+    if ((code & 0x7f) != 0x7f) codes.push_back(static_cast<uint8_t>(code));
+  }
+  const int num = static_cast<int>(codes.size());
+  const float scale = 1.0f;
+  const WeightSource source = {.dtype = DType::kFp8E4m3,
+                               .data = codes.data(),
+                               .num_outputs = num,
+                               .num_inputs = 1,
+                               .scales = &scale,
+                               .scale_block_outputs = 256,
+                               .scale_block_inputs = 32};
+  for (const Implementation& variant : X86Variants()) {
+    const std::unique_ptr<Kernels> kernels = variant.Make();
+    for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+      const auto weight = *kernels->MakeWeight(source, format);
+      for (const int num_rows : {1, 9}) {
+        TestMatrix x(num_rows, 1, std::vector<float>(num_rows, 1.0f));
+        TestMatrix out(num_rows, num);
+        kernels->Matmul(x.view(), *weight, nullptr, out.view());
+        for (int i = 0; i < num; ++i) {
+          ASSERT_EQ(out.view().row(num_rows - 1)[i], Fp8E4m3ToF32(codes[i]))
+              << variant.name << ", code " << int{codes[i]};
+        }
+      }
+    }
+  }
+}
+
 TEST(X86Bits, AreEqualForDifficultWeights) {
   const std::vector<float> values = DifficultValues(4, 33 * 65);
   const WeightSource source = {

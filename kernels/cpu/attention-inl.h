@@ -1,6 +1,6 @@
 // Queries against one block of the cache: the step of the online softmax.
 //
-//   s   = scale * (q . key)                         canonical sum (matmul-inl.h), lanes are tokens
+//   s   = scale * (q . key)                         canonical sum (matmul-inl.h), lanes are queries
 //   m'  = max(m, max of s)      c = exp(m - m')
 //   p   = exp(s - m')
 //   l   = fma(l, c, sum of p in the order of the tokens)
@@ -33,14 +33,15 @@ inline void LoadAcross(int num, Load load, Lanes (&rows)[kVectorLanes]) {
   Lanes::Transpose(rows);
 }
 
-// Up to 16 keys into a panel.
+// Up to 16 queries into a panel.
 template <typename Lanes, typename Form>
-void PackKeyPanel(const float* keys, int64_t stride, int num_keys, int key_dim,
-                  typename Form::Value* panel) {
-  ForEachStep<Lanes>(key_dim, [&](int d, int num_dims) {
+void PackQueryPanel(const float* queries, int64_t stride, int num_queries, int dim,
+                    typename Form::Value* panel) {
+  ForEachStep<Lanes>(dim, [&](int d, int num_dims) {
     Lanes dims[kVectorLanes];
     LoadAcross(
-        num_keys, [&](int t) { return LoadStep<Lanes>(keys + t * stride + d, num_dims); }, dims);
+        num_queries, [&](int t) { return LoadStep<Lanes>(queries + t * stride + d, num_dims); },
+        dims);
     for (int i = 0; i < kVectorLanes; i += 4) {
       const Lanes group[4] = {dims[i], dims[i + 1], dims[i + 2], dims[i + 3]};
       Form::StoreGroup(group, panel + (d + i) * kVectorLanes);
@@ -50,14 +51,14 @@ void PackKeyPanel(const float* keys, int64_t stride, int num_keys, int key_dim,
 
 // The same by words of two dims.
 template <typename Lanes, typename Form>
-void PackKeyPanel(const uint16_t* keys, int64_t stride, int num_keys, int key_dim,
-                  typename Form::Value* panel) {
-  for (int d = 0; d < key_dim; d += 2 * kVectorLanes) {
-    const int num_dims = key_dim - d < 2 * kVectorLanes ? key_dim - d : 2 * kVectorLanes;
+void PackQueryPanel(const uint16_t* queries, int64_t stride, int num_queries, int dim,
+                    typename Form::Value* panel) {
+  for (int d = 0; d < dim; d += 2 * kVectorLanes) {
+    const int num_dims = dim - d < 2 * kVectorLanes ? dim - d : 2 * kVectorLanes;
     Lanes words[kVectorLanes];
     LoadAcross(
-        num_keys, [&](int t) { return LoadBf16Words<Lanes>(keys + t * stride + d, num_dims); },
-        words);
+        num_queries,
+        [&](int t) { return LoadBf16Words<Lanes>(queries + t * stride + d, num_dims); }, words);
     for (int i = 0; i < kVectorLanes; i += 2) {
       Form::StoreGroup(words[i], words[i + 1], panel + (d + 2 * i) * kVectorLanes);
     }
@@ -79,13 +80,37 @@ inline void WithForm(const PackJob& job, Body body) {
 }
 
 template <typename Lanes>
-void PackKeys(const PackJob& job) {
-  WithForm<Lanes>(job, [&]<typename Form>(const auto* keys, typename Form::Value* to) {
+void PackQueries(const PackJob& job) {
+  WithForm<Lanes>(job, [&]<typename Form>(const auto* queries, typename Form::Value* to) {
     const int64_t panel_stride = RoundUpTo<Lanes>(kSumBlock, job.dim) * kVectorLanes;
-    for (int token = 0; token < job.num_tokens; token += kVectorLanes, to += panel_stride) {
-      const int left = job.num_tokens - token;
-      PackKeyPanel<Lanes, Form>(keys + token * job.row_width, job.row_width,
-                                left < kVectorLanes ? left : kVectorLanes, job.dim, to);
+    for (int query = 0; query < job.num_rows; query += kVectorLanes, to += panel_stride) {
+      const int left = job.num_rows - query;
+      PackQueryPanel<Lanes, Form>(queries + query * job.row_width, job.row_width,
+                                  left < kVectorLanes ? left : kVectorLanes, job.dim, to);
+    }
+  });
+}
+
+template <typename Lanes, typename Form>
+void PrepareKey(const float* key, int dim, float* to) {
+  ForEachStep<Lanes>(dim, [&](int d, int num) { LoadStep<Lanes>(key + d, num).Store(to + d); });
+}
+
+template <typename Lanes, typename Form>
+void PrepareKey(const uint16_t* key, int dim, typename Form::Value* to) {
+  for (int d = 0; d < dim; d += 2 * kVectorLanes) {
+    const int left = dim - d;
+    const int num = left < 2 * kVectorLanes ? left : 2 * kVectorLanes;
+    Form::StoreRow(LoadBf16Words<Lanes>(key + d, num), to + d);
+  }
+}
+
+template <typename Lanes>
+void PrepareKeys(const PackJob& job) {
+  WithForm<Lanes>(job, [&]<typename Form>(const auto* keys, typename Form::Value* to) {
+    const int64_t padded = RoundUpTo<Lanes>(kSumBlock, job.dim);
+    for (int t = job.first_row; t < job.num_rows; ++t) {
+      PrepareKey<Lanes, Form>(keys + t * job.row_width, job.dim, to + t * padded);
     }
   });
 }
@@ -95,10 +120,10 @@ template <typename Lanes, typename Form>
 void PackValuePanels(const PackJob& job, const float* values, float* to) {
   ForEachStep<Lanes>(job.dim, [&](int d, int num_dims) {
     auto load = [&](int t) {
-      if (t >= job.num_tokens) return Lanes::Set(0.0f);
+      if (t >= job.num_rows) return Lanes::Set(0.0f);
       return LoadStep<Lanes>(values + t * job.row_width + d, num_dims);
     };
-    for (int t = job.first_token; t < job.num_tokens; t += 4) {
+    for (int t = job.first_row; t < job.num_rows; t += 4) {
       const Lanes group[4] = {load(t), load(t + 1), load(t + 2), load(t + 3)};
       Form::StoreGroup(group, to + d * kBlockTokens + t * kVectorLanes);
     }
@@ -114,10 +139,10 @@ void PackValuePanels(const PackJob& job, const uint16_t* values, typename Form::
     // A second panel that is only padding is not there: its zeros go where the first ones will.
     const int64_t panel_stride = num_dims > kVectorLanes ? kBlockTokens * kVectorLanes : 0;
     auto load = [&](int t) {
-      if (t >= job.num_tokens) return Lanes::Set(0.0f);
+      if (t >= job.num_rows) return Lanes::Set(0.0f);
       return LoadBf16Words<Lanes>(values + t * job.row_width + d, num_dims);
     };
-    for (int t = job.first_token; t < job.num_tokens; t += 4) {
+    for (int t = job.first_row; t < job.num_rows; t += 4) {
       const Lanes words[4] = {load(t), load(t + 1), load(t + 2), load(t + 3)};
       Form::StoreTwoGroups(words, panel + t * kVectorLanes, panel_stride);
     }
@@ -131,77 +156,74 @@ void PackValues(const PackJob& job) {
   });
 }
 
-// Working memory for a group of queries; shared by all groups of a call.
+// A panel of queries, of which those from begin to end see the block; and its working memory.
 template <typename Lanes>
 struct AttendGroup {
   static constexpr int kQueries = kVectorLanes;
 
-  float scores[kQueries * kBlockTokens];   // [query][token]
+  float scores[kBlockTokens * kQueries];   // [token][query]
   float weights[kQueries * kBlockTokens];  // [query][token] as activations of the values
   float shrink[kQueries];
-  int64_t first;
-  int num_queries;
+  int64_t first;  // of the job's queries
+  int begin;
+  int end;
 };
 
 template <typename Lanes, typename Form>
 void ScoreGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
-  using Value = typename Form::Value;
   const int padded = RoundUpTo<Lanes>(kSumBlock, job.key_dim);
-  const int64_t panel_stride = padded * kVectorLanes;
-  const int num_panels = (job.num_tokens + kVectorLanes - 1) / kVectorLanes;
-  ForEachRowTile<Lanes>(group.num_queries, [&]<int kRows>(int64_t query) {
-    const auto queries = Form::RowsAt(job.queries + (group.first + query) * padded, padded);
-    ForEachPanelTile<Lanes, kRows>(0, num_panels, [&]<int kPanels>(int panel) {
-      const auto* const data = reinterpret_cast<const Value*>(job.keys) + panel * panel_stride;
-      const typename Form::Panels keys = {data, panel_stride};
-      auto sum = Tile<Lanes, kRows, kPanels>::Zero();
-      AddSumBlocks(queries, keys, 0, RoundUpTo<Lanes>(4, job.key_dim), sum);
-      sum.ForEach([&](Lanes& lanes, int r, int p) {
-        (lanes * Lanes::Set(job.scale))
-            .Store(group.scores + (query + r) * kBlockTokens + (panel + p) * kVectorLanes);
-      });
+  const auto* const panel =
+      reinterpret_cast<const typename Form::Value*>(job.queries) + group.first * padded;
+  const typename Form::Panels queries = {panel, static_cast<int64_t>(padded) * kVectorLanes};
+  ForEachRowTile<Lanes>(job.num_tokens, [&]<int kRows>(int64_t token) {
+    const auto* const rows = reinterpret_cast<const typename Form::Value*>(job.keys);
+    const typename Form::Activations keys = {rows + token * padded, padded};
+    auto sum = Tile<Lanes, kRows, 1>::Zero();
+    AddSumBlocks(keys, queries, 0, RoundUpTo<Lanes>(4, job.key_dim), sum);
+    sum.ForEach([&](Lanes& lanes, int r, int) {
+      (lanes * Lanes::Set(job.scale)).Store(group.scores + (token + r) * kVectorLanes);
     });
   });
 }
 
-// Lanes are queries: LoadAcross turns them round.
+// To those that see the block.
 template <typename Lanes>
-Lanes MaxOfGroup(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
-  Lanes across[kVectorLanes];
-  auto largest = [&](int q) {
-    Lanes max = Lanes::Set(-__builtin_inff());
-    ForEachStep<Lanes>(job.num_tokens, [&](int t, int num) {
-      const float* const scores = group.scores + q * kBlockTokens + t;
-      max = Lanes::Max(max, LoadStep<Lanes>(scores, num, -__builtin_inff()));
-    });
-    return max;
-  };
-  LoadAcross(group.num_queries, largest, across);
-  Lanes max = across[0];
-  for (int i = 1; i < kVectorLanes; ++i) max = Lanes::Max(max, across[i]);
-  return max;
+void StoreQueries(Lanes lanes, const AttendGroup<Lanes>& group, float* to) {
+  float values[kVectorLanes];
+  lanes.Store(values);
+  for (int q = group.begin; q < group.end; ++q) to[q] = values[q];
 }
 
-// Makes weights of the scores and sums them, query by query in the order of the tokens. The last
-// step of weights ends with -0, whose products with the zeros behind the values change no sum.
-template <typename Lanes, typename Form>
-Lanes WeighGroup(const AttendBlockJob& job, const float* max, AttendGroup<Lanes>& group) {
+// Lanes are queries; makes weights of the scores in their place, and returns the sum of each query's
+// in the order of the tokens.
+template <typename Lanes>
+Lanes WeighGroup(const AttendBlockJob& job, Lanes max, AttendGroup<Lanes>& group) {
   Lanes sum = Lanes::Set(0.0f);
-  ForEachStep<Lanes>(job.num_tokens, [&](int t, int num) {
-    Lanes across[kVectorLanes];
-    auto weigh = [&](int q) {
-      const float* const scores = group.scores + q * kBlockTokens + t;
-      const Lanes weight = Exp(Lanes::Load(scores) - Lanes::Set(max[q]));
-      Lanes activation = job.is_bf16 ? Lanes::RoundToBf16(weight) : weight;
-      if (num < kVectorLanes) activation = FirstLanes(activation, num, -0.0f);
-      auto* const to = reinterpret_cast<typename Form::Value*>(group.weights + q * kBlockTokens);
-      Form::StoreInputs(activation, to + t);
-      return weight;
-    };
-    LoadAcross(group.num_queries, weigh, across);
-    for (int i = 0; i < num; ++i) sum = sum + across[i];
-  });
+  for (int t = 0; t < job.num_tokens; ++t) {
+    float* const at = group.scores + t * kVectorLanes;
+    const Lanes weight = Exp(Lanes::Load(at) - max);
+    sum = sum + weight;
+    (job.is_bf16 ? Lanes::RoundToBf16(weight) : weight).Store(at);
+  }
   return sum;
+}
+
+// Turns the weights round: a query's are the activations that meet the values. The last step ends
+// with -0, whose products with the zeros behind the values change no sum.
+template <typename Lanes, typename Form>
+void TurnWeights(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
+  for (int t = 0; t < job.num_tokens; t += kVectorLanes) {
+    Lanes tokens[kVectorLanes];
+    for (int i = 0; i < kVectorLanes; ++i) {
+      tokens[i] = t + i < job.num_tokens ? Lanes::Load(group.scores + (t + i) * kVectorLanes)
+                                         : Lanes::Set(-0.0f);
+    }
+    Lanes::Transpose(tokens);
+    for (int q = group.begin; q < group.end; ++q) {
+      auto* const to = reinterpret_cast<typename Form::Value*>(group.weights + q * kBlockTokens);
+      Form::StoreInputs(tokens[q], to + t);
+    }
+  }
 }
 
 // Makes the weights, updates max and sum of the group, and says what its contexts so far shrink by.
@@ -209,14 +231,18 @@ template <typename Lanes, typename Form>
 void SoftmaxGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
   float* const max = job.max + group.first;
   float* const sum = job.sum + group.first;
-  const Lanes old_max = LoadStep<Lanes>(max, group.num_queries);
-  const Lanes new_max = Lanes::Max(old_max, MaxOfGroup(job, group));
+  const Lanes old_max = Lanes::Load(max);
+  Lanes block_max = Lanes::Set(-__builtin_inff());
+  for (int t = 0; t < job.num_tokens; ++t) {
+    block_max = Lanes::Max(block_max, Lanes::Load(group.scores + t * kVectorLanes));
+  }
+  const Lanes new_max = Lanes::Max(old_max, block_max);
   const Lanes shrink = Exp(old_max - new_max);
   shrink.Store(group.shrink);
-  StoreStep(new_max, group.num_queries, max);
-  const Lanes block_sum = WeighGroup<Lanes, Form>(job, max, group);
-  const Lanes old_sum = LoadStep<Lanes>(sum, group.num_queries);
-  StoreStep(Lanes::Fma(old_sum, shrink, block_sum), group.num_queries, sum);
+  const Lanes block_sum = WeighGroup(job, new_max, group);
+  StoreQueries(new_max, group, max);
+  StoreQueries(Lanes::Fma(Lanes::Load(sum), shrink, block_sum), group, sum);
+  TurnWeights<Lanes, Form>(job, group);
 }
 
 // context = context * shrink + sum over tokens of weights[token] * values[token].
@@ -225,7 +251,8 @@ void GatherGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
   using Value = typename Form::Value;
   const int padded = RoundUpTo<Lanes>(kVectorLanes, job.value_dim);
   constexpr int64_t kPanelStride = kBlockTokens * kVectorLanes;
-  ForEachRowTile<Lanes>(group.num_queries, [&]<int kRows>(int64_t query) {
+  ForEachRowTile<Lanes>(group.end - group.begin, [&]<int kRows>(int64_t row) {
+    const int64_t query = group.begin + row;
     const auto weights = Form::RowsAt(group.weights + query * kBlockTokens, kBlockTokens);
     ForEachPanelTile<Lanes, kRows>(0, padded / kVectorLanes, [&]<int kPanels>(int panel) {
       const auto* const data = reinterpret_cast<const Value*>(job.values) + panel * kPanelStride;
@@ -247,9 +274,12 @@ void AttendBlock(const AttendBlockJob& job) {
   AttendGroup<Lanes> group;
   auto attend = [&]<typename Form>() {
     constexpr int kQueries = AttendGroup<Lanes>::kQueries;
-    for (group.first = 0; group.first < job.num_queries; group.first += kQueries) {
-      const int64_t left = job.num_queries - group.first;
-      group.num_queries = left < kQueries ? static_cast<int>(left) : kQueries;
+    for (group.first = job.query_begin / kQueries * kQueries; group.first < job.query_end;
+         group.first += kQueries) {
+      const int64_t begin = job.query_begin - group.first;
+      const int64_t end = job.query_end - group.first;
+      group.begin = begin > 0 ? static_cast<int>(begin) : 0;
+      group.end = end < kQueries ? static_cast<int>(end) : kQueries;
       ScoreGroup<Lanes, Form>(job, group);
       SoftmaxGroup<Lanes, Form>(job, group);
       GatherGroup<Lanes, Form>(job, group);

@@ -23,16 +23,20 @@ struct AttendScratch {
   AttendScratch(const AttendArgs& args, int64_t num_rows, Scratch& memory)
       : key_dim(RoundUp(args.key_dim, kSumBlock)),
         value_dim(RoundUp(args.value_dim, kVectorLanes)) {
-    const int64_t num_queries = num_rows * args.num_heads;
+    const int64_t num_queries = RoundUp(num_rows * args.num_heads, kVectorLanes);
     const int64_t block_size = kKvBlockTokens * (key_dim + value_dim);
-    float* next = memory.Get(block_size + num_queries * (key_dim + value_dim + 2));
+    float* next = memory.Get(block_size + num_queries * (2 * key_dim + value_dim + 2));
     auto take = [&next](int64_t size) { return std::exchange(next, next + size); };
     keys = take(kKvBlockTokens * key_dim);
     values = take(kKvBlockTokens * value_dim);
+    rounded = take(num_queries * key_dim);
     queries = take(num_queries * key_dim);
     contexts = take(num_queries * value_dim);
     maxima = take(num_queries);
     sums = take(num_queries);
+    // Keys and queries have no gaps that are not written, but padding.
+    std::memset(keys, 0, kKvBlockTokens * key_dim * sizeof(float));
+    std::memset(queries, 0, num_queries * key_dim * sizeof(float));
     std::fill_n(contexts, num_queries * value_dim, 0.0f);
     std::fill_n(maxima, num_queries, -std::numeric_limits<float>::infinity());
     std::fill_n(sums, num_queries, 0.0f);
@@ -40,9 +44,10 @@ struct AttendScratch {
 
   int64_t key_dim;    // padded
   int64_t value_dim;  // padded
-  float* keys;        // one packed block
+  float* keys;        // one block, prepared and packed
   float* values;
-  float* queries;   // [num_queries, key_dim]
+  float* rounded;   // bf16 [num_queries, args.key_dim]: queries, before they are packed
+  float* queries;   // panels
   float* contexts;  // [num_queries, value_dim]
   float* maxima;    // [num_queries]
   float* sums;      // [num_queries]
@@ -50,43 +55,45 @@ struct AttendScratch {
 
 bool IsBf16(const AttendArgs& args) { return args.cache.format == DType::kBf16; }
 
-void PrepareQueries(const LaneKernels& lanes, const AttendArgs& args, ConstMatrix q,
-                    const AttendScratch& scratch) {
+void PackQueries(const LaneKernels& lanes, const AttendArgs& args, ConstMatrix q,
+                 const AttendScratch& scratch) {
+  const int64_t width = static_cast<int64_t>(args.num_heads) * args.key_dim;
+  // Rows are brought together: a panel may hold queries of two.
   for (int64_t r = 0; r < q.num_rows; ++r) {
-    lanes.prepare_rows({.from = q.row(r),
-                        .from_stride = args.key_dim,
-                        .num_rows = args.num_heads,
-                        .num = args.key_dim,
-                        .padded = static_cast<int>(scratch.key_dim),
-                        .round = IsBf16(args),
-                        .to = scratch.queries + r * args.num_heads * scratch.key_dim});
+    if (IsBf16(args)) {
+      lanes.round_row(q.row(r), static_cast<int>(width),
+                      reinterpret_cast<uint16_t*>(scratch.rounded) + r * width);
+    } else {
+      std::copy_n(q.row(r), width, scratch.rounded + r * width);
+    }
   }
+  lanes.pack_queries({.rows = scratch.rounded,
+                      .is_bf16 = IsBf16(args),
+                      .row_width = args.key_dim,
+                      .dim = args.key_dim,
+                      .num_rows = static_cast<int>(q.num_rows * args.num_heads),
+                      .to = scratch.queries});
 }
 
-// Keys or values of the positions [begin, end) of one block.
-PackJob PackJobOf(const AttendArgs& args, int64_t begin, int64_t end) {
+// Keys or values of the positions [begin, end) of one block, those before packed_end packed already.
+PackJob PackJobOf(const AttendArgs& args, int64_t begin, int64_t packed_end, int64_t end) {
   return {.rows = KvRow(args.cache, args.block_ids, begin),
           .is_bf16 = IsBf16(args),
           .row_width = args.cache.row_width,
-          .num_tokens = static_cast<int>(end - begin)};
+          .first_row = static_cast<int>(packed_end - begin),
+          .num_rows = static_cast<int>(end - begin)};
 }
 
-void PackBlockKeys(const LaneKernels& lanes, const AttendArgs& args, int64_t begin, int64_t end,
-                   const AttendScratch& scratch) {
-  PackJob job = PackJobOf(args, begin, end);
+void PackBlock(const LaneKernels& lanes, const AttendArgs& args, int64_t begin, int64_t packed_end,
+               int64_t end, const AttendScratch& scratch) {
+  PackJob job = PackJobOf(args, begin, packed_end, end);
   job.offset = args.key_offset;
   job.dim = args.key_dim;
   job.to = scratch.keys;
-  lanes.pack_keys(job);
-}
-
-// Those before packed_end are packed already.
-void PackBlockValues(const LaneKernels& lanes, const AttendArgs& args, int64_t begin,
-                     int64_t packed_end, int64_t end, const AttendScratch& scratch) {
-  PackJob job = PackJobOf(args, begin, end);
+  lanes.prepare_keys(job);
+  job.first_row = job.first_row / 4 * 4;
   job.offset = args.value_offset;
   job.dim = args.value_dim;
-  job.first_token = static_cast<int>((packed_end - begin) / 4 * 4);
   job.to = scratch.values;
   lanes.pack_values(job);
 }
@@ -94,9 +101,9 @@ void PackBlockValues(const LaneKernels& lanes, const AttendArgs& args, int64_t b
 // Rows [begin, end), which see the first num_tokens tokens of the packed block.
 void AttendBlock(const LaneKernels& lanes, const AttendArgs& args, int64_t begin, int64_t end,
                  int64_t num_tokens, const AttendScratch& scratch) {
-  const int64_t query = begin * args.num_heads;
-  lanes.attend_block({.queries = scratch.queries + query * scratch.key_dim,
-                      .num_queries = (end - begin) * args.num_heads,
+  lanes.attend_block({.queries = scratch.queries,
+                      .query_begin = begin * args.num_heads,
+                      .query_end = end * args.num_heads,
                       .is_bf16 = IsBf16(args),
                       .num_tokens = static_cast<int>(num_tokens),
                       .key_dim = args.key_dim,
@@ -104,28 +111,27 @@ void AttendBlock(const LaneKernels& lanes, const AttendArgs& args, int64_t begin
                       .value_dim = args.value_dim,
                       .values = scratch.values,
                       .scale = args.scale,
-                      .max = scratch.maxima + query,
-                      .sum = scratch.sums + query,
-                      .context = scratch.contexts + query * scratch.value_dim});
+                      .max = scratch.maxima,
+                      .sum = scratch.sums,
+                      .context = scratch.contexts});
 }
 
 // Rows [first_row, first_row + num_rows) against all blocks that one of them sees.
 void AttendRows(const LaneKernels& lanes, const AttendArgs& args, int64_t first_row,
                 int64_t num_rows, Scratch& memory) {
   const AttendScratch scratch(args, num_rows, memory);
-  PrepareQueries(lanes, args, args.q.Rows(first_row, num_rows), scratch);
+  PackQueries(lanes, args, args.q.Rows(first_row, num_rows), scratch);
   const int64_t first_position = args.first_position + first_row;
   const int64_t end = first_position + num_rows;
   int64_t block_end = 0;
   for (int64_t begin = args.begin_position; begin < end; begin = block_end) {
     block_end = std::min((begin / kKvBlockTokens + 1) * kKvBlockTokens, end);
-    PackBlockKeys(lanes, args, begin, block_end, scratch);
     // Rows within the block see one token more each; those behind it see all, and go together.
     int64_t packed_end = begin;
     for (int64_t row = std::max<int64_t>(begin - first_position, 0); row < num_rows;) {
       const int64_t seen_end = std::min(first_position + row + 1, block_end);
       const int64_t next = seen_end < block_end ? row + 1 : num_rows;
-      PackBlockValues(lanes, args, begin, packed_end, seen_end, scratch);
+      PackBlock(lanes, args, begin, packed_end, seen_end, scratch);
       AttendBlock(lanes, args, row, next, seen_end - begin, scratch);
       packed_end = seen_end;
       row = next;

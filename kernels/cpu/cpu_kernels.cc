@@ -1,10 +1,39 @@
 #include "kernels/cpu/cpu_kernels.h"
 
-namespace orrery {
+#include <algorithm>
 
-absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant) {
+#include "kernels/cpu/flush_denormals.h"
+
+namespace orrery {
+namespace {
+
+// Multiply-adds below which a second thread is not worth its wake-up: some 20 microseconds.
+constexpr int64_t kWorkPerPart = 1 << 21;
+// Parts per thread, so that one that is held up does not hold up all.
+constexpr int kPartsPerThread = 4;
+
+}  // namespace
+
+CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
+    : lanes_(*lanes), pool_(threads.num_threads, threads.cpus), decoded_(threads.num_threads) {}
+
+void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
+  const int64_t most = std::min<int64_t>(num_units, kPartsPerThread * pool_.num_threads());
+  const int num_parts = pool_.num_threads() == 1
+                            ? 1
+                            : static_cast<int>(std::clamp<int64_t>(work / kWorkPerPart, 1,
+                                                                   std::max<int64_t>(most, 1)));
+  pool_.Run(num_parts, [&](int thread, int part) {
+    const ScopedFlushDenormals flush;
+    const auto border = [&](int64_t i) { return static_cast<int>(num_units * i / num_parts); };
+    if (border(part) < border(part + 1)) body(thread, border(part), border(part + 1));
+  });
+}
+
+absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant,
+                                                        const CpuThreads& threads) {
   ASSIGN_OR_RETURN(const LaneKernels* lanes, LaneKernelsFor(variant));
-  return std::make_unique<CpuKernels>(lanes);
+  return std::make_unique<CpuKernels>(lanes, threads);
 }
 
 }  // namespace orrery

@@ -6,18 +6,23 @@
 // table that lane_kernels.h describes. The orders of the sums stand at the top of matmul-inl.h
 // (products), attention-inl.h (softmax) and row_kernels-inl.h (norms).
 //
-// Threads: one object serves one thread. A call has finished when it returns. Errors: see
+// Threads: one object serves one thread, and may compute with several: no bit depends on how many. A
+// call has finished when it returns. Errors: see
 // kernels.h.
 #ifndef ORRERY_KERNELS_CPU_CPU_KERNELS_H_
 #define ORRERY_KERNELS_CPU_CPU_KERNELS_H_
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "kernels/cpu/cpu_threads.h"
 #include "kernels/cpu/cpu_variant.h"
 #include "kernels/cpu/expert_choice.h"
 #include "kernels/cpu/lane_kernels.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/thread_pool.h"
 #include "kernels/kernels.h"
 
 namespace orrery {
@@ -26,20 +31,20 @@ class PackedWeight;
 
 class CpuKernels : public Kernels {
  public:
-  explicit CpuKernels(const LaneKernels* lanes) : lanes_(*lanes) {}
+  CpuKernels(const LaneKernels* lanes, const CpuThreads& threads);
 
   std::string_view family() const override { return "x86-1"; }
   std::string_view variant() const override { return lanes_.name; }
 
   // matmul.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
-                                                     ProductFormat format) override;
+                                                     ProductFormat format,
+                                                     WeightFormat held) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
                    int out_head_stride) override;
-  void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
-                   Matrix out) override;
+  void FeedForward(absl::Span<const FeedForwardArgs> all) override;
 
   // elementwise.cc
   void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) override;
@@ -65,21 +70,52 @@ class CpuKernels : public Kernels {
   void DecodeRows(const std::byte* encoded, RowFormat format, Matrix rows) override;
 
  private:
-  // Makes prepared_ of a few rows; multiplies it, as often as needed.
-  void Prepare(const ConstMatrix& x, const PackedWeight& weight);
-  void MultiplyPrepared(const PackedWeight& weight, const float* bias, const Matrix& out);
+  // What one product multiplies, before it is prepared.
+  struct Input {
+    ConstMatrix x;
+    int padded;
+    bool round;
+    int64_t offset;  // in prepared_
+  };
+
+  // matmul.cc: products are collected, then computed together.
+  void AddProduct(ConstMatrix x, const PackedWeight& weight, const float* bias, Matrix out);
+  // The same of rows that another product prepares.
+  void AddProductOf(int64_t input_offset, const PackedWeight& weight, const float* bias,
+                    Matrix out);
+  void Multiply();
+  void PrepareInputs();
+  void FeedForwardPieces();
+
+  // Calls body(thread, begin, end) for ranges that cover [0, num_units), on as many threads as the
+  // work (in multiply-adds, or what takes as long) is worth, with denormals flushed.
+  using RangeBody = absl::FunctionRef<void(int thread, int begin, int end)>;
+  void Share(int64_t work, int num_units, RangeBody body);
 
   const LaneKernels& lanes_;
-  Scratch prepared_;   // matmul: rows, padded and rounded
-  Scratch gated_;      // feed-forward: gate
-  Scratch raised_;     // feed-forward: up
-  Scratch attention_;  // attention: see attention.cc
+  ThreadPool pool_;
+
+  std::vector<Input> inputs_;
+  std::vector<int> first_row_after_;  // each input
+  int64_t num_prepared_ = 0;
+  std::vector<MatmulJob> products_;
+  std::vector<int64_t> input_offsets_;  // of each product
+  std::vector<int> first_unit_after_;   // each product
+  int64_t num_decoded_ = 0;
+  std::vector<FeedForwardArgs> pieces_;
+
+  Scratch prepared_;              // matmul: rows, padded and rounded
+  std::vector<Scratch> decoded_;  // matmul: a few panels of codes, for each thread
+  Scratch gated_;                 // feed-forward: gate
+  Scratch raised_;                // feed-forward: up
+  Scratch attention_;             // attention: see attention.cc
   Scratch gate_scores_;
   ExpertChoice choice_;
 };
 
 // FAILED_PRECONDITION if this machine lacks the variant.
-absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant);
+absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant,
+                                                        const CpuThreads& threads = {});
 
 }  // namespace orrery
 

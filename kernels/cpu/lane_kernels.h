@@ -19,6 +19,8 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
+// Panels of codes that are decoded at a time, for many rows.
+inline constexpr int kMaxDecodedPanels = 2;
 // Tokens of a block of the cache.
 inline constexpr int kBlockTokens = 64;
 
@@ -34,43 +36,53 @@ struct PrepareJob {
   float* to;  // [num_rows, padded]
 };
 
+// What the panels of a weight hold.
+enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
+
 // out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
   bool is_rounded;
   int64_t num_rows;
-  int num_inputs;      // padded to kSumBlock
-  const void* panels;  // uint16_t when is_bf16, else float
-  bool is_bf16;
+  int num_inputs;  // padded to kSumBlock
+  PanelFormat format;
+  const void* panels;  // float, uint16_t or, for codes, uint8_t
   int num_outputs;
-  const float* scales;  // [., scales_per_row]
+  int panel_begin;  // of the panels, those to multiply with; panel_end may lie behind the last
+  int panel_end;
+  const float* scales;            // [., scales_per_row]; or null:
+  const uint16_t* output_scales;  // bf16 [panels][scales_per_row][16]
   int scales_per_row;
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
+  float* decoded;           // memory for kMaxDecodedPanels panels; for codes
   float* out;               // [num_rows, num_outputs]
   int64_t out_stride;
 };
 
-// Keys or values of one block of the cache, as the panels that attend_block multiplies with. Tokens
-// are the outputs of keys and the inputs of values.
+// What attend_block multiplies: queries and values as panels, keys as rows. Queries and keys are the
+// outputs of a product with each other, tokens are the inputs that meet the values. They become:
+//   queries  [num_rows / 16, rounded up][dim padded to kSumBlock][16]
+//   keys     [num_rows][dim padded to kSumBlock]
+//   values   [dim / 16, rounded up][64 tokens][16]; zeros up to a multiple of 4
 struct PackJob {
-  const void* rows;  // uint16_t when is_bf16, else float: [num_tokens, row_width]
-  bool is_bf16;
-  int64_t row_width;
-  int offset;  // within a row
-  int dim;
-  int first_token;  // those before are packed already; a multiple of 4 for values, 0 for keys
-  int num_tokens;   // at most 64
-  float* to;        // keys: [4][dim padded to kSumBlock][16 tokens]
-                    // values: [dim / 16, rounded up][64 tokens][16]; zeros up to a multiple of 4
+  const void* rows = nullptr;  // uint16_t when is_bf16, else float: [num_rows, row_width]
+  bool is_bf16 = false;
+  int64_t row_width = 0;
+  int offset = 0;  // within a row
+  int dim = 0;
+  int first_row = 0;  // those before are packed already; for values a multiple of 4, for queries 0
+  int num_rows = 0;   // of keys and values at most 64
+  float* to = nullptr;
 };
 
 // Queries meet a packed block, all of whose tokens they see: behind them, values are zeros. A query
 // is one head of one row.
 struct AttendBlockJob {
-  const float* queries;  // [num_queries, key_dim padded] from prepare_rows, rounded when is_bf16
-  int64_t num_queries;
+  const float* queries;  // from pack_queries
+  int64_t query_begin;   // of these, those to compute
+  int64_t query_end;
   bool is_bf16;  // of the cache; softmax weights are then rounded before they meet the values
   int num_tokens;
   int key_dim;
@@ -78,10 +90,10 @@ struct AttendBlockJob {
   int value_dim;
   const float* values;
   float scale;
-  // The state of the online softmax, updated.
-  float* max;      // [num_queries], starts at -infinity
-  float* sum;      // [num_queries], starts at 0
-  float* context;  // [num_queries, value_dim padded to 16], starts at 0
+  // The state of the online softmax, updated; readable for whole panels of queries.
+  float* max;      // [queries], starts at -infinity
+  float* sum;      // [queries], starts at 0
+  float* context;  // [queries, value_dim padded to 16], starts at 0
 };
 
 struct LaneKernels {
@@ -95,7 +107,8 @@ struct LaneKernels {
   // gate = silu(gate) * up.
   void (*silu_times)(float* gate, const float* up, int num);
   void (*rms_norm)(const float* x, const float* weight, float eps, int num, float* out);
-  void (*pack_keys)(const PackJob& job);
+  void (*pack_queries)(const PackJob& job);
+  void (*prepare_keys)(const PackJob& job);
   void (*pack_values)(const PackJob& job);
   void (*attend_block)(const AttendBlockJob& job);
   // out = context / sum, head by head.

@@ -55,6 +55,24 @@ struct Lanes {
     const __m256 upper = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
     high = {_mm256_and_ps(pairs.low, upper), _mm256_and_ps(pairs.high, upper)};
   }
+  static void SplitFp8(const uint8_t* words, Lanes& low, Lanes& high) {
+    const __m256i first = Words(words);
+    const __m256i last = Words(words + 16);
+    low = {FromFp8(first), FromFp8(last)};
+    high = {FromFp8(_mm256_srli_epi32(first, 8)), FromFp8(_mm256_srli_epi32(last, 8))};
+  }
+  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
+    const __m256i first = Words(words);
+    const __m256i last = Words(words + 16);
+    low = {FromInt8(_mm256_slli_epi32(first, 24)), FromInt8(_mm256_slli_epi32(last, 24))};
+    high = {FromInt8(_mm256_slli_epi32(first, 16)), FromInt8(_mm256_slli_epi32(last, 16))};
+  }
+  static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
+    const __m256i first = Bytes(bytes);
+    const __m256i last = Bytes(bytes + 8);
+    low = {FromInt4(first), FromInt4(last)};
+    high = {FromInt4(_mm256_srli_epi32(first, 4)), FromInt4(_mm256_srli_epi32(last, 4))};
+  }
 
   friend Lanes operator+(Lanes a, Lanes b) {
     return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
@@ -126,6 +144,35 @@ struct Lanes {
   static __m256 HalfFromBf16(const uint16_t* from) {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+  }
+  // 8 words of 16 bits.
+  static __m256i Words(const uint8_t* from) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+  // 8 bytes.
+  static __m256i Bytes(const uint8_t* from) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
+  // Of the highest byte; of the lowest 4 bits.
+  static __m256 FromInt8(__m256i codes) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(codes, 24)); }
+  static __m256 FromInt4(__m256i codes) {
+    const __m256i code = _mm256_and_si256(codes, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));
+  }
+  // Of the lowest byte. A zero exponent: as if it were 1, less the leading 1 that is not there.
+  static __m256 FromFp8(__m256i codes) {
+    const __m256i magnitude =
+        _mm256_slli_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(0x7f)), 20);
+    const __m256i normal = _mm256_add_epi32(magnitude, _mm256_set1_epi32(120 << 23));
+    const __m256 next =
+        _mm256_castsi256_ps(_mm256_add_epi32(magnitude, _mm256_set1_epi32(121 << 23)));
+    const __m256 tiny = _mm256_sub_ps(next, _mm256_set1_ps(0x1p-6f));
+    const __m256i exponent = _mm256_and_si256(codes, _mm256_set1_epi32(0x78));
+    const __m256i is_tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(0x80)), 24);
+    const __m256 value =
+        _mm256_blendv_ps(_mm256_castsi256_ps(normal), tiny, _mm256_castsi256_ps(is_tiny));
+    return _mm256_or_ps(value, _mm256_castsi256_ps(sign));
   }
   static __m256 RoundHalf(__m256 a) {
     const __m256i bits = _mm256_castps_si256(a);

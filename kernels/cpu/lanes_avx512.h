@@ -50,9 +50,43 @@ struct LanesOf {
     low = FromBits(_mm512_slli_epi32(pairs.bits(), 16));
     high = FromBits(_mm512_and_si512(pairs.bits(), UpperHalves()));
   }
+  static void SplitFp8(const uint8_t* words, LanesOf& low, LanesOf& high) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m512i codes = _mm512_cvtepu16_epi32(bytes);
+    low = FromFp8(codes);
+    high = FromFp8(_mm512_srli_epi32(codes, 8));
+  }
+  static void SplitInt8(const uint8_t* words, LanesOf& low, LanesOf& high) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m512i codes = _mm512_cvtepi16_epi32(bytes);
+    low = {_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(codes, 24), 24))};
+    high = {_mm512_cvtepi32_ps(_mm512_srai_epi32(codes, 8))};
+  }
+  static void SplitInt4(const uint8_t* bytes, LanesOf& low, LanesOf& high) {
+    const __m512i codes =
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+    const __m512 values = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    low = {_mm512_permutexvar_ps(codes, values)};  // by the lowest 4 bits
+    high = {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values)};
+  }
 
-  // For kDotsBf16: a pair in every lane; pairs of the upper or lower halves of lanes, the first in
-  // the high half; sum + the two products of a pair.
+  // For kDotsBf16: 32 codes of fp8 as 16 words of two bf16; a pair in every lane; pairs of the upper
+  // or lower halves of lanes, the first in the high half; sum + the two products of a pair.
+  static LanesOf LoadFp8(const uint8_t* words) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m512i codes = _mm512_cvtepu8_epi16(bytes);
+    const __m512i magnitude =
+        _mm512_and_si512(_mm512_slli_epi16(codes, 4), _mm512_set1_epi16(0x7f0));
+    const __m512i normal = _mm512_add_epi16(magnitude, _mm512_set1_epi16(120 << 7));
+    // A zero exponent: multiples of 2^-9, by the lowest three bits.
+    const __m512i multiples = _mm512_broadcast_i32x4(
+        _mm_setr_epi16(0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60));
+    const __mmask32 is_tiny = _mm512_testn_epi16_mask(codes, _mm512_set1_epi16(0x78));
+    const __m512i value = _mm512_mask_permutexvar_epi16(normal, is_tiny, codes, multiples);
+    const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000));
+    // value | (codes << 8 & sign)
+    return FromBits(_mm512_ternarylogic_epi32(value, _mm512_slli_epi16(codes, 8), sign, 0xf8));
+  }
   static LanesOf SetPair(const uint16_t* pair) {
     int bits;
     __builtin_memcpy(&bits, pair, sizeof(bits));
@@ -77,6 +111,12 @@ struct LanesOf {
     const __m512i first_halves = _mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0);
     const __m512i pairs = _mm512_permutexvar_epi64(first_halves, JoinUpper(*this, later).bits());
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_castsi512_si256(pairs));
+  }
+
+  // 32 values in the order of a row to the same pairs.
+  static LanesOf PairsOf(LanesOf row) {
+    const __m128i order = _mm_setr_epi8(4, 5, 0, 1, 6, 7, 2, 3, 12, 13, 8, 9, 14, 15, 10, 11);
+    return FromBits(_mm512_shuffle_epi8(row.bits(), _mm512_broadcast_i32x4(order)));
   }
 
   friend LanesOf operator+(LanesOf a, LanesOf b) { return {_mm512_add_ps(a.all, b.all)}; }
@@ -141,6 +181,20 @@ struct LanesOf {
  private:
   __m512i bits() const { return _mm512_castps_si512(all); }
   static LanesOf FromBits(__m512i bits) { return {_mm512_castsi512_ps(bits)}; }
+  // Of the lowest byte. A zero exponent: as if it were 1, less the leading 1 that is not there.
+  static LanesOf FromFp8(__m512i codes) {
+    const __m512i magnitude =
+        _mm512_and_si512(_mm512_slli_epi32(codes, 20), _mm512_set1_epi32(0x7f00000));
+    const __m512 normal =
+        _mm512_castsi512_ps(_mm512_add_epi32(magnitude, _mm512_set1_epi32(120 << 23)));
+    const __m512 next =
+        _mm512_castsi512_ps(_mm512_add_epi32(magnitude, _mm512_set1_epi32(121 << 23)));
+    const __mmask16 is_tiny = _mm512_testn_epi32_mask(codes, _mm512_set1_epi32(0x78));
+    const __m512 value = _mm512_mask_sub_ps(normal, is_tiny, next, _mm512_set1_ps(0x1p-6f));
+    const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+    return FromBits(_mm512_ternarylogic_epi32(_mm512_castps_si512(value),
+                                              _mm512_slli_epi32(codes, 24), sign, 0xf8));
+  }
   // Lane i: first's half begin + i above second's.
   static LanesOf JoinFrom(int begin, LanesOf first, LanesOf second) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);

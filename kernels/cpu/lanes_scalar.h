@@ -54,6 +54,21 @@ struct Lanes {
     low = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) << 16); });
     high = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) & 0xffff0000u); });
   }
+  // 32 codes of fp8 (e4m3, no NaN) in 16 words of two, exactly: the low bytes, and the high ones.
+  static void SplitFp8(const uint8_t* words, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return FromFp8(words[2 * i]); });
+    high = Make([&](int i) { return FromFp8(words[2 * i + 1]); });
+  }
+  // The same of whole numbers: bytes in two's complement; and 4 bits each, 8 more than the number, in
+  // 16 bytes.
+  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i])); });
+    high = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i + 1])); });
+  }
+  static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return static_cast<float>((bytes[i] & 15) - 8); });
+    high = Make([&](int i) { return static_cast<float>((bytes[i] >> 4) - 8); });
+  }
 
   friend Lanes operator+(Lanes a, Lanes b) {
     return Make([&](int i) { return a.lane[i] + b.lane[i]; });
@@ -111,6 +126,12 @@ struct Lanes {
     Lanes result;
     for (int i = 0; i < 16; ++i) result.lane[i] = value_of(i);
     return result;
+  }
+  static float FromFp8(uint32_t code) {
+    const uint32_t exponent = (code >> 3) & 0xfu;
+    const float magnitude = exponent == 0 ? static_cast<float>(code & 7u) * 0x1p-9f
+                                          : FromBits(((code & 0x7fu) << 20) + (120u << 23));
+    return code & 0x80u ? -magnitude : magnitude;
   }
   static uint32_t Bits(float value) { return __builtin_bit_cast(uint32_t, value); }
   static float FromBits(uint32_t bits) { return __builtin_bit_cast(float, bits); }

@@ -57,12 +57,14 @@ inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, 
     for (int64_t i = block; i < block_end; i += 4) {
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) {
-        const auto even_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 0);
+        const auto even_weights =
+            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 0);
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           even.at[r][p] = Activations::AddPair(rows[r] + i, 0, even_weights, even.at[r][p]);
         }
-        const auto odd_weights = Panels::LoadPair(columns[p] + i * kVectorLanes, 1);
+        const auto odd_weights =
+            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 1);
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           odd.at[r][p] = Activations::AddPair(rows[r] + i, 1, odd_weights, odd.at[r][p]);
@@ -104,66 +106,167 @@ inline void ForEachPanelTile(int begin, int end, Body body) {
   for (; panel < end; ++panel) body.template operator()<1>(panel);
 }
 
+// Inputs that are summed before the next ones are read: those of all rows then stay in the cache. A
+// sum waits in `out` meanwhile.
+struct InputChunk {
+  int begin;
+  int end;
+};
+
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
-void MatmulTile(const MatmulJob& job, const Activations& x, const Panels& panels, int64_t row,
-                int panel) {
+void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
+                const Panels& panels, int64_t row, int panel) {
   using T = Tile<Lanes, kRows, kPanels>;
+  const bool is_last = chunk.end == job.num_inputs;
+  auto out_at = [&](int r, int p) {
+    return job.out + (row + r) * job.out_stride + (panel + p) * kVectorLanes;
+  };
+  auto num_at = [&](int p) {
+    const int left = job.num_outputs - (panel + p) * kVectorLanes;
+    return left < kVectorLanes ? left : kVectorLanes;
+  };
+  auto scale_at = [&](int p, int block) {
+    if (job.scales == nullptr) {
+      const int64_t scale = static_cast<int64_t>(panel + p) * job.scales_per_row + block;
+      return Lanes::LoadBf16(job.output_scales + scale * kVectorLanes);
+    }
+    const int scale_row = (panel + p) * kVectorLanes / job.scale_block_outputs;
+    return Lanes::Set(job.scales[static_cast<int64_t>(scale_row) * job.scales_per_row + block]);
+  };
   T result = T::Zero();
-  int block = 0;
-  for (int begin = 0; begin < job.num_inputs; begin += job.scale_block_inputs, ++block) {
-    const int left = job.num_inputs - begin;
-    const int num = left < job.scale_block_inputs ? left : job.scale_block_inputs;
-    T sum = T::Zero();
-    AddSumBlocks(x, panels, begin, begin + num, sum);
-    result.ForEach([&](Lanes& lanes, int r, int p) {
-      const int scale_row = (panel + p) * kVectorLanes / job.scale_block_outputs;
-      const float scale = job.scales[static_cast<int64_t>(scale_row) * job.scales_per_row + block];
-      lanes = Lanes::Fma(sum.at[r][p], Lanes::Set(scale), lanes);
-    });
+  if (chunk.begin > 0) {
+    result.ForEach(
+        [&](Lanes& lanes, int r, int p) { lanes = LoadStep<Lanes>(out_at(r, p), num_at(p)); });
+  }
+  if (job.scales_per_row == 1) {
+    AddSumBlocks(x, panels, chunk.begin, chunk.end, result);
+    if (is_last) {
+      result.ForEach([&](Lanes& lanes, int, int p) {
+        lanes = Lanes::Fma(lanes, scale_at(p, 0), Lanes::Set(0.0f));
+      });
+    }
+  } else {
+    int block = chunk.begin / job.scale_block_inputs;
+    for (int begin = chunk.begin; begin < chunk.end; begin += job.scale_block_inputs, ++block) {
+      const int left = chunk.end - begin;
+      const int num = left < job.scale_block_inputs ? left : job.scale_block_inputs;
+      T sum = T::Zero();
+      AddSumBlocks(x, panels, begin, begin + num, sum);
+      result.ForEach([&](Lanes& lanes, int r, int p) {
+        lanes = Lanes::Fma(sum.at[r][p], scale_at(p, block), lanes);
+      });
+    }
   }
   result.ForEach([&](Lanes& lanes, int r, int p) {
-    const int output = (panel + p) * kVectorLanes;
-    const int left = job.num_outputs - output;
-    const int num = left < kVectorLanes ? left : kVectorLanes;
-    if (job.bias != nullptr) lanes = lanes + LoadStep<Lanes>(job.bias + output, num);
-    StoreStep(lanes, num, job.out + (row + r) * job.out_stride + output);
+    if (is_last && job.bias != nullptr) {
+      lanes = lanes + LoadStep<Lanes>(job.bias + (panel + p) * kVectorLanes, num_at(p));
+    }
+    StoreStep(lanes, num_at(p), out_at(r, p));
   });
 }
 
-// All rows against four panels, which stay in the cache meanwhile; then against the next.
+// All rows against the panels [begin, end).
 template <typename Lanes, typename Activations, typename Panels>
-void MatmulOf(const MatmulJob& job, const Activations& x, const Panels& panels) {
-  constexpr int kPanelsAtOnce = 4;
-  const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
-  for (int begin = 0; begin < num_panels; begin += kPanelsAtOnce) {
-    const int end = begin + kPanelsAtOnce < num_panels ? begin + kPanelsAtOnce : num_panels;
-    ForEachRowTile<Lanes>(job.num_rows, [&]<int kRows>(int64_t row) {
-      const Activations rows = {x.data + row * x.row_stride, x.row_stride};
-      ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
-        const Panels tile = {panels.data + panel * panels.panel_stride, panels.panel_stride};
-        MatmulTile<Lanes, kRows, kPanels>(job, rows, tile, row, panel);
-      });
+void MatmulPanels(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
+                  const Panels& panels, int begin, int end) {
+  ForEachRowTile<Lanes>(job.num_rows, [&]<int kRows>(int64_t row) {
+    const Activations rows = {x.data + row * x.row_stride, x.row_stride};
+    ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
+      const Panels tile = {panels.data + (panel - begin) * panels.panel_stride,
+                           panels.panel_stride};
+      MatmulTile<Lanes, kRows, kPanels>(job, chunk, rows, tile, row, panel);
     });
+  });
+}
+
+// The inputs of the chunk, of panels of codes, as panels of the form; they lie where they would in
+// whole panels.
+template <typename Lanes, typename Form, typename Panels>
+typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
+                             int num_panels) {
+  auto* const to = reinterpret_cast<typename Form::Value*>(job.decoded);
+  const int64_t decoded_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
+  for (int p = 0; p < num_panels; ++p) {
+    for (int64_t i = chunk.begin; i < chunk.end; i += 4) {
+      const uint8_t* const group =
+          panels.data + p * panels.panel_stride + i * kVectorLanes / Panels::kPerUnit;
+      for (int chain = 0; chain < 2; ++chain) {
+        Form::StorePair(Panels::LoadPair(group, chain), chain,
+                        to + p * decoded_stride + i * kVectorLanes);
+      }
+    }
+  }
+  return {to, decoded_stride};
+}
+
+// A chunk of as many whole blocks as kInputs holds; all inputs if one tile takes all rows.
+template <typename Lanes>
+int InputsPerChunk(const MatmulJob& job) {
+  constexpr int kInputs = 1024;
+  if (job.num_rows <= Lanes::kTileRows) return job.num_inputs;
+  const int unit = job.scales_per_row == 1 ? kSumBlock : job.scale_block_inputs;
+  return unit >= kInputs ? unit : kInputs / unit * unit;
+}
+
+// All rows against a few panels, which stay in the cache meanwhile; then against the next.
+template <typename Lanes, typename Form, typename Panels>
+void MatmulOf(const MatmulJob& job, const Panels& panels) {
+  constexpr bool kIsCoded = sizeof(*panels.data) == 1;
+  constexpr int kPanelsAtOnce = kIsCoded ? kMaxDecodedPanels : 4;
+  const auto x = Form::RowsAt(job.x, job.num_inputs);
+  const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
+  const int panel_end = job.panel_end < num_panels ? job.panel_end : num_panels;
+  const int inputs_per_chunk = InputsPerChunk<Lanes>(job);
+  for (InputChunk chunk = {0, 0}; chunk.begin < job.num_inputs; chunk.begin = chunk.end) {
+    const int left = job.num_inputs - chunk.begin;
+    chunk.end = chunk.begin + (left < inputs_per_chunk ? left : inputs_per_chunk);
+    for (int begin = job.panel_begin; begin < panel_end; begin += kPanelsAtOnce) {
+      const int end = begin + kPanelsAtOnce < panel_end ? begin + kPanelsAtOnce : panel_end;
+      const Panels some = {panels.data + begin * panels.panel_stride, panels.panel_stride};
+      if constexpr (kIsCoded) {
+        // Decoded as they are loaded, unless they would be for one tile of rows after the other.
+        if (job.num_rows > Lanes::kTileRows) {
+          MatmulPanels<Lanes>(job, chunk, x, Decode<Lanes, Form>(job, chunk, some, end - begin),
+                              begin, end);
+          continue;
+        }
+      }
+      MatmulPanels<Lanes>(job, chunk, x, some, begin, end);
+    }
+  }
+}
+
+template <typename Lanes, typename Form, typename Panels, typename Value>
+void MatmulOfType(const MatmulJob& job) {
+  const int64_t panel_size = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
+  const Panels panels = {static_cast<const Value*>(job.panels), panel_size / Panels::kPerUnit};
+  MatmulOf<Lanes, Form>(job, panels);
+}
+
+template <typename Lanes, typename Form>
+void MatmulOfForm(const MatmulJob& job) {
+  switch (job.format) {
+    case PanelFormat::kF32:
+      return MatmulOfType<Lanes, F32Form<Lanes>, F32Panels<Lanes>, float>(job);
+    case PanelFormat::kBf16:
+      return MatmulOfType<Lanes, Form, typename Form::Bf16Weights, uint16_t>(job);
+    case PanelFormat::kFp8:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Fp8Code>, uint8_t>(job);
+    case PanelFormat::kInt8:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Int8Code>, uint8_t>(
+          job);
+    case PanelFormat::kInt4:
+      return MatmulOfType<Lanes, Form, typename Form::template CodedWeights<Int4Code>, uint8_t>(
+          job);
   }
 }
 
 template <typename Lanes>
 void Matmul(const MatmulJob& job) {
-  const int64_t panel_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
-  auto run = [&]<typename Form, typename Panels>(Panels panels) {
-    MatmulOf<Lanes>(job, Form::RowsAt(job.x, job.num_inputs), panels);
-  };
-  if (!job.is_bf16) {
-    const F32Panels<Lanes> panels = {static_cast<const float*>(job.panels), panel_stride};
-    run.template operator()<F32Form<Lanes>>(panels);
-  } else if (job.is_rounded) {
-    using Form = RoundedForm<Lanes>;
-    const typename Form::Bf16Weights panels = {static_cast<const uint16_t*>(job.panels),
-                                               panel_stride};
-    run.template operator()<Form>(panels);
+  if (job.is_rounded) {
+    MatmulOfForm<Lanes, RoundedForm<Lanes>>(job);
   } else {
-    const WidenedPanels<Lanes> panels = {static_cast<const uint16_t*>(job.panels), panel_stride};
-    run.template operator()<F32Form<Lanes>>(panels);
+    MatmulOfForm<Lanes, F32Form<Lanes>>(job);
   }
 }
 

@@ -40,6 +40,7 @@ struct F32Activations {
 
 template <typename Lanes>
 struct F32Panels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const float* data;
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const float* group, int chain) {
@@ -51,6 +52,7 @@ struct F32Panels {
 // Panels of pairs for activations that are f32.
 template <typename Lanes>
 struct WidenedPanels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const uint16_t* group, int chain) {
@@ -72,10 +74,68 @@ struct PairActivations {
 
 template <typename Lanes>
 struct PairPanels {
+  static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
   static Lanes LoadPair(const uint16_t* group, int chain) {
     return Lanes::LoadBits(group + chain * 2 * kVectorLanes);
+  }
+};
+
+// Codes of the three kinds, in the order of PairForm: how many lie in a byte, what 32 of them are as
+// two times 16 f32 values (of low halves, and of high ones), and as 16 pairs of bf16.
+template <typename Lanes>
+struct Fp8Code {
+  static constexpr int kPerByte = 1;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitFp8(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) { return Lanes::LoadFp8(line); }
+};
+template <typename Lanes>
+struct Int8Code {
+  static constexpr int kPerByte = 1;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitInt8(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) {
+    Lanes low, high;
+    Split(line, low, high);
+    return Lanes::JoinUpper(high, low);
+  }
+};
+template <typename Lanes>
+struct Int4Code {
+  static constexpr int kPerByte = 2;
+  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
+    Lanes::SplitInt4(line, low, high);
+  }
+  static Lanes Pairs(const uint8_t* line) {
+    Lanes low, high;
+    Split(line, low, high);
+    return Lanes::JoinUpper(high, low);
+  }
+};
+
+// Panels of codes: as pairs, and for activations that are f32.
+template <typename Lanes, template <typename> typename Code>
+struct CodePanels {
+  static constexpr int kPerUnit = Code<Lanes>::kPerByte;
+  const uint8_t* data;
+  int64_t panel_stride;
+  static Lanes LoadPair(const uint8_t* group, int chain) {
+    return Code<Lanes>::Pairs(group + chain * 2 * kVectorLanes / kPerUnit);
+  }
+};
+template <typename Lanes, template <typename> typename Code>
+struct WidenedCodePanels {
+  static constexpr int kPerUnit = Code<Lanes>::kPerByte;
+  const uint8_t* data;
+  int64_t panel_stride;
+  static WidePair<Lanes> LoadPair(const uint8_t* group, int chain) {
+    WidePair<Lanes> pair;
+    Code<Lanes>::Split(group + chain * 2 * kVectorLanes / kPerUnit, pair.second, pair.first);
+    return pair;
   }
 };
 
@@ -84,11 +144,26 @@ struct F32Form {
   using Value = float;
   using Activations = F32Activations<Lanes>;
   using Panels = F32Panels<Lanes>;
-  using Bf16Weights = WidenedPanels<Lanes>;  // what meets these activations when it comes as bf16
+  // What meets these activations when it comes as bf16, and as codes.
+  using Bf16Weights = WidenedPanels<Lanes>;
+  template <template <typename> typename Code>
+  using CodedWeights = WidenedCodePanels<Lanes, Code>;
 
   static Activations RowsAt(const float* rows, int64_t padded) { return {rows, padded}; }
   // 16 inputs of a row.
   static void StoreInputs(Lanes x, Value* to) { x.Store(to); }
+  // 32 inputs of a row that are bf16.
+  static void StoreRow(Lanes words, Value* to) {
+    uint16_t inputs[2 * kVectorLanes];
+    words.StoreBits(inputs);
+    Lanes::LoadBf16(inputs).Store(to);
+    Lanes::LoadBf16(inputs + kVectorLanes).Store(to + kVectorLanes);
+  }
+  // What LoadPair has given, to a group of Panels.
+  static void StorePair(const WidePair<Lanes>& pair, int chain, Value* group) {
+    pair.first.Store(group + chain * kVectorLanes);
+    pair.second.Store(group + (chain + 2) * kVectorLanes);
+  }
   // A group of a panel: input by input, or as words of the inputs 0 and 1, 2 and 3.
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
     for (int i = 0; i < 4; ++i) inputs[i].Store(group + i * kVectorLanes);
@@ -116,11 +191,17 @@ struct PairForm {
   using Activations = PairActivations<Lanes>;
   using Panels = PairPanels<Lanes>;
   using Bf16Weights = PairPanels<Lanes>;
+  template <template <typename> typename Code>
+  using CodedWeights = CodePanels<Lanes, Code>;
 
   static Activations RowsAt(const float* rows, int64_t padded) {
     return {reinterpret_cast<const uint16_t*>(rows), 2 * padded};
   }
   static void StoreInputs(Lanes x, Value* to) { x.StorePairs(to); }
+  static void StoreRow(Lanes words, Value* to) { Lanes::PairsOf(words).StoreBits(to); }
+  static void StorePair(Lanes pair, int chain, Value* group) {
+    pair.StoreBits(group + chain * 2 * kVectorLanes);
+  }
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
     Lanes::JoinUpper(inputs[0], inputs[2]).StoreBits(group);
     Lanes::JoinUpper(inputs[1], inputs[3]).StoreBits(group + 2 * kVectorLanes);

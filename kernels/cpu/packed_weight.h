@@ -1,18 +1,21 @@
 // A weight in the layout that Matmul streams: panels of 16 outputs, whose inputs lie one after
 // another.
 //
-//   bf16, and fp8 codes as bf16 (exact):     [panel][input / 4][even, odd][16 outputs][2 inputs]
+//   bf16, and fp8, whose codes are bytes:    [panel][input / 4][even, odd][16 outputs][2 inputs]
 //
 //     panel 0, inputs 0..3, even:  w(0,2) w(0,0) | w(1,2) w(1,0) | ... | w(15,2) w(15,0)  64 bytes
 //     panel 0, inputs 0..3, odd:   w(0,3) w(0,1) | w(1,3) w(1,1) | ... | w(15,3) w(15,1)
 //
-//     (w(output, input).) A line is one AVX-512 register: two steps of the chain of even inputs,
-//     or of the odd ones, the first in the high half. See operands-inl.h for why.
+//     (w(output, input).) A line is one AVX-512 register, of fp8 codes one half: two steps of the
+//     chain of even inputs, or of the odd ones, the first in the high half. See operands-inl.h for
+//     why.
 //
+//   int8 (two's complement), int4 (code + 8, two in a byte, the first in the low half): the same order
 //   f32:                                     [panel][input][16 outputs]
 //
-// Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales: one 1.0 unless it
-// came as fp8.
+// Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales, in f32 for blocks
+// of outputs and inputs: those it came with as fp8, else one 1.0. Those of int8 and int4 are bf16, for
+// each output and block of inputs: [panel][block][16 outputs].
 #ifndef ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 #define ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 
@@ -24,6 +27,7 @@
 #include "kernels/cpu/lane_kernels.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/kernels.h"
+#include "kernels/quantize.h"
 
 namespace orrery {
 
@@ -35,11 +39,12 @@ class PanelLayout {
         padded_inputs_((num_inputs + kSumBlock - 1) / kSumBlock * kSumBlock) {}
 
   constexpr int padded_inputs() const { return padded_inputs_; }
+  constexpr int padded_outputs() const { return num_panels_ * kVectorLanes; }
   constexpr size_t panel_stride() const {
     return static_cast<size_t>(padded_inputs_) * kVectorLanes;
   }
   constexpr size_t num_elements() const { return num_panels_ * panel_stride(); }
-  constexpr size_t Bf16Index(int output, int input) const {
+  constexpr size_t PairIndex(int output, int input) const {
     return PanelOffset(output) + static_cast<size_t>(input / 4 * 2 + input % 2) * 2 * kVectorLanes +
            output % kVectorLanes * 2 + (input % 4 < 2 ? 1 : 0);
   }
@@ -55,37 +60,47 @@ class PanelLayout {
 };
 
 static_assert(PanelLayout(17, 33).num_elements() == 2 * 64 * 16);
-static_assert(PanelLayout(32, 32).Bf16Index(0, 0) == 1 && PanelLayout(32, 32).Bf16Index(0, 2) == 0);
-static_assert(PanelLayout(32, 32).Bf16Index(1, 0) == 3);
-static_assert(PanelLayout(32, 32).Bf16Index(0, 1) == 33);
-static_assert(PanelLayout(32, 32).Bf16Index(0, 4) == 65);
-static_assert(PanelLayout(32, 32).Bf16Index(17, 2) == 512 + 2);
+static_assert(PanelLayout(32, 32).PairIndex(0, 0) == 1 && PanelLayout(32, 32).PairIndex(0, 2) == 0);
+static_assert(PanelLayout(32, 32).PairIndex(1, 0) == 3);
+static_assert(PanelLayout(32, 32).PairIndex(0, 1) == 33);
+static_assert(PanelLayout(32, 32).PairIndex(0, 4) == 65);
+static_assert(PanelLayout(32, 32).PairIndex(17, 2) == 512 + 2);
 static_assert(PanelLayout(32, 32).F32Index(1, 2) == 33);
 
 class PackedWeight final : public Weight {
  public:
-  // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32]; RESOURCE_EXHAUSTED without
-  // memory.
-  static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(const WeightSource& source,
-                                                            ProductFormat format);
+  // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32] and for codes that are NaN;
+  // RESOURCE_EXHAUSTED without memory.
+  static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(
+      const WeightSource& source, ProductFormat format, WeightFormat held = WeightFormat::kStored);
 
   size_t num_bytes() const override;
   // Whether activations are rounded to bf16 before they meet this weight.
   bool rounds_activations() const { return format_ == ProductFormat::kBf16; }
   int padded_inputs() const { return layout_.padded_inputs(); }
+  // Values for MatmulJob::decoded; 0 if nothing is to be decoded.
+  size_t num_decoded() const;
   // Fills in what the weight decides.
   void Describe(MatmulJob& job) const;
 
  private:
-  PackedWeight(int num_outputs, int num_inputs, ProductFormat format);
+  PackedWeight(int num_outputs, int num_inputs, ProductFormat format, PanelFormat panel_format);
   absl::Status Pack(const WeightSource& source);
+  absl::Status Quantize(const WeightSource& source, const QuantFormat& format);
   void CopyScales(const WeightSource& source);
+
+  size_t PanelBytes() const;
+  template <typename T>
+  T* PanelsOf() {
+    return reinterpret_cast<T*>(panels_.get());
+  }
 
   PanelLayout layout_;
   ProductFormat format_;
-  AlignedArray<uint16_t> bf16_;  // one of the two
-  AlignedArray<float> f32_;
-  std::vector<float> scales_;
+  PanelFormat panel_format_;
+  AlignedArray<std::byte> panels_;
+  std::vector<float> scales_;  // one of the two
+  std::vector<uint16_t> output_scales_;
   int scales_per_row_ = 1;
   int scale_block_inputs_;
   int scale_block_outputs_;

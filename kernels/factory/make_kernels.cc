@@ -16,10 +16,10 @@ absl::StatusOr<Backend> ParseBackend(std::string_view name) {
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,
-                                                     Stream* stream) {
+                                                     Stream* stream, const CpuThreads& threads) {
   switch (backend) {
     case Backend::kCpu:
-      return MakeCpuKernels(variant);
+      return MakeCpuKernels(variant, threads);
     case Backend::kReference:
       return MakeReferenceKernels();
   }

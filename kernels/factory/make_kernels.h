@@ -14,6 +14,7 @@
 
 #include "base/status.h"
 #include "device/device.h"
+#include "kernels/cpu/cpu_threads.h"
 #include "kernels/cpu/cpu_variant.h"  // CpuVariant, ParseCpuVariant
 #include "kernels/kernels.h"
 
@@ -24,10 +25,11 @@ enum class Backend { kCpu, kReference };
 // "cpu", "reference"; anything else is INVALID_ARGUMENT.
 absl::StatusOr<Backend> ParseBackend(std::string_view name);
 
-// The variant concerns the cpu backend only. Work goes to the stream, which must outlive the
+// The variant and the threads concern the cpu backend only. Work goes to the stream, which must outlive the
 // kernels; the host backends compute at once and do not use it (it may be null).
 absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,
-                                                     Stream* stream);
+                                                     Stream* stream,
+                                                     const CpuThreads& threads = {});
 
 }  // namespace orrery
 

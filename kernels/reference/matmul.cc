@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "kernels/load_value.h"
+#include "kernels/quantize.h"
 #include "kernels/reference/reference_kernels.h"
 #include "kernels/shape_checks.h"
 
@@ -44,9 +45,20 @@ double Silu(double z) { return z / (1.0 + std::exp(-z)); }
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const WeightSource& source,
-                                                                     ProductFormat format) {
+                                                                     ProductFormat format,
+                                                                     WeightFormat held) {
   RETURN_IF_ERROR(CheckWeightSource(source));
   auto weight = std::make_unique<ReferenceWeight>(source.num_outputs, source.num_inputs, format);
+  if (const QuantFormat* const quant = QuantFormatOf(held); quant != nullptr) {
+    QuantizedRow row;
+    for (int o = 0; o < source.num_outputs; ++o) {
+      RETURN_IF_ERROR(QuantizeOutput(source, o, *quant, row));
+      for (int i = 0; i < source.num_inputs; ++i) {
+        weight->row(o)[i] = row.codes[i] * Bf16ToF32(row.scales[i / quant->block_inputs]);
+      }
+    }
+    return weight;
+  }
   const bool is_fp8 = source.dtype == DType::kFp8E4m3;
   const int scales_per_row =
       is_fp8 ? (source.num_inputs + source.scale_block_inputs - 1) / source.scale_block_inputs : 0;
@@ -95,18 +107,19 @@ void ReferenceKernels::MatmulHeads(ConstMatrix x, int x_head_stride,
   }
 }
 
-void ReferenceKernels::FeedForward(ConstMatrix x, const Weight& gate, const Weight& up,
-                                   const Weight& down, Matrix out) {
-  CheckFeedForward(x, gate, up, down, out);
-  const int64_t width = gate.num_outputs();
-  std::vector<float> gated(x.num_rows * width);
-  std::vector<float> raised(x.num_rows * width);
-  Matmul(x, gate, nullptr, Matrix(gated.data(), x.num_rows, width));
-  Matmul(x, up, nullptr, Matrix(raised.data(), x.num_rows, width));
-  for (size_t i = 0; i < gated.size(); ++i) {
-    gated[i] = static_cast<float>(Silu(gated[i]) * raised[i]);
+void ReferenceKernels::FeedForward(absl::Span<const FeedForwardArgs> all) {
+  for (const auto& [x, gate, up, down, out] : all) {
+    CheckFeedForward(x, *gate, *up, *down, out);
+    const int64_t width = gate->num_outputs();
+    std::vector<float> gated(x.num_rows * width);
+    std::vector<float> raised(x.num_rows * width);
+    Matmul(x, *gate, nullptr, Matrix(gated.data(), x.num_rows, width));
+    Matmul(x, *up, nullptr, Matrix(raised.data(), x.num_rows, width));
+    for (size_t i = 0; i < gated.size(); ++i) {
+      gated[i] = static_cast<float>(Silu(gated[i]) * raised[i]);
+    }
+    Matmul(ConstMatrix(gated.data(), x.num_rows, width), *down, nullptr, out);
   }
-  Matmul(ConstMatrix(gated.data(), x.num_rows, width), down, nullptr, out);
 }
 
 }  // namespace orrery

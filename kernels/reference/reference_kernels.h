@@ -21,13 +21,13 @@ class ReferenceKernels : public Kernels {
 
   // matmul.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
-                                                     ProductFormat format) override;
+                                                     ProductFormat format,
+                                                     WeightFormat held) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
                    int out_head_stride) override;
-  void FeedForward(ConstMatrix x, const Weight& gate, const Weight& up, const Weight& down,
-                   Matrix out) override;
+  void FeedForward(absl::Span<const FeedForwardArgs> all) override;
 
   // elementwise.cc
   void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) override;

@@ -167,7 +167,9 @@ TEST(ClusterFaults, AnAnswerWhoseRankIsKilledEndsWithAClearErrorAndTheRouterGoes
   bool killed = false;
   // An idle router gives the first request to the first rank.
   const auto answer = client.Generate(request, kPatience, [&](const v1::Delta&) {
-    if (!killed) EXPECT_TRUE(launcher->Kill("attention-0", SIGKILL).ok());
+    if (!killed) {
+      EXPECT_TRUE(launcher->Kill("attention-0", SIGKILL).ok());
+    }
     return killed = true;
   });
   EXPECT_EQ(answer.status().code(), absl::StatusCode::kUnavailable);

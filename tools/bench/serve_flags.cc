@@ -132,7 +132,8 @@ absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags(const Scenario& scenari
                          .rounds = absl::GetFlag(FLAGS_rounds)};
 }
 
-std::string CommandFromFlags(const std::vector<std::string>& flag_files) {
+std::string CommandFromFlags(const std::vector<std::string>& flag_files,
+                             const std::string& command) {
   std::map<std::string, std::string> settings;
   for (const auto& [name, flag] : absl::GetAllFlags()) {
     const bool is_ours = std::any_of(
@@ -141,10 +142,11 @@ std::string CommandFromFlags(const std::vector<std::string>& flag_files) {
     if (!is_ours || flag->CurrentValue() == flag->DefaultValue()) continue;
     settings[std::string(name)] = flag->CurrentValue();
   }
-  std::string command = "orrery bench serve";
-  for (const auto& [name, value] : settings)
-    absl::StrAppend(&command, " --", name, "=", ShellQuoted(value));
-  return command;
+  std::string line = command;
+  for (const auto& [name, value] : settings) {
+    absl::StrAppend(&line, " --", name, "=", ShellQuoted(value));
+  }
+  return line;
 }
 
 }  // namespace orrery

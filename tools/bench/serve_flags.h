@@ -25,7 +25,8 @@ absl::StatusOr<ScenarioOptions> ScenarioOptionsFromFlags(const Scenario& scenari
 
 // "orrery bench serve --rate=4": the flags of these files that are not as they come. For a shell to
 // run again.
-std::string CommandFromFlags(const std::vector<std::string>& flag_files);
+std::string CommandFromFlags(const std::vector<std::string>& flag_files,
+                             const std::string& command = "orrery bench serve");
 
 }  // namespace orrery
 

@@ -1,0 +1,78 @@
+#include "tools/bench/kernels/kernels_command.h"
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "tools/bench/kernels/kernel_bench.h"
+#include "tools/bench/kernels/kernel_report.h"
+#include "tools/bench/serve_flags.h"
+#include "tools/flags/cluster_flags.h"
+#include "tools/terminal.h"
+
+ABSL_FLAG(std::string, preset, "v3-mini",
+          "of bench kernels: shapes to measure: v3-mini or r1-layer");
+ABSL_FLAG(std::string, filter, "",
+          "of bench kernels: only operations with this in their name, which is like "
+          "feed_forward/fp8/16");
+ABSL_FLAG(absl::Duration, min_time, absl::Milliseconds(500),
+          "of bench kernels: how long to measure each operation, and its peer, at least");
+ABSL_FLAG(int64_t, working_set, 0,
+          "of bench kernels: bytes that calls go round; 0: three times the last-level cache");
+ABSL_FLAG(int, threads, 0,
+          "of bench kernels: threads of the kernels, the ceilings and oneDNN; 0: one per core");
+
+namespace orrery {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+absl::StatusOr<KernelBenchOptions> OptionsFromFlags() {
+  KernelBenchOptions options;
+  options.command =
+      CommandFromFlags({kKernelsFlags, kServeFlags, kClusterFlags}, "orrery bench kernels");
+  ASSIGN_OR_RETURN(options.preset, FindKernelPreset(absl::GetFlag(FLAGS_preset)));
+  ASSIGN_OR_RETURN(options.variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
+  options.filter = absl::GetFlag(FLAGS_filter);
+  options.min_time = absl::GetFlag(FLAGS_min_time);
+  options.working_set_bytes = absl::GetFlag(FLAGS_working_set);
+  options.num_threads = absl::GetFlag(FLAGS_threads);
+  if (options.num_threads == 0) options.num_threads = ReadMachineFacts("/").num_cores;
+  if (options.min_time < absl::ZeroDuration() || options.working_set_bytes < 0) {
+    return absl::InvalidArgumentError("--min_time and --working_set cannot be negative");
+  }
+  if (options.num_threads < 1 || options.num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads is ", options.num_threads, ", must be 0 to ", kMaxThreads));
+  }
+  return options;
+}
+
+absl::Status Bench(KernelBenchOptions options) {
+  Terminal out(stdout);
+  options.on_begin = [&](const KernelBenchResult& result) { out.Print(KernelHeadText(result)); };
+  options.on_figures = [&](const KernelFigures& figures) { out.Print(KernelRowText(figures)); };
+  ASSIGN_OR_RETURN(const KernelBenchResult result, RunKernelBench(options));
+  out.Print(KernelEndText(result));
+  const std::string path = absl::GetFlag(FLAGS_json_file);
+  if (path.empty()) return absl::OkStatus();
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << KernelJson(result);
+  file.close();
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunBenchKernels() {
+  absl::StatusOr<KernelBenchOptions> options = OptionsFromFlags();
+  const absl::Status status = options.ok() ? Bench(*std::move(options)) : options.status();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "orrery bench kernels: %s\n", std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
+}  // namespace orrery

@@ -1,0 +1,105 @@
+#include "tools/bench/kernels/onednn_matmul.h"
+
+#include <omp.h>
+
+#include <cstring>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "tools/bench/kernels/machine/mapped_buffer.h"
+
+namespace orrery {
+namespace {
+
+using Layout = dnnl::memory::format_tag;
+using Number = dnnl::memory::data_type;
+
+constexpr size_t kAlignment = 4096;
+
+class OneDnnMatmulImpl : public OneDnnMatmul {
+ public:
+  explicit OneDnnMatmulImpl(const Options& options)
+      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), options_(options) {}
+
+  // Throws dnnl::error.
+  absl::Status Prepare(absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+    const Options& options = options_;
+    omp_set_num_threads(options.num_threads);
+    const dnnl::memory::dims weight_dims = {options.num_inputs, options.num_outputs};
+    const dnnl::memory::desc from({options.num_rows, options.num_inputs}, Number::bf16, Layout::ab);
+    const dnnl::memory::desc to({options.num_rows, options.num_outputs}, Number::f32, Layout::ab);
+    const dnnl::memory::desc any(weight_dims, Number::bf16, Layout::any);
+    const dnnl::matmul::primitive_desc product(dnnl::matmul::desc(from, any, to), engine_);
+    product_ = dnnl::matmul(product);
+    rows_ = dnnl::memory(from, engine_);
+    result_ = dnnl::memory(to, engine_);
+    std::memcpy(rows_.get_data_handle(), rows.data(), rows.size() * sizeof(rows[0]));
+
+    // [num_outputs, num_inputs] row by row is the transpose of what oneDNN multiplies with.
+    dnnl::memory plain({weight_dims, Number::bf16, Layout::ba}, engine_);
+    std::memcpy(plain.get_data_handle(), weight.data(), weight.size() * sizeof(weight[0]));
+    // In pages like those of the read ceiling: where its weights lie is no merit of a peer.
+    const dnnl::memory::desc layout = product.weights_desc();
+    const size_t stride = (layout.get_size() + kAlignment - 1) / kAlignment * kAlignment;
+    ASSIGN_OR_RETURN(buffer_, MappedBuffer::Create(stride * options.num_copies));
+    for (int i = 0; i < options.num_copies; ++i) {
+      dnnl::memory& packed = weights_.emplace_back(layout, engine_, buffer_.data() + i * stride);
+      dnnl::reorder(plain, packed).execute(stream_, plain, packed);
+    }
+    stream_.wait();
+    return absl::OkStatus();
+  }
+
+  void Run() override {
+    omp_set_num_threads(options_.num_threads);
+    product_.execute(
+        stream_,
+        {{DNNL_ARG_SRC, rows_}, {DNNL_ARG_WEIGHTS, weights_[next_]}, {DNNL_ARG_DST, result_}});
+    stream_.wait();
+    next_ = (next_ + 1) % weights_.size();
+  }
+
+  absl::Span<const float> result() const override {
+    return {static_cast<const float*>(result_.get_data_handle()),
+            static_cast<size_t>(options_.num_rows) * options_.num_outputs};
+  }
+
+ private:
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  Options options_;
+  dnnl::matmul product_;
+  dnnl::memory rows_, result_;
+  MappedBuffer buffer_;  // under weights_
+  std::vector<dnnl::memory> weights_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<OneDnnMatmul>> OneDnnMatmul::Create(
+    const Options& options, absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+  ORRERY_CHECK(weight.size() == static_cast<size_t>(options.num_outputs) * options.num_inputs);
+  ORRERY_CHECK(rows.size() == static_cast<size_t>(options.num_rows) * options.num_inputs);
+  try {
+    auto matmul = std::make_unique<OneDnnMatmulImpl>(options);
+    RETURN_IF_ERROR(matmul->Prepare(weight, rows));
+    matmul->Run();  // so that Run itself cannot fail later
+    return std::unique_ptr<OneDnnMatmul>(std::move(matmul));
+  } catch (const dnnl::error& error) {
+    const std::string message = absl::StrCat("oneDNN, bf16 product: ", error.what());
+    if (error.status == dnnl_unimplemented) return absl::UnimplementedError(message);
+    if (error.status == dnnl_out_of_memory) return absl::ResourceExhaustedError(message);
+    return absl::InternalError(message);
+  }
+}
+
+std::string OneDnnVersion() {
+  const dnnl_version_t* const version = dnnl_version();
+  return absl::StrCat("oneDNN ", version->major, ".", version->minor, ".", version->patch);
+}
+
+}  // namespace orrery

@@ -1,0 +1,48 @@
+// The peer: a bf16 matrix product by oneDNN, in the layout that oneDNN likes best.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<OneDnnMatmul> peer,
+//                    OneDnnMatmul::Create({.num_rows = 16, .num_inputs = 2048, .num_outputs = 704, .num_copies = 12},
+//                                         weight, rows));
+//   peer->Run();      // each call multiplies with the next copy of the weight
+//
+// Rows are bf16 already (ours come as f32), results f32, sums f32.
+// Threads: one owner; Run uses as many OpenMP threads as Create was told.
+// Errors: UNIMPLEMENTED where oneDNN has no bf16 product for this processor.
+#ifndef ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
+#define ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/types/span.h"
+#include "base/status.h"
+
+namespace orrery {
+
+class OneDnnMatmul {
+ public:
+  struct Options {
+    int num_rows = 0;
+    int num_inputs = 0;
+    int num_outputs = 0;
+    int num_copies = 1;  // of the weight, each in memory of its own
+    int num_threads = 1;
+  };
+  // weight [num_outputs, num_inputs] and rows [num_rows, num_inputs], both bf16.
+  static absl::StatusOr<std::unique_ptr<OneDnnMatmul>> Create(const Options& options,
+                                                              absl::Span<const uint16_t> weight,
+                                                              absl::Span<const uint16_t> rows);
+  virtual ~OneDnnMatmul() = default;
+
+  virtual void Run() = 0;
+  // Of the last Run: [num_rows, num_outputs].
+  virtual absl::Span<const float> result() const = 0;
+};
+
+// "oneDNN 2.6.3".
+std::string OneDnnVersion();
+
+}  // namespace orrery
+
+#endif  // ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_

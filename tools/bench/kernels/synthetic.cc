@@ -1,0 +1,76 @@
+#include "tools/bench/kernels/synthetic.h"
+
+#include "base/check.h"
+
+namespace orrery {
+namespace {
+
+constexpr int kScaleBlock = 128;
+
+// SplitMix64 (Steele, Lea, Flood 2014): some hundred million numbers are needed, their quality hardly matters.
+class Generator {
+ public:
+  explicit Generator(uint64_t seed) : state_(seed) {}
+  uint64_t Next() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  float NextValue() { return static_cast<float>(static_cast<int64_t>(Next()) >> 40) * 0x1p-23f; }
+
+ private:
+  uint64_t state_;
+};
+
+int NumBlocks(int num) { return (num + kScaleBlock - 1) / kScaleBlock; }
+
+}  // namespace
+
+std::vector<float> Noise(size_t num, uint64_t seed) {
+  Generator generator(seed);
+  std::vector<float> values(num);
+  for (float& value : values) value = generator.NextValue();
+  return values;
+}
+
+std::vector<uint16_t> Bf16Noise(size_t num, uint64_t seed) {
+  Generator generator(seed);
+  std::vector<uint16_t> values(num);
+  for (uint16_t& value : values) value = F32ToBf16(generator.NextValue());
+  return values;
+}
+
+std::string FormatName(DType dtype) {
+  return dtype == DType::kFp8E4m3 ? "fp8" : std::string(DTypeName(dtype));
+}
+
+SyntheticWeight::SyntheticWeight(const Shape& shape, uint64_t seed) : shape_(shape) {
+  const size_t num = static_cast<size_t>(shape.num_outputs) * shape.num_inputs;
+  if (shape.dtype == DType::kBf16) {
+    bf16_ = Bf16Noise(num, seed);
+    return;
+  }
+  ORRERY_CHECK(shape.dtype == DType::kFp8E4m3) << DTypeName(shape.dtype);
+  Generator generator(seed);
+  codes_.resize(num);
+  for (uint8_t& code : codes_) code = F32ToFp8E4m3(generator.NextValue() * 448.0f);
+  scales_.resize(static_cast<size_t>(NumBlocks(shape.num_outputs)) * NumBlocks(shape.num_inputs));
+  for (float& scale : scales_) scale = (1.5f + generator.NextValue()) / 448.0f;
+}
+
+WeightSource SyntheticWeight::source() const {
+  WeightSource source = {
+      .dtype = shape_.dtype, .num_outputs = shape_.num_outputs, .num_inputs = shape_.num_inputs};
+  if (shape_.dtype == DType::kBf16) {
+    source.data = bf16_.data();
+  } else {
+    source.data = codes_.data();
+    source.scales = scales_.data();
+    source.scale_block_outputs = kScaleBlock;
+    source.scale_block_inputs = kScaleBlock;
+  }
+  return source;
+}
+
+}  // namespace orrery
