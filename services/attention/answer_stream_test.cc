@@ -296,7 +296,8 @@ TEST(AnswerStream, ReleasesEveryTokenAtOnceWithoutStopStrings) {
 }
 
 TEST(AnswerStream, HandsTokensOnAsTheyCame) {
-  const StopRules rules = {.max_new_tokens = 5, .stop_ids = {}, .stop_strings = {}};
+  StopRules rules;
+  rules.max_new_tokens = 5;
   AnswerStream answer(&rules, nullptr);
   OutputToken token;
   token.choice = 3;

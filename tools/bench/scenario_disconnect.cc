@@ -120,7 +120,7 @@ void JudgeMemory(ServeBench& bench, const std::vector<Rest>& rests) {
 
 absl::Status RunDisconnect(ServeBench& bench, const ScenarioOptions& options) {
   const int concurrency = options.concurrency > 0 ? options.concurrency : 64;
-  const int rounds = options.rounds > 0 ? options.rounds : 10;
+  const int rounds = options.rounds > 0 ? options.rounds : 20;
   if (!bench.options().tls.empty()) {
     bench.options().out->Print(
         "no process of clients is killed: it could not be told the certificates\n");
