@@ -184,13 +184,13 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
   });
 }
 
-// A tile at work fetches what is needed next. One tile of rows alone: its own panels, some lines
-// ahead. Several: their part of the panels that come next, so that memory is read all the time, and
-// not by the first tile only.
+// A tile at work fetches its part of the panels that come next, so that memory is read all the time,
+// and not only by the first tile of rows that meets a panel. One tile of rows alone: of each next
+// panel as much as it reads of the present one.
 template <typename Lanes>
 class PrefetchPlan {
  public:
-  // `panels` are the next num_panels ones, or with one tile of rows the present ones.
+  // `panels`: the next num_panels ones.
   template <typename Panels>
   static PrefetchPlan Make(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
                            int num_panels, int64_t num_tiles) {
@@ -201,9 +201,9 @@ class PrefetchPlan {
     plan.from_ =
         reinterpret_cast<const uint8_t*>(panels.data) + chunk.begin / kSumBlock * kBlockBytes;
     plan.num_panels_ = num_panels;
-    plan.is_ahead_ = job.num_rows <= Lanes::kTileRows;
+    plan.is_one_tile_ = job.num_rows <= Lanes::kTileRows;
     const int num_blocks = (chunk.end - chunk.begin + kSumBlock - 1) / kSumBlock;
-    if (!plan.is_ahead_) {
+    if (!plan.is_one_tile_) {
       const int64_t parts = num_tiles / num_panels;
       plan.parts_per_panel_ = parts > 1 ? parts : 1;
     }
@@ -219,11 +219,10 @@ class PrefetchPlan {
   Prefetch<Lanes> ForTile(int64_t tile, int panel) const {
     Prefetch<Lanes> prefetch;
     prefetch.lines_per_block = lines_per_block_;
-    if (is_ahead_) {
-      constexpr int kAheadBytes = 1024;
+    if (is_one_tile_) {
       prefetch.num_streams = kPanels;
       for (int p = 0; p < kPanels; ++p) {
-        prefetch.streams[p] = from_ + (panel + p) * panel_stride_ + kAheadBytes;
+        prefetch.streams[p] = from_ + (panel + p) * panel_stride_;
       }
     } else if (tile / parts_per_panel_ < num_panels_) {
       prefetch.num_streams = 1;
@@ -237,7 +236,7 @@ class PrefetchPlan {
   const uint8_t* from_ = nullptr;
   int64_t panel_stride_ = 0;  // bytes
   int num_panels_ = 0;
-  bool is_ahead_ = false;
+  bool is_one_tile_ = false;
   int64_t parts_per_panel_ = 1;
   int64_t part_bytes_ = 0;
   int lines_per_block_ = 0;
@@ -286,11 +285,10 @@ typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, cons
   return {to, decoded_stride};
 }
 
-// A chunk of as many whole blocks as kInputs holds; all inputs if one tile takes all rows.
+// A chunk of as many whole blocks as kInputs holds.
 template <typename Lanes>
 int InputsPerChunk(const MatmulJob& job) {
   constexpr int kInputs = 1024;
-  if (job.num_rows <= Lanes::kTileRows) return job.num_inputs;
   const int unit = job.scales_per_row == 1 ? kSumBlock : job.scale_block_inputs;
   return unit >= kInputs ? unit : kInputs / unit * unit;
 }
@@ -299,7 +297,9 @@ int InputsPerChunk(const MatmulJob& job) {
 template <typename Lanes, typename Form, typename Panels>
 void MatmulOf(const MatmulJob& job, const Panels& panels) {
   constexpr bool kIsCoded = sizeof(*panels.data) == 1;
-  constexpr int kPanelsAtOnce = kIsCoded ? kMaxDecodedPanels : 4;
+  // Codes are decoded as they are loaded, unless they would be for one tile of rows after the other.
+  const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
+  const int panels_at_once = kIsCoded && !is_one_tile ? kMaxDecodedPanels : 4;
   const auto x = Form::RowsAt(job.x, job.num_inputs);
   const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
   const int panel_end = job.panel_end < num_panels ? job.panel_end : num_panels;
@@ -307,18 +307,14 @@ void MatmulOf(const MatmulJob& job, const Panels& panels) {
   for (InputChunk chunk = {0, 0}; chunk.begin < job.num_inputs; chunk.begin = chunk.end) {
     const int left = job.num_inputs - chunk.begin;
     chunk.end = chunk.begin + (left < inputs_per_chunk ? left : inputs_per_chunk);
-    for (int begin = job.panel_begin; begin < panel_end; begin += kPanelsAtOnce) {
-      const int end = begin + kPanelsAtOnce < panel_end ? begin + kPanelsAtOnce : panel_end;
+    for (int begin = job.panel_begin; begin < panel_end; begin += panels_at_once) {
+      const int end = begin + panels_at_once < panel_end ? begin + panels_at_once : panel_end;
       const int num_panels_now = end - begin;
       const Panels some = {panels.data + begin * panels.panel_stride, panels.panel_stride};
-      // With one tile of rows its own, else those behind.
-      const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
-      const Panels fetched = {some.data + (is_one_tile ? 0 : num_panels_now * some.panel_stride),
-                              some.panel_stride};
-      const auto plan = PrefetchPlan<Lanes>::Make(job, chunk, fetched, num_panels_now,
+      const Panels next = {some.data + num_panels_now * some.panel_stride, some.panel_stride};
+      const auto plan = PrefetchPlan<Lanes>::Make(job, chunk, next, num_panels_now,
                                                   NumTiles<Lanes>(job.num_rows, num_panels_now));
       if constexpr (kIsCoded) {
-        // Decoded as they are loaded, unless they would be for one tile of rows after the other.
         if (!is_one_tile) {
           MatmulPanels<Lanes>(job, chunk, x, Decode<Lanes, Form>(job, chunk, some, num_panels_now),
                               plan, begin, end);
