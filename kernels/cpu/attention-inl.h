@@ -175,11 +175,13 @@ void ScoreGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
   const auto* const panel =
       reinterpret_cast<const typename Form::Value*>(job.queries) + group.first * padded;
   const typename Form::Panels queries = {panel, static_cast<int64_t>(padded) * kVectorLanes};
-  ForEachRowTile<Lanes>(job.num_tokens, [&]<int kRows>(int64_t token) {
+  // One panel: the tile may be as high as it has sums.
+  ForEachRowTile<Lanes::kTileSums>(job.num_tokens, [&]<int kRows>(int64_t token) {
     const auto* const rows = reinterpret_cast<const typename Form::Value*>(job.keys);
     const typename Form::Activations keys = {rows + token * padded, padded};
     auto sum = Tile<Lanes, kRows, 1>::Zero();
-    AddSumBlocks(keys, queries, 0, RoundUpTo<Lanes>(4, job.key_dim), sum);
+    Prefetch<Lanes> none;
+    AddSumBlocks(keys, queries, 0, RoundUpTo<Lanes>(4, job.key_dim), none, sum);
     sum.ForEach([&](Lanes& lanes, int r, int) {
       (lanes * Lanes::Set(job.scale)).Store(group.scores + (token + r) * kVectorLanes);
     });
@@ -251,7 +253,7 @@ void GatherGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
   using Value = typename Form::Value;
   const int padded = RoundUpTo<Lanes>(kVectorLanes, job.value_dim);
   constexpr int64_t kPanelStride = kBlockTokens * kVectorLanes;
-  ForEachRowTile<Lanes>(group.end - group.begin, [&]<int kRows>(int64_t row) {
+  ForEachRowTile<Lanes::kTileRows>(group.end - group.begin, [&]<int kRows>(int64_t row) {
     const int64_t query = group.begin + row;
     const auto weights = Form::RowsAt(group.weights + query * kBlockTokens, kBlockTokens);
     ForEachPanelTile<Lanes, kRows>(0, padded / kVectorLanes, [&]<int kPanels>(int panel) {
@@ -263,7 +265,8 @@ void GatherGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
       sum.ForEach([&](Lanes& lanes, int r, int p) {
         lanes = Lanes::Load(at(r, p)) * Lanes::Set(group.shrink[query + r]);
       });
-      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.num_tokens), sum);
+      Prefetch<Lanes> none;
+      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.num_tokens), none, sum);
       sum.ForEach([&](Lanes& lanes, int r, int p) { lanes.Store(at(r, p)); });
     });
   });

@@ -11,7 +11,8 @@ bool HasAvx512() { return HasAvx2() && __builtin_cpu_supports("avx512f"); }
 
 // GCC takes AVX512BW for granted where there is AVX512_BF16.
 bool HasAvx512Bf16() {
-  return HasAvx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16");
+  return HasAvx512() && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bf16");
 }
 
 absl::Status Lacks(std::string_view variant) {

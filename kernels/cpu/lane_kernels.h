@@ -127,7 +127,7 @@ struct LaneKernels {
 const LaneKernels& ScalarLaneKernels();
 const LaneKernels& Avx2LaneKernels();        // only on a processor with AVX2 and FMA
 const LaneKernels& Avx512LaneKernels();      // only on a processor with AVX512F
-const LaneKernels& Avx512Bf16LaneKernels();  // and AVX512BW and AVX512_BF16
+const LaneKernels& Avx512Bf16LaneKernels();  // and AVX512BW, _VBMI and _BF16
 
 }  // namespace orrery
 

@@ -55,17 +55,17 @@ struct Lanes {
     const __m256 upper = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
     high = {_mm256_and_ps(pairs.low, upper), _mm256_and_ps(pairs.high, upper)};
   }
-  static void SplitFp8(const uint8_t* words, Lanes& low, Lanes& high) {
-    const __m256i first = Words(words);
-    const __m256i last = Words(words + 16);
+  static void SplitFp8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    const __m256i first = Words(group, chain);
+    const __m256i last = Words(group + 32, chain);
     low = {FromFp8(first), FromFp8(last)};
     high = {FromFp8(_mm256_srli_epi32(first, 8)), FromFp8(_mm256_srli_epi32(last, 8))};
   }
-  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
-    const __m256i first = Words(words);
-    const __m256i last = Words(words + 16);
-    low = {FromInt8(_mm256_slli_epi32(first, 24)), FromInt8(_mm256_slli_epi32(last, 24))};
-    high = {FromInt8(_mm256_slli_epi32(first, 16)), FromInt8(_mm256_slli_epi32(last, 16))};
+  static void SplitInt8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    const __m256i first = Words(group, chain);
+    const __m256i last = Words(group + 32, chain);
+    low = {FromInt8(first), FromInt8(last)};
+    high = {FromInt8(_mm256_srli_epi32(first, 8)), FromInt8(_mm256_srli_epi32(last, 8))};
   }
   static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
     const __m256i first = Bytes(bytes);
@@ -145,16 +145,22 @@ struct Lanes {
     const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
   }
-  // 8 words of 16 bits.
-  static __m256i Words(const uint8_t* from) {
-    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  // 8 words of one chain, from 32 bytes of both.
+  static __m256i Words(const uint8_t* from, int chain) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 16));
+    return _mm256_cvtepu16_epi32(chain == 0 ? _mm_unpacklo_epi64(a, b) : _mm_unpackhi_epi64(a, b));
   }
   // 8 bytes.
   static __m256i Bytes(const uint8_t* from) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
   }
-  // Of the highest byte; of the lowest 4 bits.
-  static __m256 FromInt8(__m256i codes) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(codes, 24)); }
+  // Of the lowest byte; of the lowest 4 bits.
+  static __m256 FromInt8(__m256i codes) {
+    const __m256i magnitude = _mm256_and_si256(codes, _mm256_set1_epi32(0x7f));
+    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(0x80)), 24);
+    return _mm256_or_ps(_mm256_cvtepi32_ps(magnitude), _mm256_castsi256_ps(sign));
+  }
   static __m256 FromInt4(__m256i codes) {
     const __m256i code = _mm256_and_si256(codes, _mm256_set1_epi32(15));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));

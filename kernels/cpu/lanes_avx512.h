@@ -2,7 +2,8 @@
 // which rule this header follows.
 //
 //   LanesOf<false>   AVX512F is enough
-//   LanesOf<true>    also multiplies pairs of bf16 (AVX512_BF16): two products per lane at once
+//   LanesOf<true>    also multiplies pairs of bf16 (AVX512_BF16): two products per lane at once, and
+//                    looks codes up in tables (AVX512_VBMI)
 //
 // VDPBF16PS is fma(low, low, fma(high, high, sum)), both steps rounded to nearest even with
 // denormals flushed (Intel's Software Developer's Manual; AMD's processors do the same): two steps
@@ -50,17 +51,15 @@ struct LanesOf {
     low = FromBits(_mm512_slli_epi32(pairs.bits(), 16));
     high = FromBits(_mm512_and_si512(pairs.bits(), UpperHalves()));
   }
-  static void SplitFp8(const uint8_t* words, LanesOf& low, LanesOf& high) {
-    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-    const __m512i codes = _mm512_cvtepu16_epi32(bytes);
-    low = FromFp8(codes);
-    high = FromFp8(_mm512_srli_epi32(codes, 8));
+  static void SplitFp8(const uint8_t* group, int chain, LanesOf& low, LanesOf& high) {
+    const __m512i words = Words(group, chain);
+    low = FromFp8(words);
+    high = FromFp8(_mm512_srli_epi32(words, 8));
   }
-  static void SplitInt8(const uint8_t* words, LanesOf& low, LanesOf& high) {
-    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-    const __m512i codes = _mm512_cvtepi16_epi32(bytes);
-    low = {_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(codes, 24), 24))};
-    high = {_mm512_cvtepi32_ps(_mm512_srai_epi32(codes, 8))};
+  static void SplitInt8(const uint8_t* group, int chain, LanesOf& low, LanesOf& high) {
+    const __m512i words = Words(group, chain);
+    low = FromInt8(words);
+    high = FromInt8(_mm512_srli_epi32(words, 8));
   }
   static void SplitInt4(const uint8_t* bytes, LanesOf& low, LanesOf& high) {
     const __m512i codes =
@@ -70,22 +69,14 @@ struct LanesOf {
     high = {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), values)};
   }
 
-  // For kDotsBf16: 32 codes of fp8 as 16 words of two bf16; a pair in every lane; pairs of the upper
-  // or lower halves of lanes, the first in the high half; sum + the two products of a pair.
-  static LanesOf LoadFp8(const uint8_t* words) {
-    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-    const __m512i codes = _mm512_cvtepu8_epi16(bytes);
-    const __m512i magnitude =
-        _mm512_and_si512(_mm512_slli_epi16(codes, 4), _mm512_set1_epi16(0x7f0));
-    const __m512i normal = _mm512_add_epi16(magnitude, _mm512_set1_epi16(120 << 7));
-    // A zero exponent: multiples of 2^-9, by the lowest three bits.
-    const __m512i multiples = _mm512_broadcast_i32x4(
-        _mm_setr_epi16(0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60));
-    const __mmask32 is_tiny = _mm512_testn_epi16_mask(codes, _mm512_set1_epi16(0x78));
-    const __m512i value = _mm512_mask_permutexvar_epi16(normal, is_tiny, codes, multiples);
-    const __m512i sign = _mm512_set1_epi16(static_cast<short>(0x8000));
-    // value | (codes << 8 & sign)
-    return FromBits(_mm512_ternarylogic_epi32(value, _mm512_slli_epi16(codes, 8), sign, 0xf8));
+  // For kDotsBf16: the codes of one chain as 16 words of two bf16, looked up by magnitude; a pair in
+  // every lane; pairs of the upper or lower halves of lanes, the first in the high half; sum + the
+  // two products of a pair.
+  static LanesOf LookUpFp8(const uint8_t* group, int chain) {
+    return LookUp(group, chain, kFp8Values);
+  }
+  static LanesOf LookUpInt8(const uint8_t* group, int chain) {
+    return LookUp(group, chain, kInt8Values);
   }
   static LanesOf SetPair(const uint16_t* pair) {
     int bits;
@@ -179,6 +170,59 @@ struct LanesOf {
   }
 
  private:
+  // The bytes of the bf16 that a magnitude of 7 bits means.
+  struct ByteValues {
+    alignas(64) uint8_t low[128];
+    alignas(64) uint8_t high[128];
+  };
+  template <typename ValueOf>
+  static constexpr ByteValues MakeValues(ValueOf value_of) {
+    ByteValues values = {};
+    for (int i = 0; i < 128; ++i) {
+      const int bits = value_of(i);
+      values.low[i] = static_cast<uint8_t>(bits & 0xff);
+      values.high[i] = static_cast<uint8_t>(bits >> 8);
+    }
+    return values;
+  }
+  // mantissa * 2^(exponent - 127), shifted until its leading 1 is the hidden one; 0 for 0.
+  static constexpr int Bf16Of(int mantissa, int exponent) {
+    if (mantissa == 0) return 0;
+    int shift = 0;
+    while (mantissa << shift < 0x80) ++shift;
+    return (exponent + 7 - shift) << 7 | ((mantissa << shift) & 0x7f);
+  }
+  // An e4m3 without exponent counts in 2^-9; else the leading 1 stands 3 bits higher.
+  static constexpr ByteValues kFp8Values = MakeValues([](int code) {
+    return code < 8 ? Bf16Of(code, 127 - 9) : Bf16Of(8 + code % 8, 127 - 9 + code / 8 - 1);
+  });
+  static constexpr ByteValues kInt8Values = MakeValues([](int code) { return Bf16Of(code, 127); });
+
+  static LanesOf LookUp(const uint8_t* group, int chain, const ByteValues& values) {
+    const __m512i codes = _mm512_loadu_si512(group);
+    const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(values.low), codes,
+                                                 _mm512_load_si512(values.low + 64));
+    const __m512i magnitude = _mm512_permutex2var_epi8(_mm512_load_si512(values.high), codes,
+                                                       _mm512_load_si512(values.high + 64));
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+    // magnitude | (codes & sign)
+    const __m512i high = _mm512_ternarylogic_epi32(magnitude, codes, sign, 0xf8);
+    return FromBits(chain == 0 ? _mm512_unpacklo_epi8(low, high) : _mm512_unpackhi_epi8(low, high));
+  }
+  // 16 words of one chain, from 64 bytes of both.
+  static __m512i Words(const uint8_t* group, int chain) {
+    const __m512i quads =
+        _mm512_add_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6), _mm512_set1_epi64(chain));
+    const __m512i both = _mm512_loadu_si512(group);
+    return _mm512_cvtepu16_epi32(_mm512_castsi512_si256(_mm512_permutexvar_epi64(quads, both)));
+  }
+  // Of the lowest byte: sign and magnitude.
+  static LanesOf FromInt8(__m512i codes) {
+    const __m512 magnitude = _mm512_cvtepi32_ps(_mm512_and_si512(codes, _mm512_set1_epi32(0x7f)));
+    const __m512i sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+    return FromBits(_mm512_ternarylogic_epi32(_mm512_castps_si512(magnitude),
+                                              _mm512_slli_epi32(codes, 24), sign, 0xf8));
+  }
   __m512i bits() const { return _mm512_castps_si512(all); }
   static LanesOf FromBits(__m512i bits) { return {_mm512_castsi512_ps(bits)}; }
   // Of the lowest byte. A zero exponent: as if it were 1, less the leading 1 that is not there.

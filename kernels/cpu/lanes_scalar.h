@@ -54,17 +54,18 @@ struct Lanes {
     low = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) << 16); });
     high = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) & 0xffff0000u); });
   }
-  // 32 codes of fp8 (e4m3, no NaN) in 16 words of two, exactly: the low bytes, and the high ones.
-  static void SplitFp8(const uint8_t* words, Lanes& low, Lanes& high) {
-    low = Make([&](int i) { return FromFp8(words[2 * i]); });
-    high = Make([&](int i) { return FromFp8(words[2 * i + 1]); });
+  // Codes of the inputs of one chain, of a group of 64 bytes (operands-inl.h): 16 words of two codes,
+  // as exact f32 values of the first ones and of the second ones. fp8: e4m3, no NaN. int8: sign and
+  // magnitude.
+  static void SplitFp8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return FromFp8(CodeAt(group, chain, 2 * i)); });
+    high = Make([&](int i) { return FromFp8(CodeAt(group, chain, 2 * i + 1)); });
   }
-  // The same of whole numbers: bytes in two's complement; and 4 bits each, 8 more than the number, in
-  // 16 bytes.
-  static void SplitInt8(const uint8_t* words, Lanes& low, Lanes& high) {
-    low = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i])); });
-    high = Make([&](int i) { return static_cast<float>(static_cast<int8_t>(words[2 * i + 1])); });
+  static void SplitInt8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    low = Make([&](int i) { return FromInt8(CodeAt(group, chain, 2 * i)); });
+    high = Make([&](int i) { return FromInt8(CodeAt(group, chain, 2 * i + 1)); });
   }
+  // The same of 16 bytes of two codes of 4 bits, each 8 more than its value.
   static void SplitInt4(const uint8_t* bytes, Lanes& low, Lanes& high) {
     low = Make([&](int i) { return static_cast<float>((bytes[i] & 15) - 8); });
     high = Make([&](int i) { return static_cast<float>((bytes[i] >> 4) - 8); });
@@ -126,6 +127,13 @@ struct Lanes {
     Lanes result;
     for (int i = 0; i < 16; ++i) result.lane[i] = value_of(i);
     return result;
+  }
+  static uint32_t CodeAt(const uint8_t* group, int chain, int i) {
+    return group[i / 8 * 16 + chain * 8 + i % 8];
+  }
+  static float FromInt8(uint32_t code) {
+    const float magnitude = static_cast<float>(code & 0x7fu);
+    return code & 0x80u ? -magnitude : magnitude;
   }
   static float FromFp8(uint32_t code) {
     const uint32_t exponent = (code >> 3) & 0xfu;

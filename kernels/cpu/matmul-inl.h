@@ -31,41 +31,57 @@ struct Tile {
   }
   template <typename Body>
   void ForEach(Body body) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) body(at[r][p], r, p);
     }
   }
 };
 
+// What is fetched into the cache meanwhile: of each stream, so many lines per block of inputs.
+template <typename Lanes>
+struct Prefetch {
+  static constexpr int kLineBytes = 64;
+  const uint8_t* streams[4] = {};
+  int num_streams = 0;
+  int lines_per_block = 0;
+  int64_t fetched = 0;  // bytes of each stream
+};
+
 // sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
 inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, int end,
-                         Tile<Lanes, kRows, kPanels>& sum) {
+                         Prefetch<Lanes>& prefetch, Tile<Lanes, kRows, kPanels>& sum) {
   using T = Tile<Lanes, kRows, kPanels>;
   decltype(x.data) rows[kRows];
   decltype(panels.data) columns[kPanels];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) rows[r] = x.data + r * x.row_stride;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) columns[p] = panels.data + p * panels.panel_stride;
   for (int64_t block = begin; block < end; block += kSumBlock) {
+    for (int line = 0; line < prefetch.lines_per_block; ++line) {
+      for (int s = 0; s < prefetch.num_streams; ++s) {
+        __builtin_prefetch(prefetch.streams[s] + prefetch.fetched, /*rw=*/0, /*locality=*/2);
+      }
+      prefetch.fetched += Prefetch<Lanes>::kLineBytes;
+    }
     const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
     T even = T::Zero();
     T odd = T::Zero();
     for (int64_t i = block; i < block_end; i += 4) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int p = 0; p < kPanels; ++p) {
         const auto even_weights =
             Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 0);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           even.at[r][p] = Activations::AddPair(rows[r] + i, 0, even_weights, even.at[r][p]);
         }
         const auto odd_weights =
             Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 1);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           odd.at[r][p] = Activations::AddPair(rows[r] + i, 1, odd_weights, odd.at[r][p]);
         }
@@ -76,11 +92,14 @@ inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, 
   }
 }
 
-// Calls body.operator()<kRows>(row) for tiles of at most Lanes::kTileRows rows.
-template <typename Lanes, typename Body>
+// Calls body.operator()<kRows>(row) for tiles of at most kMaxRows rows.
+template <int kMaxRows, typename Body>
 inline void ForEachRowTile(int64_t num_rows, Body body) {
   int64_t row = 0;
-  if constexpr (Lanes::kTileRows >= 4) {
+  if constexpr (kMaxRows >= 8) {
+    for (; row + 8 <= num_rows; row += 8) body.template operator()<8>(row);
+  }
+  if constexpr (kMaxRows >= 4) {
     for (; row + 4 <= num_rows; row += 4) body.template operator()<4>(row);
     if (row + 3 == num_rows) {
       body.template operator()<3>(row);
@@ -115,7 +134,7 @@ struct InputChunk {
 
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
 void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
-                const Panels& panels, int64_t row, int panel) {
+                const Panels& panels, Prefetch<Lanes> prefetch, int64_t row, int panel) {
   using T = Tile<Lanes, kRows, kPanels>;
   const bool is_last = chunk.end == job.num_inputs;
   auto out_at = [&](int r, int p) {
@@ -139,7 +158,7 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
         [&](Lanes& lanes, int r, int p) { lanes = LoadStep<Lanes>(out_at(r, p), num_at(p)); });
   }
   if (job.scales_per_row == 1) {
-    AddSumBlocks(x, panels, chunk.begin, chunk.end, result);
+    AddSumBlocks(x, panels, chunk.begin, chunk.end, prefetch, result);
     if (is_last) {
       result.ForEach([&](Lanes& lanes, int, int p) {
         lanes = Lanes::Fma(lanes, scale_at(p, 0), Lanes::Set(0.0f));
@@ -151,7 +170,7 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
       const int left = chunk.end - begin;
       const int num = left < job.scale_block_inputs ? left : job.scale_block_inputs;
       T sum = T::Zero();
-      AddSumBlocks(x, panels, begin, begin + num, sum);
+      AddSumBlocks(x, panels, begin, begin + num, prefetch, sum);
       result.ForEach([&](Lanes& lanes, int r, int p) {
         lanes = Lanes::Fma(sum.at[r][p], scale_at(p, block), lanes);
       });
@@ -165,16 +184,83 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
   });
 }
 
+// A tile at work fetches its part of the panels that come next, so that memory is read all the time,
+// and not only by the first tile of rows that meets a panel. One tile of rows alone: of each next
+// panel as much as it reads of the present one.
+template <typename Lanes>
+class PrefetchPlan {
+ public:
+  // `panels`: the next num_panels ones.
+  template <typename Panels>
+  static PrefetchPlan Make(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
+                           int num_panels, int64_t num_tiles) {
+    constexpr int kUnitBytes = sizeof(*panels.data);
+    constexpr int kBlockBytes = kSumBlock * kVectorLanes * kUnitBytes / Panels::kPerUnit;
+    PrefetchPlan plan;
+    plan.panel_stride_ = panels.panel_stride * kUnitBytes;
+    plan.from_ =
+        reinterpret_cast<const uint8_t*>(panels.data) + chunk.begin / kSumBlock * kBlockBytes;
+    plan.num_panels_ = num_panels;
+    plan.is_one_tile_ = job.num_rows <= Lanes::kTileRows;
+    const int num_blocks = (chunk.end - chunk.begin + kSumBlock - 1) / kSumBlock;
+    if (!plan.is_one_tile_) {
+      const int64_t parts = num_tiles / num_panels;
+      plan.parts_per_panel_ = parts > 1 ? parts : 1;
+    }
+    const int64_t part_bytes = kBlockBytes / plan.parts_per_panel_;
+    plan.lines_per_block_ = static_cast<int>((part_bytes + Prefetch<Lanes>::kLineBytes - 1) /
+                                             Prefetch<Lanes>::kLineBytes);
+    plan.part_bytes_ = int64_t{num_blocks} * plan.lines_per_block_ * Prefetch<Lanes>::kLineBytes;
+    return plan;
+  }
+
+  // Of the tile with these panels (of the present ones), the so-manieth.
+  template <int kPanels>
+  Prefetch<Lanes> ForTile(int64_t tile, int panel) const {
+    Prefetch<Lanes> prefetch;
+    prefetch.lines_per_block = lines_per_block_;
+    if (is_one_tile_) {
+      prefetch.num_streams = kPanels;
+      for (int p = 0; p < kPanels; ++p) {
+        prefetch.streams[p] = from_ + (panel + p) * panel_stride_;
+      }
+    } else if (tile / parts_per_panel_ < num_panels_) {
+      prefetch.num_streams = 1;
+      prefetch.streams[0] =
+          from_ + tile / parts_per_panel_ * panel_stride_ + tile % parts_per_panel_ * part_bytes_;
+    }
+    return prefetch;
+  }
+
+ private:
+  const uint8_t* from_ = nullptr;
+  int64_t panel_stride_ = 0;  // bytes
+  int num_panels_ = 0;
+  bool is_one_tile_ = false;
+  int64_t parts_per_panel_ = 1;
+  int64_t part_bytes_ = 0;
+  int lines_per_block_ = 0;
+};
+
+template <typename Lanes>
+int64_t NumTiles(int64_t num_rows, int num_panels) {
+  constexpr int kPanels = Lanes::kTileSums / Lanes::kTileRows;
+  return (num_rows + Lanes::kTileRows - 1) / Lanes::kTileRows *
+         ((num_panels + kPanels - 1) / kPanels);
+}
+
 // All rows against the panels [begin, end).
 template <typename Lanes, typename Activations, typename Panels>
 void MatmulPanels(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
-                  const Panels& panels, int begin, int end) {
-  ForEachRowTile<Lanes>(job.num_rows, [&]<int kRows>(int64_t row) {
+                  const Panels& panels, const PrefetchPlan<Lanes>& plan, int begin, int end) {
+  int64_t tile = 0;
+  ForEachRowTile<Lanes::kTileRows>(job.num_rows, [&]<int kRows>(int64_t row) {
     const Activations rows = {x.data + row * x.row_stride, x.row_stride};
     ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
-      const Panels tile = {panels.data + (panel - begin) * panels.panel_stride,
+      const Panels some = {panels.data + (panel - begin) * panels.panel_stride,
                            panels.panel_stride};
-      MatmulTile<Lanes, kRows, kPanels>(job, chunk, rows, tile, row, panel);
+      const Prefetch<Lanes> prefetch = plan.template ForTile<kPanels>(tile++, panel - begin);
+      MatmulTile<Lanes, kRows, kPanels>(job, chunk, rows, some, prefetch, row, panel);
     });
   });
 }
@@ -199,11 +285,10 @@ typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, cons
   return {to, decoded_stride};
 }
 
-// A chunk of as many whole blocks as kInputs holds; all inputs if one tile takes all rows.
+// A chunk of as many whole blocks as kInputs holds.
 template <typename Lanes>
 int InputsPerChunk(const MatmulJob& job) {
   constexpr int kInputs = 1024;
-  if (job.num_rows <= Lanes::kTileRows) return job.num_inputs;
   const int unit = job.scales_per_row == 1 ? kSumBlock : job.scale_block_inputs;
   return unit >= kInputs ? unit : kInputs / unit * unit;
 }
@@ -212,7 +297,9 @@ int InputsPerChunk(const MatmulJob& job) {
 template <typename Lanes, typename Form, typename Panels>
 void MatmulOf(const MatmulJob& job, const Panels& panels) {
   constexpr bool kIsCoded = sizeof(*panels.data) == 1;
-  constexpr int kPanelsAtOnce = kIsCoded ? kMaxDecodedPanels : 4;
+  // Codes are decoded as they are loaded, unless they would be for one tile of rows after the other.
+  const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
+  const int panels_at_once = kIsCoded && !is_one_tile ? kMaxDecodedPanels : 4;
   const auto x = Form::RowsAt(job.x, job.num_inputs);
   const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
   const int panel_end = job.panel_end < num_panels ? job.panel_end : num_panels;
@@ -220,18 +307,21 @@ void MatmulOf(const MatmulJob& job, const Panels& panels) {
   for (InputChunk chunk = {0, 0}; chunk.begin < job.num_inputs; chunk.begin = chunk.end) {
     const int left = job.num_inputs - chunk.begin;
     chunk.end = chunk.begin + (left < inputs_per_chunk ? left : inputs_per_chunk);
-    for (int begin = job.panel_begin; begin < panel_end; begin += kPanelsAtOnce) {
-      const int end = begin + kPanelsAtOnce < panel_end ? begin + kPanelsAtOnce : panel_end;
+    for (int begin = job.panel_begin; begin < panel_end; begin += panels_at_once) {
+      const int end = begin + panels_at_once < panel_end ? begin + panels_at_once : panel_end;
+      const int num_panels_now = end - begin;
       const Panels some = {panels.data + begin * panels.panel_stride, panels.panel_stride};
+      const Panels next = {some.data + num_panels_now * some.panel_stride, some.panel_stride};
+      const auto plan = PrefetchPlan<Lanes>::Make(job, chunk, next, num_panels_now,
+                                                  NumTiles<Lanes>(job.num_rows, num_panels_now));
       if constexpr (kIsCoded) {
-        // Decoded as they are loaded, unless they would be for one tile of rows after the other.
-        if (job.num_rows > Lanes::kTileRows) {
-          MatmulPanels<Lanes>(job, chunk, x, Decode<Lanes, Form>(job, chunk, some, end - begin),
-                              begin, end);
+        if (!is_one_tile) {
+          MatmulPanels<Lanes>(job, chunk, x, Decode<Lanes, Form>(job, chunk, some, num_panels_now),
+                              plan, begin, end);
           continue;
         }
       }
-      MatmulPanels<Lanes>(job, chunk, x, some, begin, end);
+      MatmulPanels<Lanes>(job, chunk, x, some, plan, begin, end);
     }
   }
 }

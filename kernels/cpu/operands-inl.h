@@ -82,37 +82,39 @@ struct PairPanels {
   }
 };
 
-// Codes of the three kinds, in the order of PairForm: how many lie in a byte, what 32 of them are as
-// two times 16 f32 values (of low halves, and of high ones), and as 16 pairs of bf16.
+// Codes. Two in a byte lie in the order of PairForm. Single bytes do so but for this: of the two lines
+// of a group, 32 bytes for each chain, pieces of 8 bytes take turns, because unpacking bytes to words
+// makes two lines of them.
+//
+//   bytes of a group   line 0: 0..7 | line 1: 0..7 | line 0: 8..15 | line 1: 8..15 | ...
+//
+// What a chain's line is as two times 16 f32 values (of low halves, and of high ones), and as 16 pairs
+// of bf16.
 template <typename Lanes>
 struct Fp8Code {
   static constexpr int kPerByte = 1;
-  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
-    Lanes::SplitFp8(line, low, high);
+  static void Split(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    Lanes::SplitFp8(group, chain, low, high);
   }
-  static Lanes Pairs(const uint8_t* line) { return Lanes::LoadFp8(line); }
+  static Lanes Pairs(const uint8_t* group, int chain) { return Lanes::LookUpFp8(group, chain); }
 };
 template <typename Lanes>
 struct Int8Code {
   static constexpr int kPerByte = 1;
-  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
-    Lanes::SplitInt8(line, low, high);
+  static void Split(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    Lanes::SplitInt8(group, chain, low, high);
   }
-  static Lanes Pairs(const uint8_t* line) {
-    Lanes low, high;
-    Split(line, low, high);
-    return Lanes::JoinUpper(high, low);
-  }
+  static Lanes Pairs(const uint8_t* group, int chain) { return Lanes::LookUpInt8(group, chain); }
 };
 template <typename Lanes>
 struct Int4Code {
   static constexpr int kPerByte = 2;
-  static void Split(const uint8_t* line, Lanes& low, Lanes& high) {
-    Lanes::SplitInt4(line, low, high);
+  static void Split(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
+    Lanes::SplitInt4(group + chain * kVectorLanes, low, high);
   }
-  static Lanes Pairs(const uint8_t* line) {
+  static Lanes Pairs(const uint8_t* group, int chain) {
     Lanes low, high;
-    Split(line, low, high);
+    Split(group, chain, low, high);
     return Lanes::JoinUpper(high, low);
   }
 };
@@ -124,7 +126,7 @@ struct CodePanels {
   const uint8_t* data;
   int64_t panel_stride;
   static Lanes LoadPair(const uint8_t* group, int chain) {
-    return Code<Lanes>::Pairs(group + chain * 2 * kVectorLanes / kPerUnit);
+    return Code<Lanes>::Pairs(group, chain);
   }
 };
 template <typename Lanes, template <typename> typename Code>
@@ -134,7 +136,7 @@ struct WidenedCodePanels {
   int64_t panel_stride;
   static WidePair<Lanes> LoadPair(const uint8_t* group, int chain) {
     WidePair<Lanes> pair;
-    Code<Lanes>::Split(group + chain * 2 * kVectorLanes / kPerUnit, pair.second, pair.first);
+    Code<Lanes>::Split(group, chain, pair.second, pair.first);
     return pair;
   }
 };

@@ -1,5 +1,6 @@
 #include "kernels/cpu/packed_weight.h"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -94,7 +95,7 @@ absl::Status PackedWeight::Pack(const WeightSource& source) {
             return absl::InvalidArgumentError(
                 absl::StrCat("output ", o, ", input ", i, " is not a number"));
           }
-          PanelsOf<uint8_t>()[layout_.PairIndex(o, i)] = code;
+          PanelsOf<uint8_t>()[layout_.ByteIndex(o, i)] = code;
           break;
         }
         case PanelFormat::kBf16: {
@@ -127,10 +128,12 @@ absl::Status PackedWeight::Quantize(const WeightSource& source, const QuantForma
   for (int o = 0; o < source.num_outputs; ++o) {
     RETURN_IF_ERROR(QuantizeOutput(source, o, format, row));
     for (int i = 0; i < source.num_inputs; ++i) {
-      const size_t index = layout_.PairIndex(o, i);
       if (panel_format_ == PanelFormat::kInt8) {
-        panels[index] = static_cast<uint8_t>(row.codes[i]);
+        const int magnitude = std::abs(row.codes[i]);
+        panels[layout_.ByteIndex(o, i)] =
+            static_cast<uint8_t>(row.codes[i] < 0 ? 0x80 | magnitude : magnitude);
       } else {
+        const size_t index = layout_.PairIndex(o, i);
         uint8_t& both = panels[index / 2];
         const int shift = index % 2 * 4;
         both = static_cast<uint8_t>((both & ~(15 << shift)) | (row.codes[i] + 8) << shift);

@@ -1,17 +1,20 @@
 // A weight in the layout that Matmul streams: panels of 16 outputs, whose inputs lie one after
 // another.
 //
-//   bf16, and fp8, whose codes are bytes:    [panel][input / 4][even, odd][16 outputs][2 inputs]
+//   bf16:   [panel][input / 4][even, odd][16 outputs][2 inputs]
 //
 //     panel 0, inputs 0..3, even:  w(0,2) w(0,0) | w(1,2) w(1,0) | ... | w(15,2) w(15,0)  64 bytes
 //     panel 0, inputs 0..3, odd:   w(0,3) w(0,1) | w(1,3) w(1,1) | ... | w(15,3) w(15,1)
 //
-//     (w(output, input).) A line is one AVX-512 register, of fp8 codes one half: two steps of the
-//     chain of even inputs, or of the odd ones, the first in the high half. See operands-inl.h for
-//     why.
+//     (w(output, input).) A line is one AVX-512 register: two steps of the chain of even inputs, or
+//     of the odd ones, the first in the high half. See operands-inl.h for why.
 //
-//   int8 (two's complement), int4 (code + 8, two in a byte, the first in the low half): the same order
-//   f32:                                     [panel][input][16 outputs]
+//   fp8 (e4m3), int8 (sign and magnitude):  both lines together are 64 bytes, in pieces of 8
+//
+//     panel 0, inputs 0..3:  even, outputs 0..3 | odd, outputs 0..3 | even, 4..7 | odd, 4..7 | ...
+//
+//   int4:   like bf16, each line in 16 bytes: of two codes (+ 8) the first in the low half
+//   f32:    [panel][input][16 outputs]
 //
 // Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales, in f32 for blocks
 // of outputs and inputs: those it came with as fp8, else one 1.0. Those of int8 and int4 are bf16, for
@@ -48,6 +51,12 @@ class PanelLayout {
     return PanelOffset(output) + static_cast<size_t>(input / 4 * 2 + input % 2) * 2 * kVectorLanes +
            output % kVectorLanes * 2 + (input % 4 < 2 ? 1 : 0);
   }
+  // Of a byte where PairIndex has a bf16.
+  constexpr size_t ByteIndex(int output, int input) const {
+    const size_t index = PairIndex(output, input);
+    const size_t line = index / 32 % 2, in_line = index % 32;
+    return index / 64 * 64 + in_line / 8 * 16 + line * 8 + in_line % 8;
+  }
   constexpr size_t F32Index(int output, int input) const {
     return PanelOffset(output) + static_cast<size_t>(input) * kVectorLanes + output % kVectorLanes;
   }
@@ -66,6 +75,8 @@ static_assert(PanelLayout(32, 32).PairIndex(0, 1) == 33);
 static_assert(PanelLayout(32, 32).PairIndex(0, 4) == 65);
 static_assert(PanelLayout(32, 32).PairIndex(17, 2) == 512 + 2);
 static_assert(PanelLayout(32, 32).F32Index(1, 2) == 33);
+static_assert(PanelLayout(32, 32).ByteIndex(4, 2) == 16 &&
+              PanelLayout(32, 32).ByteIndex(0, 1) == 9);
 
 class PackedWeight final : public Weight {
  public:

@@ -47,7 +47,7 @@ TEST(PackedWeight, KeepsF32WhereProductsAreF32) {
   EXPECT_EQ(static_cast<const uint16_t*>(job.panels)[33], F32ToBf16(0.2f));
 }
 
-TEST(PackedWeight, KeepsFp8CodesAsBytesInTheOrderOfBf16) {
+TEST(PackedWeight, KeepsFp8CodesAsBytes) {
   std::vector<uint8_t> codes;
   for (int i = 0; i < 17 * 33; ++i) codes.push_back(static_cast<uint8_t>(i % 127));
   const std::vector<float> scales(2, 0.5f);
@@ -62,7 +62,7 @@ TEST(PackedWeight, KeepsFp8CodesAsBytesInTheOrderOfBf16) {
   const auto* panels = static_cast<const uint8_t*>(job.panels);
   const PanelLayout layout(17, 33);
   for (int o = 0; o < 17; ++o) {
-    for (int i = 0; i < 33; ++i) EXPECT_EQ(panels[layout.PairIndex(o, i)], codes[o * 33 + i]);
+    for (int i = 0; i < 33; ++i) EXPECT_EQ(panels[layout.ByteIndex(o, i)], codes[o * 33 + i]);
   }
   EXPECT_EQ(weight->num_bytes(), 2u * 64 * 16 + 8);
 }
