@@ -57,6 +57,35 @@ TEST_P(Rows, AreRoundedToBf16AsDtypesSays) {
   }
 }
 
+// Groups whose largest value is 448 have the scale 1. Every code, what lies half way to the next one,
+// a little less, and a little more.
+TEST_P(Rows, RoundToTheNearestFp8CodeEvenOnTies) {
+  std::vector<float> values;
+  for (int code = 0; code < 0x7f; ++code) {
+    const float value = Fp8E4m3ToF32(static_cast<uint8_t>(code));
+    const float next = code < 0x7e ? Fp8E4m3ToF32(static_cast<uint8_t>(code + 1)) : 464.0f;
+    const float half_way = (value + next) / 2;
+    for (const float x :
+         {value, std::nextafter(half_way, 0.0f), half_way, std::nextafter(half_way, 1000.0f)}) {
+      if (x > 448.0f) continue;
+      values.push_back(x);
+      values.push_back(-x);
+    }
+  }
+  std::vector<float> row;
+  for (const float value : values) {
+    if (row.size() % 128 == 0) row.push_back(448.0f);
+    row.push_back(value);
+  }
+  const int width = static_cast<int>(row.size());
+  TestMatrix rows(1, width, row);
+  std::vector<std::byte> encoded(EncodedRowBytes(RowFormat::kFp8, width));
+  kernels_->EncodeRows(rows.view(), RowFormat::kFp8, encoded.data());
+  for (int i = 0; i < width; ++i) {
+    ASSERT_EQ(std::to_integer<int>(encoded[i]), F32ToFp8E4m3(row[i])) << row[i];
+  }
+}
+
 TEST_P(Rows, AreRoundedToFp8InGroupsOf128) {
   for (int width : kWidths) {
     for (float scale : {1.0f, 1e-6f, 1e4f}) {

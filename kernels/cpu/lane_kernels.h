@@ -103,6 +103,11 @@ struct LaneKernels {
   // To f32, and to bf16.
   void (*widen_row)(const uint16_t* from, int num, float* to);
   void (*round_row)(const float* from, int num, uint16_t* to);
+  // The largest |x|, at least 0; NaN does not count.
+  float (*largest_magnitude)(const float* x, int num);
+  // To e4m3 after division by the scale, and back.
+  void (*encode_fp8)(const float* from, float scale, int num, uint8_t* to);
+  void (*decode_fp8)(const uint8_t* from, float scale, int num, float* to);
   void (*matmul)(const MatmulJob& job);
   // gate = silu(gate) * up.
   void (*silu_times)(float* gate, const float* up, int num);

@@ -50,6 +50,13 @@ struct Lanes {
                                                _mm256_srli_epi32(_mm256_castps_si256(high), 16));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
   }
+  static Lanes LoadFp8(const uint8_t* from) { return {HalfFromFp8(from), HalfFromFp8(from + 8)}; }
+  void StoreFp8(uint8_t* to) const {
+    int codes[16];
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), ToFp8(low));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + 8), ToFp8(high));
+    for (int i = 0; i < 16; ++i) to[i] = static_cast<uint8_t>(codes[i]);
+  }
   static void SplitBf16(Lanes pairs, Lanes& low, Lanes& high) {
     low = {ShiftUp(pairs.low, 16), ShiftUp(pairs.high, 16)};
     const __m256 upper = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
@@ -150,6 +157,33 @@ struct Lanes {
     const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
     const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 16));
     return _mm256_cvtepu16_epi32(chain == 0 ? _mm_unpacklo_epi64(a, b) : _mm_unpackhi_epi64(a, b));
+  }
+  static __m256 HalfFromFp8(const uint8_t* from) {
+    const __m256i codes = Bytes(from);
+    const __m256i seven_bits = _mm256_set1_epi32(0x7f);
+    const __m256i is_nan = _mm256_cmpeq_epi32(_mm256_and_si256(codes, seven_bits), seven_bits);
+    const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    return _mm256_blendv_ps(FromFp8(codes), nan, _mm256_castsi256_ps(is_nan));
+  }
+  static __m256i ToFp8(__m256 value) {
+    const __m256i bits = _mm256_castps_si256(value);
+    const __m256i magnitude = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
+    const __m256 shifted = _mm256_add_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(0x1p14f));
+    const __m256i tiny = _mm256_and_si256(_mm256_castps_si256(shifted), _mm256_set1_epi32(0xf));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(magnitude, 20), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(magnitude, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7ffff)));
+    const __m256i normal =
+        _mm256_sub_epi32(_mm256_srli_epi32(rounded, 20), _mm256_set1_epi32(120 << 3));
+    const __m256i is_tiny =
+        _mm256_cmpgt_epi32(_mm256_castps_si256(_mm256_set1_ps(0x1p-6f)), magnitude);
+    const __m256i below_largest =
+        _mm256_cmpgt_epi32(_mm256_castps_si256(_mm256_set1_ps(448.0f)), magnitude);
+    const __m256i is_nan = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7f800000));
+    __m256i code = _mm256_blendv_epi8(normal, tiny, is_tiny);
+    code = _mm256_blendv_epi8(_mm256_set1_epi32(0x7e), code, below_largest);
+    const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(bits, 24), _mm256_set1_epi32(0x80));
+    return _mm256_blendv_epi8(_mm256_or_si256(code, sign), _mm256_set1_epi32(0x7f), is_nan);
   }
   // 8 bytes.
   static __m256i Bytes(const uint8_t* from) {

@@ -47,6 +47,35 @@ struct LanesOf {
     const __m512i upper = _mm512_srli_epi32(bits(), 16);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(upper));
   }
+  static LanesOf LoadFp8(const uint8_t* from) {
+    const __m512i codes =
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    const __m512i seven_bits = _mm512_set1_epi32(0x7f);
+    const __mmask16 is_nan =
+        _mm512_cmpeq_epi32_mask(_mm512_and_si512(codes, seven_bits), seven_bits);
+    return FromBits(
+        _mm512_mask_blend_epi32(is_nan, FromFp8(codes).bits(), _mm512_set1_epi32(0x7fc00000)));
+  }
+  void StoreFp8(uint8_t* to) const {
+    const __m512i magnitude = _mm512_and_si512(bits(), _mm512_set1_epi32(0x7fffffff));
+    const __m512 shifted = _mm512_add_ps(_mm512_castsi512_ps(magnitude), _mm512_set1_ps(0x1p14f));
+    const __m512i tiny = _mm512_and_si512(_mm512_castps_si512(shifted), _mm512_set1_epi32(0xf));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(magnitude, 20), _mm512_set1_epi32(1));
+    const __m512i rounded =
+        _mm512_add_epi32(magnitude, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff)));
+    const __m512i normal =
+        _mm512_sub_epi32(_mm512_srli_epi32(rounded, 20), _mm512_set1_epi32(120 << 3));
+    const __mmask16 is_tiny =
+        _mm512_cmplt_epi32_mask(magnitude, _mm512_castps_si512(_mm512_set1_ps(0x1p-6f)));
+    const __mmask16 is_large =
+        _mm512_cmpge_epi32_mask(magnitude, _mm512_castps_si512(_mm512_set1_ps(448.0f)));
+    const __mmask16 is_nan = _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f800000));
+    __m512i code = _mm512_mask_blend_epi32(is_tiny, normal, tiny);
+    code = _mm512_mask_blend_epi32(is_large, code, _mm512_set1_epi32(0x7e));
+    const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits(), 24), _mm512_set1_epi32(0x80));
+    code = _mm512_mask_blend_epi32(is_nan, _mm512_or_si512(code, sign), _mm512_set1_epi32(0x7f));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(code));
+  }
   static void SplitBf16(LanesOf pairs, LanesOf& low, LanesOf& high) {
     low = FromBits(_mm512_slli_epi32(pairs.bits(), 16));
     high = FromBits(_mm512_and_si512(pairs.bits(), UpperHalves()));

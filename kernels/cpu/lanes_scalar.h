@@ -49,6 +49,26 @@ struct Lanes {
   void StoreBf16(uint16_t* to) const {
     for (int i = 0; i < 16; ++i) to[i] = static_cast<uint16_t>(Bits(lane[i]) >> 16);
   }
+  // 16 codes of fp8 (e4m3) to f32, and back: nearest even, at most 448, NaN is 0x7f.
+  static Lanes LoadFp8(const uint8_t* from) {
+    return Make([&](int i) {
+      return (from[i] & 0x7fu) == 0x7fu ? FromBits(0x7fc00000u) : FromFp8(from[i]);
+    });
+  }
+  void StoreFp8(uint8_t* to) const {
+    for (int i = 0; i < 16; ++i) {
+      const uint32_t magnitude = Bits(lane[i]) & 0x7fffffffu;
+      // A multiple of 2^-9: beside 2^14, f32 has no smaller steps. Else the mantissa is rounded to 3
+      // bits.
+      const uint32_t tiny = Bits(FromBits(magnitude) + 0x1p14f) & 0xfu;
+      const uint32_t normal =
+          ((magnitude + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20) - (120u << 3);
+      uint32_t code = magnitude < Bits(0x1p-6f) ? tiny : normal;
+      if (magnitude >= Bits(448.0f)) code = 0x7e;
+      code |= (Bits(lane[i]) >> 24) & 0x80u;
+      to[i] = static_cast<uint8_t>(magnitude > 0x7f800000u ? 0x7fu : code);
+    }
+  }
   // Words of two bf16 values each: the low halves, and the high ones.
   static void SplitBf16(Lanes pairs, Lanes& low, Lanes& high) {
     low = Make([&](int i) { return FromBits(Bits(pairs.lane[i]) << 16); });

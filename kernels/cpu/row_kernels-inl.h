@@ -59,6 +59,37 @@ void RoundRow(const float* from, int num, uint16_t* to) {
 }
 
 template <typename Lanes>
+float LargestMagnitude(const float* x, int num) {
+  Lanes largest = Lanes::Set(0.0f);
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes value = LoadStep<Lanes>(x + i, n);
+    largest = Lanes::Max(Lanes::Max(value, Lanes::Set(0.0f) - value), largest);
+  });
+  return MaxLane(largest);
+}
+
+// To fp8, after division by the scale; and back.
+template <typename Lanes>
+void EncodeFp8(const float* from, float scale, int num, uint8_t* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    const Lanes value = LoadStep<Lanes>(from + i, n) / Lanes::Set(scale);
+    if (n == kVectorLanes) return value.StoreFp8(to + i);
+    uint8_t codes[kVectorLanes];
+    value.StoreFp8(codes);
+    __builtin_memcpy(to + i, codes, n);
+  });
+}
+template <typename Lanes>
+void DecodeFp8(const uint8_t* from, float scale, int num, float* to) {
+  ForEachStep<Lanes>(num, [&](int i, int n) {
+    uint8_t codes[kVectorLanes] = {};
+    const uint8_t* at = from + i;
+    if (n < kVectorLanes) at = static_cast<uint8_t*>(__builtin_memcpy(codes, at, n));
+    StoreStep(Lanes::LoadFp8(at) * Lanes::Set(scale), n, to + i);
+  });
+}
+
+template <typename Lanes>
 void SiluTimes(float* gate, const float* up, int num) {
   ForEachStep<Lanes>(num, [&](int i, int n) {
     const Lanes product = Silu(LoadStep<Lanes>(gate + i, n)) * LoadStep<Lanes>(up + i, n);

@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
-#include "base/dtypes.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/flush_denormals.h"
 #include "kernels/fp8_row_layout.h"
@@ -10,28 +8,27 @@
 namespace orrery {
 namespace {
 
-void EncodeFp8(const float* row, const Fp8RowLayout& layout, std::byte* encoded) {
+void EncodeFp8Row(const LaneKernels& lanes, const float* row, const Fp8RowLayout& layout,
+                  std::byte* encoded) {
   std::memset(encoded + layout.group_end(layout.num_groups() - 1), 0, 4);  // padding; scales follow
   for (int group = 0; group < layout.num_groups(); ++group) {
-    float largest = kFp8SmallestGroupMax;
-    for (int i = layout.group_begin(group); i < layout.group_end(group); ++i) {
-      largest = std::max(largest, std::fabs(row[i]));
-    }
+    const int begin = layout.group_begin(group);
+    const int num = layout.group_end(group) - begin;
+    const float largest = std::max(kFp8SmallestGroupMax, lanes.largest_magnitude(row + begin, num));
     const float scale = largest / kFp8Max;
     std::memcpy(encoded + layout.scale_offset(group), &scale, sizeof(scale));
-    for (int i = layout.group_begin(group); i < layout.group_end(group); ++i) {
-      encoded[i] = std::byte{F32ToFp8E4m3(row[i] / scale)};
-    }
+    lanes.encode_fp8(row + begin, scale, num, reinterpret_cast<uint8_t*>(encoded + begin));
   }
 }
 
-void DecodeFp8(const std::byte* encoded, const Fp8RowLayout& layout, float* row) {
+void DecodeFp8Row(const LaneKernels& lanes, const std::byte* encoded, const Fp8RowLayout& layout,
+                  float* row) {
   for (int group = 0; group < layout.num_groups(); ++group) {
     float scale;
     std::memcpy(&scale, encoded + layout.scale_offset(group), sizeof(scale));
-    for (int i = layout.group_begin(group); i < layout.group_end(group); ++i) {
-      row[i] = Fp8E4m3ToF32(std::to_integer<uint8_t>(encoded[i])) * scale;
-    }
+    const int begin = layout.group_begin(group);
+    lanes.decode_fp8(reinterpret_cast<const uint8_t*>(encoded + begin), scale,
+                     layout.group_end(group) - begin, row + begin);
   }
 }
 
@@ -50,7 +47,7 @@ void CpuKernels::EncodeRows(ConstMatrix rows, RowFormat format, std::byte* encod
         lanes_.round_row(rows.row(r), width, reinterpret_cast<uint16_t*>(encoded));
         break;
       case RowFormat::kFp8:
-        EncodeFp8(rows.row(r), Fp8RowLayout(width), encoded);
+        EncodeFp8Row(lanes_, rows.row(r), Fp8RowLayout(width), encoded);
         break;
     }
   }
@@ -69,7 +66,7 @@ void CpuKernels::DecodeRows(const std::byte* encoded, RowFormat format, Matrix r
         lanes_.widen_row(reinterpret_cast<const uint16_t*>(encoded), width, rows.row(r));
         break;
       case RowFormat::kFp8:
-        DecodeFp8(encoded, Fp8RowLayout(width), rows.row(r));
+        DecodeFp8Row(lanes_, encoded, Fp8RowLayout(width), rows.row(r));
         break;
     }
   }
