@@ -38,9 +38,9 @@ struct ServerOptions {
   // Lets tools such as grpcurl list the services.
   bool reflection = false;
   // Calls open at once on one connection; gRPC keeps a client's further ones back, at the client.
-  // More than any limit of a cluster file allows, so that it is the service that refuses and says
-  // why; here for clients that open calls and send nothing, some 10 KB each.
-  int max_calls_per_connection = 1 << 18;
+  // A bound for clients that open calls and send nothing, some 10 KB each. A service with places for
+  // more requests asks for more calls, so that it is the service that refuses and says why.
+  int max_calls_per_connection = 4096;
   // Threads in handlers of services that block one per call, whoever calls; further calls end with
   // RESOURCE_EXHAUSTED. Callback services hold none. At least 2.
   int max_threads = 256;

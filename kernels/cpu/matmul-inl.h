@@ -186,7 +186,8 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
 
 // A tile at work fetches its part of the panels that come next, so that memory is read all the time,
 // and not only by the first tile of rows that meets a panel. One tile of rows alone: of each next
-// panel as much as it reads of the present one.
+// panel as much as it reads of the present one. Behind the last panel it fetches what nobody reads,
+// which does no harm.
 template <typename Lanes>
 class PrefetchPlan {
  public:

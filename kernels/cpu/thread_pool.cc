@@ -52,7 +52,7 @@ void ThreadPool::Run(int num_parts, Body body) {
   }
   for (int i = 0; i < num_helpers; ++i) work_.notify_one();
   TakeParts(0, body, num_parts);
-  // All parts are taken; those who wake up only now find no run.
+  // All parts are taken; those who wake up only now find no run. The wait is as long as one part.
   std::unique_lock lock(mutex_);
   body_ = nullptr;
   done_.wait(lock, [this] { return num_working_ == 0; });
@@ -62,6 +62,7 @@ void ThreadPool::Work(int thread) {
   uint64_t last_generation = 0;
   std::unique_lock lock(mutex_);
   while (true) {
+    // Nobody else brings work, so it may sleep until somebody does.
     work_.wait(lock,
                [&] { return stopping_ || (body_ != nullptr && generation_ != last_generation); });
     if (stopping_) return;

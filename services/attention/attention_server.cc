@@ -119,6 +119,11 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options,
   server_options.tls = TlsFilesOf(options.cluster);
   server_options.health_name = "orrery.internal.Attention";
   server_options.reflection = options.reflection;
+  // The engine has twice as many places, and is to refuse what exceeds them.
+  const internal::Limits& limits = options.cluster.limits();
+  server_options.max_calls_per_connection =
+      std::max(server_options.max_calls_per_connection,
+               4 * (limits.max_running_sequences() + limits.max_waiting_requests()));
   ASSIGN_OR_RETURN(server_, Server::Start(server_options, {member_.get(), service_.get()}));
   LogInfo("listening on ", server_->address());
   return absl::OkStatus();

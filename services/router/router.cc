@@ -1,5 +1,6 @@
 #include "services/router/router.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -122,11 +123,15 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   auto router = std::make_unique<RouterImpl>(
       std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
       core_options, limits.share_prefix_cache());
-  RETURN_IF_ERROR(router->Start({.address = self->address(),
-                                 .tls = tls,
-                                 .health_name = "orrery.v1.Orrery",
-                                 .reflection = options.reflection},
-                                channels));
+  ServerOptions server_options;
+  server_options.address = self->address();
+  server_options.tls = tls;
+  server_options.health_name = "orrery.v1.Orrery";
+  server_options.reflection = options.reflection;
+  // The core has twice as many places, and is to refuse what exceeds them.
+  server_options.max_calls_per_connection =
+      std::max(server_options.max_calls_per_connection, 4 * core_options.max_open_requests);
+  RETURN_IF_ERROR(router->Start(server_options, channels));
   return std::unique_ptr<Router>(std::move(router));
 }
 
