@@ -54,7 +54,8 @@ absl::StatusOr<LocalCluster::Processor> LocalCluster::MakeProcessor() const {
   Processor processor;
   processor.stream = device_->MakeStream();
   ASSIGN_OR_RETURN(processor.kernels,
-                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get()));
+                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get(),
+                               {.num_threads = options_.num_threads}));
   return processor;
 }
 

@@ -44,6 +44,7 @@ struct LocalClusterOptions {
   int num_ranks = 1;
   int num_shards = 1;          // ignored for a dense model
   int max_context_tokens = 0;  // 0: what the model allows
+  int num_threads = 1;         // of each rank and each shard
   bool with_mtp = false;       // ranks and shards load the MTP module too
 };
 

@@ -5,11 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/kv_cache_size.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "model/cluster_numerics.h"
+#include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
@@ -88,27 +90,28 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   rank->max_context_tokens_ = static_cast<int>(std::min<int64_t>(
       rank->max_context_tokens_, rank->kv_cache_tokens_ - rank->num_draft_tokens_));
 
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
+  RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   rank->device_ = MakeHostDevice();
   rank->stream_ = rank->device_->MakeStream();
   ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
-                                               options.cpu_variant, rank->stream_.get()));
+                                               options.cpu_variant, rank->stream_.get(), threads));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
-  RETURN_IF_ERROR(rank->Listen(options, *me));
+  RETURN_IF_ERROR(rank->Listen(options, *me, threads));
   RETURN_IF_ERROR(rank->Load(cluster, model_dir));
   RETURN_IF_ERROR(rank->JoinShards(cluster, options.name));
   RETURN_IF_ERROR(rank->StartEngine(cluster));
   return rank;
 }
 
-absl::Status AttentionServer::Listen(const AttentionServerOptions& options,
-                                     const ClusterMember& me) {
+absl::Status AttentionServer::Listen(const AttentionServerOptions& options, const ClusterMember& me,
+                                     const CpuThreads& threads) {
   internal::MemberDescription description;
   description.set_name(options.name);
   description.set_role(internal::ROLE_ATTENTION);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id_);
-  description.set_backend(
-      absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
+  description.set_backend(DescribeBackend(*kernels_, threads));
   description.set_total_bytes(EstimateBytes(config_, num_draft_tokens_ > 0));
   member_ = std::make_unique<MemberService>(std::move(description));
   member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });

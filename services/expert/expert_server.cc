@@ -3,9 +3,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "checkpoint/checkpoint.h"
 #include "device/host/host_device.h"
 #include "model/cluster_numerics.h"
+#include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
 #include "placement/placement.h"
 #include "rpc/cluster_file.h"
@@ -37,11 +39,14 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   }
   const Numerics numerics = NumericsFromProto(cluster.numerics());
 
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
+  RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
   expert->device_ = MakeHostDevice();
   expert->stream_ = expert->device_->MakeStream();
-  ASSIGN_OR_RETURN(expert->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
-                                                 options.cpu_variant, expert->stream_.get()));
+  ASSIGN_OR_RETURN(expert->kernels_,
+                   MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
+                               expert->stream_.get(), threads));
   const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
   const int shard_index = IndexOf(cluster, me);
   const ExpertRange range = DefaultPlacement(
@@ -52,8 +57,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   description.set_role(internal::ROLE_EXPERT);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id);
-  description.set_backend(absl::StrCat(std::string(expert->kernels_->family()), " ",
-                                       std::string(expert->kernels_->variant())));
+  description.set_backend(DescribeBackend(*expert->kernels_, threads));
   description.set_total_bytes(
       Shard::EstimateBytes(config, range, cluster.limits().num_draft_tokens() > 0));
   expert->member_ = std::make_unique<MemberService>(std::move(description));

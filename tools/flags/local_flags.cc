@@ -1,5 +1,6 @@
 #include "tools/flags/local_flags.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/flags/flag.h"
@@ -12,6 +13,11 @@ ABSL_FLAG(std::string, transport, "",
           "shard, else grpc");
 
 namespace orrery {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+}  // namespace
 
 absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_precision) {
   LocalClusterOptions options;
@@ -32,6 +38,12 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   if (const std::string format = absl::GetFlag(FLAGS_ffn_weights); !format.empty()) {
     ASSIGN_OR_RETURN(options.numerics.ffn_weights, ParseWeightFormat(format));
   }
+  const int num_threads = absl::GetFlag(FLAGS_threads);
+  if (num_threads < 0 || num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads is ", num_threads, ", must be 0 to ", kMaxThreads));
+  }
+  options.num_threads = std::max(1, num_threads);
   const std::string transport = absl::GetFlag(FLAGS_transport);
   if (transport.empty()) {
     options.transport = options.num_ranks == 1 && options.num_shards == 1

@@ -224,6 +224,7 @@ absl::Status Checker::UseCluster(const Setting& setting) {
       setting.transport == Setting::kGrpc ? LocalTransport::kGrpc : LocalTransport::kLoopback;
   options.num_ranks = setting.ranks;
   options.num_shards = setting.shards;
+  options.num_threads = setting.threads;
   options.max_context_tokens = workload_.max_context_tokens;
   options.with_mtp = limits_.has_mtp;
   ASSIGN_OR_RETURN(cluster_, LocalCluster::Create(options));

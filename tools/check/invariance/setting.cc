@@ -73,7 +73,8 @@ Setting FromLevels(const std::vector<Axis>& axes, const FactorLevels& levels) {
 }
 
 auto ClusterKey(const Setting& setting) {
-  return std::tie(setting.ranks, setting.shards, setting.transport, setting.variant);
+  return std::tie(setting.ranks, setting.shards, setting.transport, setting.variant,
+                  setting.threads);
 }
 
 template <typename List, typename GetName>
@@ -108,6 +109,7 @@ std::vector<Axis> AllAxes() {
        {Variant(CpuVariant::kBest, "best"), Variant(CpuVariant::kAvx512Bf16, "avx512bf16"),
         Variant(CpuVariant::kAvx512, "avx512"), Variant(CpuVariant::kAvx2, "avx2"),
         Variant(CpuVariant::kScalar, "scalar")}},
+      {"threads", &S::threads, {{1, "1"}, {3, "3"}}},
       {"sampling",
        &S::sampling,
        {{S::kGreedy, "greedy"}, {S::kSeeded, "seeded"}, {S::kMixed, "mixed"}}},

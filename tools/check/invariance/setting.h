@@ -42,6 +42,7 @@ struct Setting {
   int shards = 1;
   int transport = kLoopback;
   int variant = static_cast<int>(CpuVariant::kBest);
+  int threads = 1;  // of each rank and shard
   int sampling = kGreedy;
   int n = 1;
 
