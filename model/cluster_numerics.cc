@@ -20,6 +20,16 @@ Numerics NumericsFromProto(const internal::Numerics& proto) {
       numerics.row_format =
           numerics.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
   }
+  switch (proto.ffn_weights()) {
+    case internal::WEIGHT_FORMAT_INT8:
+      numerics.ffn_weights = WeightFormat::kInt8;
+      break;
+    case internal::WEIGHT_FORMAT_INT4:
+      numerics.ffn_weights = WeightFormat::kInt4;
+      break;
+    default:
+      numerics.ffn_weights = WeightFormat::kStored;
+  }
   return numerics;
 }
 

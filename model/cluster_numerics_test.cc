@@ -33,6 +33,15 @@ TEST(ClusterNumerics, RowsFollowThePrecisionUnlessTheySaySo) {
   }
 }
 
+TEST(ClusterNumerics, WeightsStayAsStoredUnlessTheFileSaysSo) {
+  internal::Numerics proto;
+  EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kStored);
+  proto.set_ffn_weights(internal::WEIGHT_FORMAT_INT8);
+  EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt8);
+  proto.set_ffn_weights(internal::WEIGHT_FORMAT_INT4);
+  EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt4);
+}
+
 TEST(ClusterNumerics, PrecisionAndBackendAreTakenAsWritten) {
   EXPECT_EQ(NumericsFromProto(Proto(internal::PRECISION_F32, internal::ROW_FORMAT_FP8)).precision,
             Precision::kF32);

@@ -20,6 +20,18 @@ std::string_view RowFormatName(RowFormat format) {
   return "?";
 }
 
+std::string_view WeightFormatName(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kStored:
+      return "stored";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  return "?";
+}
+
 absl::StatusOr<Precision> ParsePrecision(std::string_view text) {
   if (text == "bf16") return Precision::kBf16;
   if (text == "f32") return Precision::kF32;
@@ -35,12 +47,21 @@ absl::StatusOr<RowFormat> ParseRowFormat(std::string_view text) {
       absl::StrCat("row format '", std::string(text), "' is not known; use bf16, f32 or fp8"));
 }
 
+absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view text) {
+  if (text == "stored") return WeightFormat::kStored;
+  if (text == "int8") return WeightFormat::kInt8;
+  if (text == "int4") return WeightFormat::kInt4;
+  return absl::InvalidArgumentError(absl::StrCat("weight format '", std::string(text),
+                                                 "' is not known; use stored, int8 or int4"));
+}
+
 std::string NumericsId(const Numerics& numerics, std::string_view kernel_family) {
   const std::string act(PrecisionName(numerics.precision));
   // cell=1: a reduction cell is one expert; experts are summed at the attention rank, by ascending
   // id.
-  return absl::StrCat(std::string(kernel_family), " act=", act, " kv=", act,
-                      " rows=", std::string(RowFormatName(numerics.row_format)), "/",
+  return absl::StrCat(std::string(kernel_family),
+                      " ffn=", std::string(WeightFormatName(numerics.ffn_weights)), " act=", act,
+                      " kv=", act, " rows=", std::string(RowFormatName(numerics.row_format)), "/",
                       std::string(RowFormatName(numerics.result_format())), " cell=1");
 }
 

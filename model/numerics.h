@@ -1,7 +1,7 @@
 // The numerics id: everything that the bits of an answer may depend on, in one line.
 //
 //   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")
-//       ->  "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
+//       ->  "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
 //
 // Members compare it when they join and on every dispatch; two ids never serve one answer together.
 #ifndef ORRERY_MODEL_NUMERICS_H_
@@ -21,6 +21,8 @@ enum class Precision { kBf16, kF32 };
 struct Numerics {
   Precision precision = Precision::kBf16;
   RowFormat row_format = RowFormat::kBf16;  // rows out
+  // Weights of all feed-forwards: dense, shared and routed. The others stay as stored.
+  WeightFormat ffn_weights = WeightFormat::kStored;
 
   ProductFormat product_format() const {
     return precision == Precision::kF32 ? ProductFormat::kF32 : ProductFormat::kBf16;
@@ -33,11 +35,13 @@ struct Numerics {
   }
 };
 
-// "bf16", "f32"; flags and messages.
+// "bf16", "stored"; flags and messages.
 std::string_view PrecisionName(Precision precision);
 std::string_view RowFormatName(RowFormat format);
+std::string_view WeightFormatName(WeightFormat format);
 absl::StatusOr<Precision> ParsePrecision(std::string_view text);
 absl::StatusOr<RowFormat> ParseRowFormat(std::string_view text);
+absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view text);
 
 std::string NumericsId(const Numerics& numerics, std::string_view kernel_family);
 

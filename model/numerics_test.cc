@@ -13,6 +13,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr Precision kPrecisions[] = {Precision::kBf16, Precision::kF32};
+constexpr WeightFormat kWeightFormats[] = {WeightFormat::kStored, WeightFormat::kInt8,
+                                           WeightFormat::kInt4};
 constexpr RowFormat kRowFormats[] = {RowFormat::kF32, RowFormat::kBf16, RowFormat::kFp8};
 
 TEST(NumericsId, DiffersForEverySetting) {
@@ -21,8 +23,11 @@ TEST(NumericsId, DiffersForEverySetting) {
   for (const Precision precision : kPrecisions) {
     for (const RowFormat rows : kRowFormats) {
       for (const char* family : {"x86-1", "x86-2", "reference-1"}) {
-        ids.insert(NumericsId({.precision = precision, .row_format = rows}, family));
-        ++num_settings;
+        for (const WeightFormat weights : kWeightFormats) {
+          ids.insert(NumericsId(
+              {.precision = precision, .row_format = rows, .ffn_weights = weights}, family));
+          ++num_settings;
+        }
       }
     }
   }
@@ -32,9 +37,9 @@ TEST(NumericsId, DiffersForEverySetting) {
 // Written down, because members of two builds compare it: a change here splits a cluster.
 TEST(NumericsId, NamesWhatBitsDependOn) {
   EXPECT_EQ(NumericsId({.precision = Precision::kBf16, .row_format = RowFormat::kBf16}, "x86-1"),
-            "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1");
+            "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1");
   EXPECT_EQ(NumericsId({.precision = Precision::kF32, .row_format = RowFormat::kFp8}, "x86-1"),
-            "x86-1 act=f32 kv=f32 rows=fp8/bf16 cell=1");
+            "x86-1 ffn=stored act=f32 kv=f32 rows=fp8/bf16 cell=1");
 }
 
 TEST(Numerics, PrecisionDecidesProductsAndCache) {
@@ -63,6 +68,14 @@ TEST(Numerics, NamesReadBackAsWhatTheyName) {
   }
 }
 
+TEST(Numerics, WeightFormatNamesReadBackAsWhatTheyName) {
+  for (const WeightFormat format : kWeightFormats) {
+    const auto parsed = ParseWeightFormat(WeightFormatName(format));
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed, format);
+  }
+}
+
 TEST(Numerics, UnknownNamesAreRefusedWithTheValueAndTheChoice) {
   for (const char* name : {"", "BF16", "fp16", "bf16 "}) {
     const auto precision = ParsePrecision(name);
@@ -73,6 +86,10 @@ TEST(Numerics, UnknownNamesAreRefusedWithTheValueAndTheChoice) {
     EXPECT_EQ(rows.status().code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_THAT(std::string(rows.status().message()),
                 AllOf(HasSubstr("'" + std::string(name) + "'"), HasSubstr("bf16, f32 or fp8")));
+    const auto weights = ParseWeightFormat(name);
+    EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_THAT(std::string(weights.status().message()),
+                AllOf(HasSubstr("'" + std::string(name) + "'"), HasSubstr("stored, int8 or int4")));
   }
   EXPECT_FALSE(ParsePrecision("fp8").ok());  // rows only
 }

@@ -73,13 +73,14 @@ absl::StatusOr<WeightLoader::Tensor> WeightLoader::Read(const std::string& name,
 
 ProductFormat WeightLoader::FormatFor(DType stored) const {
   const bool fits_bf16 = stored == DType::kBf16 || stored == DType::kFp8E4m3;
-  return fits_bf16 ? product_format_ : ProductFormat::kF32;
+  return fits_bf16 ? numerics_.product_format() : ProductFormat::kF32;
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Make(const std::string& name,
                                                            const WeightSource& source,
-                                                           ProductFormat format) {
-  absl::StatusOr<std::unique_ptr<Weight>> weight = kernels_->MakeWeight(source, format);
+                                                           ProductFormat format,
+                                                           WeightFormat held) {
+  absl::StatusOr<std::unique_ptr<Weight>> weight = kernels_->MakeWeight(source, format, held);
   if (!weight.ok()) {
     return absl::Status(weight.status().code(),
                         absl::StrCat(name, ".weight: ", weight.status().message()));
@@ -90,21 +91,27 @@ absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Make(const std::string& na
 absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::Linear(const std::string& name,
                                                              int num_outputs, int num_inputs) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(name, num_outputs, num_inputs));
-  return Make(name, tensor.source, FormatFor(tensor.source.dtype));
+  return Make(name, tensor.source, FormatFor(tensor.source.dtype), WeightFormat::kStored);
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> WeightLoader::LinearF32(const std::string& name,
                                                                 int num_outputs, int num_inputs) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(name, num_outputs, num_inputs));
-  return Make(name, tensor.source, ProductFormat::kF32);
+  return Make(name, tensor.source, ProductFormat::kF32, WeightFormat::kStored);
 }
 
 absl::StatusOr<FeedForwardWeights> WeightLoader::FeedForward(const std::string& prefix, int hidden,
                                                              int width) {
+  const auto load = [&](const char* part, int num_outputs,
+                        int num_inputs) -> absl::StatusOr<std::unique_ptr<Weight>> {
+    const std::string name = prefix + part;
+    ASSIGN_OR_RETURN(const Tensor tensor, Read(name, num_outputs, num_inputs));
+    return Make(name, tensor.source, FormatFor(tensor.source.dtype), numerics_.ffn_weights);
+  };
   FeedForwardWeights weights;
-  ASSIGN_OR_RETURN(weights.gate, Linear(prefix + ".gate_proj", width, hidden));
-  ASSIGN_OR_RETURN(weights.up, Linear(prefix + ".up_proj", width, hidden));
-  ASSIGN_OR_RETURN(weights.down, Linear(prefix + ".down_proj", hidden, width));
+  ASSIGN_OR_RETURN(weights.gate, load(".gate_proj", width, hidden));
+  ASSIGN_OR_RETURN(weights.up, load(".up_proj", width, hidden));
+  ASSIGN_OR_RETURN(weights.down, load(".down_proj", hidden, width));
   return weights;
 }
 

@@ -1,11 +1,12 @@
 // Tensors of a checkpoint into the memory and layout that kernels compute with.
 //
-//   WeightLoader loader(&checkpoint, &config, &kernels, &device, numerics.product_format());
+//   WeightLoader loader(&checkpoint, &config, &kernels, &device, numerics,
+//                       &loaded_bytes);
 //   ASSIGN_OR_RETURN(auto q_a, loader.Linear("model.layers.0.self_attn.q_a_proj", q_lora_rank, hidden_size));
 //
 // fp8 tensors take their scales from NAME.weight_scale_inv, wherever the index says it lies. No
 // weight is rounded on the way: a tensor stored as f32 or f16 multiplies in f32, whatever the
-// precision of the cluster. (The one exception is the dequantised fp8 kv_b_proj of absorbed
+// precision of the cluster, unless numerics.ffn_weights asks for it. (The one exception is the dequantised fp8 kv_b_proj of absorbed
 // attention, which becomes bf16 as in the published code.)
 //
 // Threads: one loader belongs to one thread. Errors: those of Checkpoint, with file and tensor.
@@ -22,6 +23,7 @@
 #include "checkpoint/model_config.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
+#include "model/numerics.h"
 
 namespace orrery {
 
@@ -49,21 +51,22 @@ class WeightLoader {
   // Everything must outlive the loader. Loaded bytes are added to *loaded_bytes, which other
   // threads may read.
   WeightLoader(const Checkpoint* checkpoint, const ModelConfig* config, Kernels* kernels,
-               Device* device, ProductFormat product_format, std::atomic<int64_t>* loaded_bytes)
+               Device* device, const Numerics& numerics, std::atomic<int64_t>* loaded_bytes)
       : checkpoint_(checkpoint),
         config_(config),
         kernels_(kernels),
         device_(device),
-        product_format_(product_format),
+        numerics_(numerics),
         loaded_bytes_(loaded_bytes) {}
 
-  // NAME.weight, [num_outputs, num_inputs].
+  // NAME.weight, [num_outputs, num_inputs], held as stored.
   absl::StatusOr<std::unique_ptr<Weight>> Linear(const std::string& name, int num_outputs,
                                                  int num_inputs);
   // The same, but multiplied with f32 activations whatever the precision: the gate.
   absl::StatusOr<std::unique_ptr<Weight>> LinearF32(const std::string& name, int num_outputs,
                                                     int num_inputs);
-  // gate_proj, up_proj and down_proj under a prefix like "model.layers.3.mlp.experts.7".
+  // gate_proj, up_proj and down_proj under a prefix like "model.layers.3.mlp.experts.7", held as
+  // numerics.ffn_weights says.
   absl::StatusOr<FeedForwardWeights> FeedForward(const std::string& prefix, int hidden, int width);
   // NAME as f32 in device memory.
   absl::StatusOr<Buffer> Vector(const std::string& name, int size);
@@ -83,13 +86,13 @@ class WeightLoader {
   // The cluster's format, or f32 for a tensor that bf16 cannot hold.
   ProductFormat FormatFor(DType stored) const;
   absl::StatusOr<std::unique_ptr<Weight>> Make(const std::string& name, const WeightSource& source,
-                                               ProductFormat format);
+                                               ProductFormat format, WeightFormat held);
 
   const Checkpoint* checkpoint_;
   const ModelConfig* config_;
   Kernels* kernels_;
   Device* device_;
-  ProductFormat product_format_;
+  Numerics numerics_;
   std::atomic<int64_t>* loaded_bytes_;
 };
 

@@ -75,6 +75,9 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (numerics.backend() == internal::BACKEND_UNSPECIFIED) {
     numerics.set_backend(internal::BACKEND_CPU);
   }
+  if (numerics.ffn_weights() == internal::WEIGHT_FORMAT_UNSPECIFIED) {
+    numerics.set_ffn_weights(internal::WEIGHT_FORMAT_STORED);
+  }
   FillLimitDefaults(*cluster.mutable_limits());
 }
 

@@ -88,6 +88,8 @@ class Checker {
     };
     check("precision", internal::Precision_IsValid(numerics.precision()), numerics.precision());
     check("row_format", internal::RowFormat_IsValid(numerics.row_format()), numerics.row_format());
+    check("ffn_weights", internal::WeightFormat_IsValid(numerics.ffn_weights()),
+          numerics.ffn_weights());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
   }
 

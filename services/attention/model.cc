@@ -162,8 +162,7 @@ absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig&
   Model model;
   model.config = config;
   model.numerics = options.numerics;
-  WeightLoader loader(&checkpoint, &config, kernels, device, options.numerics.product_format(),
-                      loaded_bytes);
+  WeightLoader loader(&checkpoint, &config, kernels, device, options.numerics, loaded_bytes);
   ASSIGN_OR_RETURN(model.embedding,
                    loader.Rows("model.embed_tokens", config.vocab_size, config.hidden_size));
   for (int layer = 0; layer < config.num_layers; ++layer) {

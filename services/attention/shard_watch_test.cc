@@ -12,7 +12,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const char kNumericsId[] = "x86-1 act=bf16 kv=bf16 rows=bf16/bf16 cell=1";
+const char kNumericsId[] = "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1";
 
 Fingerprint OurFingerprint() {
   return {.config_hash = "c0", .files = {{"a.safetensors", "a0"}, {"b.safetensors", "b0"}}};

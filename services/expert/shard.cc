@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
   std::unique_ptr<Shard> shard(new Shard(parts));
   const ModelConfig& config = shard->parts_.config;
   WeightLoader loader(parts.checkpoint, &config, parts.kernels, parts.device,
-                      parts.numerics.product_format(), loaded_bytes);
+                      parts.numerics, loaded_bytes);
   for (const int layer : MoeLayers(config, parts.with_mtp)) {
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {

@@ -26,7 +26,7 @@ class WeightLoaderTest : public ::testing::Test {
  protected:
   // A checkpoint of one file with this header and data.
   WeightLoader& Open(const std::string& header, const std::string& data,
-                     ProductFormat format = ProductFormat::kBf16) {
+                     const Numerics& numerics = {}) {
     const std::string dir = MakeTempDir();
     WriteTempFile(dir, "model.safetensors", SafetensorsBytes(header, data));
     auto checkpoint = Checkpoint::Open(dir);
@@ -35,7 +35,8 @@ class WeightLoaderTest : public ::testing::Test {
     auto kernels = MakeKernels(Backend::kCpu, CpuVariant::kBest, nullptr);
     EXPECT_TRUE(kernels.ok()) << kernels.status();
     kernels_ = *std::move(kernels);
-    loader_.emplace(&*checkpoint_, &config_, kernels_.get(), device_.get(), format, &loaded_bytes_);
+    loader_.emplace(&*checkpoint_, &config_, kernels_.get(), device_.get(), numerics,
+                    &loaded_bytes_);
     return *loader_;
   }
 
@@ -75,8 +76,26 @@ TEST_F(WeightLoaderTest, AWeightStoredAsBf16MultipliesInTheFormatOfTheCluster) {
   const std::string data = BytesOf<uint16_t>({kBf16One, kBf16Two});
   EXPECT_THAT(Multiply(Open(kBf16Weight, data).Linear("a", 2, 1), {kFine}),
               ElementsAre(1.0f, 2.0f));
-  EXPECT_THAT(Multiply(Open(kBf16Weight, data, ProductFormat::kF32).Linear("a", 2, 1), {kFine}),
-              ElementsAre(kFine, 2 * kFine));
+  EXPECT_THAT(
+      Multiply(Open(kBf16Weight, data, {.precision = Precision::kF32}).Linear("a", 2, 1), {kFine}),
+      ElementsAre(kFine, 2 * kFine));
+}
+
+TEST_F(WeightLoaderTest, OnlyFeedForwardsAreQuantised) {
+  WeightLoader& loader = Open(
+      R"({"m.gate_proj.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+          "m.up_proj.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
+          "m.down_proj.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [16, 24]}})",
+      BytesOf<float>({1.0f, 0.25f, 1.0f, 0.25f, 1.0f, 0.25f}),
+      {.ffn_weights = WeightFormat::kInt4});
+  EXPECT_THAT(Multiply(loader.Linear("m.gate_proj", 1, 2), {0.0f, 1.0f}), ElementsAre(0.25f));
+  auto weights = loader.FeedForward("m", 2, 1);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const float scale = 0.142578125f;  // 1 / 7 in bf16: the largest code of int4 is 7
+  EXPECT_THAT(Multiply(std::move(weights->gate), {0.0f, 1.0f}), ElementsAre(2 * scale));
+  EXPECT_THAT(Multiply(std::move(weights->up), {1.0f, 0.0f}), ElementsAre(7 * scale));
+  // A scale of its own for every output.
+  EXPECT_THAT(Multiply(std::move(weights->down), {1.0f}), ElementsAre(7 * scale, 7 * scale / 4));
 }
 
 TEST_F(WeightLoaderTest, TheGateMultipliesInF32InABf16Cluster) {

@@ -13,9 +13,9 @@
 namespace orrery {
 namespace {
 
-std::string DigestOf(LocalClusterOptions options, Precision precision, RowFormat row_format) {
+std::string DigestOf(LocalClusterOptions options, const Numerics& numerics) {
   options.model_dir = "models/abacus";
-  options.numerics = {.precision = precision, .row_format = row_format};
+  options.numerics = numerics;
   auto problems = ReadProblems("models/abacus/eval.jsonl");
   EXPECT_TRUE(problems.ok()) << problems.status();
   auto examinee = MakeLocalExaminee(options);
@@ -33,24 +33,38 @@ std::string DigestOf(LocalClusterOptions options, Precision precision, RowFormat
 }
 
 TEST(AnswerDigest, IsPinnedForF32) {
-  EXPECT_EQ(DigestOf({}, Precision::kF32, RowFormat::kF32), "e24adeaefb660e995a35c1aa06a1a25b");
+  EXPECT_EQ(DigestOf({}, {.precision = Precision::kF32, .row_format = RowFormat::kF32}),
+            "e24adeaefb660e995a35c1aa06a1a25b");
 }
 
 TEST(AnswerDigest, IsPinnedForBf16) {
-  EXPECT_EQ(DigestOf({}, Precision::kBf16, RowFormat::kBf16), "4b039b89d0e8d625817cef4732808951");
+  EXPECT_EQ(DigestOf({}, {}), "4b039b89d0e8d625817cef4732808951");
 }
 
 TEST(AnswerDigest, IsPinnedForFp8Rows) {
-  EXPECT_EQ(DigestOf({}, Precision::kBf16, RowFormat::kFp8), "1fb6c92613335e25032657bb042fc718");
+  EXPECT_EQ(DigestOf({}, {.row_format = RowFormat::kFp8}), "1fb6c92613335e25032657bb042fc718");
 }
 
-TEST(AnswerDigest, IsTheSameThroughRanksAndShards) {
+LocalClusterOptions Spread() {
   LocalClusterOptions options;
   options.transport = LocalTransport::kGrpc;
   options.num_ranks = 2;
   options.num_shards = 4;
-  EXPECT_EQ(DigestOf(options, Precision::kBf16, RowFormat::kBf16),
-            "4b039b89d0e8d625817cef4732808951");
+  return options;
+}
+
+TEST(AnswerDigest, IsPinnedForInt8Weights) {
+  EXPECT_EQ(DigestOf(Spread(), {.ffn_weights = WeightFormat::kInt8}),
+            "60fe618172dbc334486b14a5ae013778");
+}
+
+TEST(AnswerDigest, IsPinnedForInt4Weights) {
+  EXPECT_EQ(DigestOf(Spread(), {.ffn_weights = WeightFormat::kInt4}),
+            "aeceec494109e4bc603042e51141155c");
+}
+
+TEST(AnswerDigest, IsTheSameThroughRanksAndShards) {
+  EXPECT_EQ(DigestOf(Spread(), {}), "4b039b89d0e8d625817cef4732808951");
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ ABSL_FLAG(std::string, precision, "",
           "activations and KV cache: bf16 or f32; empty: bf16, or f32 for `check golden`");
 ABSL_FLAG(std::string, row_format, "",
           "rows between ranks and shards: bf16, f32 or fp8; empty: as the precision");
+ABSL_FLAG(std::string, ffn_weights, "",
+          "weights of feed-forwards in memory: stored (as in the checkpoint), int8 or int4; empty: "
+          "stored");
 ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
 ABSL_FLAG(
     std::string, cpu_variant, "best",
@@ -88,11 +91,15 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(
       const internal::RowFormat row_format,
       ParseEnum<internal::RowFormat>("row_format", "ROW_FORMAT_", absl::GetFlag(FLAGS_row_format)));
+  ASSIGN_OR_RETURN(const internal::WeightFormat ffn_weights,
+                   ParseEnum<internal::WeightFormat>("ffn_weights", "WEIGHT_FORMAT_",
+                                                     absl::GetFlag(FLAGS_ffn_weights)));
   ASSIGN_OR_RETURN(
       const internal::Backend backend,
       ParseEnum<internal::Backend>("backend", "BACKEND_", absl::GetFlag(FLAGS_backend)));
   topology.numerics.set_precision(precision);
   topology.numerics.set_row_format(row_format);
+  topology.numerics.set_ffn_weights(ffn_weights);
   topology.numerics.set_backend(backend);
   topology.limits = LimitsFromFlags();
   return topology;

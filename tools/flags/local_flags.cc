@@ -29,6 +29,9 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   if (const std::string format = absl::GetFlag(FLAGS_row_format); !format.empty()) {
     ASSIGN_OR_RETURN(options.numerics.row_format, ParseRowFormat(format));
   }
+  if (const std::string format = absl::GetFlag(FLAGS_ffn_weights); !format.empty()) {
+    ASSIGN_OR_RETURN(options.numerics.ffn_weights, ParseWeightFormat(format));
+  }
   const std::string transport = absl::GetFlag(FLAGS_transport);
   if (transport.empty()) {
     options.transport = options.num_ranks == 1 && options.num_shards == 1
