@@ -95,6 +95,16 @@ class Device {
   // For messages and status pages: "host", "cuda:0 NVIDIA H200".
   virtual std::string name() const = 0;
   virtual absl::StatusOr<Buffer> Allocate(size_t num_bytes, MemoryKind kind) = 0;
+  // Bytes of the host as memory of the device, only to be read: where kernels work in host memory the
+  // same bytes, which `owner` keeps, else a copy.
+  virtual absl::StatusOr<Buffer> Share(const void* data, size_t num_bytes,
+                                       std::shared_ptr<const void> owner) {
+    ASSIGN_OR_RETURN(Buffer buffer, Allocate(num_bytes, MemoryKind::kDevice));
+    const std::unique_ptr<Stream> stream = MakeStream();
+    stream->CopyToDevice(buffer.data(), data, num_bytes);
+    RETURN_IF_ERROR(stream->Synchronize());
+    return buffer;
+  }
   virtual std::unique_ptr<Stream> MakeStream() = 0;
 };
 

@@ -52,6 +52,16 @@ class DeviceConformance : public testing::TestWithParam<DeviceFactory> {
   std::unique_ptr<Stream> stream_;
 };
 
+TEST_P(DeviceConformance, SharesBytesOfTheHost) {
+  const auto bytes = std::make_shared<std::vector<uint8_t>>(1000);
+  std::iota(bytes->begin(), bytes->end(), uint8_t{1});
+  absl::StatusOr<Buffer> buffer = device_->Share(bytes->data(), bytes->size(), bytes);
+  ASSERT_TRUE(buffer.ok()) << buffer.status();
+  EXPECT_EQ(Read(*buffer), *bytes);
+  *buffer = Buffer();
+  EXPECT_EQ(bytes.use_count(), 1);
+}
+
 TEST_P(DeviceConformance, SaysItsName) { EXPECT_FALSE(device_->name().empty()); }
 
 TEST_P(DeviceConformance, GivesZeroedAlignedMemoryOfBothKinds) {

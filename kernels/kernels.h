@@ -22,8 +22,8 @@
 // Threads: one Kernels object serves one thread. Calls queue work on the stream given at creation;
 // on the host they have finished when they return. Pointers are device pointers unless said
 // otherwise.
-// Errors: only MakeWeight can fail (it says which value, and why); the rest checks shapes with
-// ORRERY_CHECK, because shapes were validated when the model was loaded.
+// Errors: only MakeWeight and MapWeight can fail (they say which value, and why); the rest checks
+// shapes with ORRERY_CHECK, because they were validated when the model was loaded.
 #ifndef ORRERY_KERNELS_KERNELS_H_
 #define ORRERY_KERNELS_KERNELS_H_
 
@@ -74,12 +74,20 @@ class Weight {
   virtual ~Weight() = default;
   int num_outputs() const { return num_outputs_; }
   int num_inputs() const { return num_inputs_; }
-  // Memory it occupies.
+  // What a product reads of it.
   virtual size_t num_bytes() const = 0;
+  // Everything it is, for MapWeight; valid while it lives. In host memory.
+  virtual absl::Span<const std::byte> image() const = 0;
 
  private:
   int num_outputs_;
   int num_inputs_;
+};
+
+// What Weight::image() gave, once upon a time: on a border of 64 bytes, in memory that `owner` keeps.
+struct WeightImage {
+  absl::Span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
 };
 
 // Which pairs of a vector rotate together.
@@ -181,6 +189,11 @@ class Kernels {
                                                      ProductFormat format) {
     return MakeWeight(source, format, WeightFormat::kStored);
   }
+
+  // A weight that views an image of this family, on whatever machine it was made. INVALID_ARGUMENT
+  // for bytes that are none, or of another version; what an image says is checked, its values are
+  // not.
+  virtual absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) = 0;
 
   // out[r] = table[ids[r]]; table is [num_ids, width] of bf16, f16 or f32. ids in host memory.
   virtual void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) = 0;

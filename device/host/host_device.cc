@@ -56,6 +56,11 @@ class HostDevice : public Device {
     return Buffer(data, num_bytes, [](void* memory) { std::free(memory); });
   }
 
+  absl::StatusOr<Buffer> Share(const void* data, size_t num_bytes,
+                               std::shared_ptr<const void> owner) override {
+    return Buffer(const_cast<void*>(data), num_bytes, [owner = std::move(owner)](void*) {});
+  }
+
   std::unique_ptr<Stream> MakeStream() override { return std::make_unique<HostStream>(); }
 };
 

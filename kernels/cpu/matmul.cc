@@ -33,6 +33,11 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuKernels::MakeWeight(const WeightSourc
   return weight;
 }
 
+absl::StatusOr<std::unique_ptr<Weight>> CpuKernels::MapWeight(const WeightImage& image) {
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedWeight> weight, PackedWeight::Map(image));
+  return weight;
+}
+
 void CpuKernels::AddProduct(ConstMatrix x, const PackedWeight& weight, const float* bias,
                             Matrix out) {
   AddProductOf(num_prepared_, weight, bias, out);

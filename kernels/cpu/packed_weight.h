@@ -19,18 +19,20 @@
 // Outputs are padded to 16 and inputs to 32, with zeros. Every weight has scales, in f32 for blocks
 // of outputs and inputs: those it came with as fp8, else one 1.0. Those of int8 and int4 are bf16, for
 // each output and block of inputs: [panel][block][16 outputs].
+// The whole lies in one piece of memory, its image (kernels/weight_image.h): header, scales, panels.
 #ifndef ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 #define ORRERY_KERNELS_CPU_PACKED_WEIGHT_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
+#include <string_view>
 
+#include "absl/types/span.h"
 #include "kernels/cpu/lane_kernels.h"
-#include "kernels/cpu/scratch.h"
 #include "kernels/kernels.h"
 #include "kernels/quantize.h"
+#include "kernels/weight_image.h"
 
 namespace orrery {
 
@@ -78,43 +80,64 @@ static_assert(PanelLayout(32, 32).F32Index(1, 2) == 33);
 static_assert(PanelLayout(32, 32).ByteIndex(4, 2) == 16 &&
               PanelLayout(32, 32).ByteIndex(0, 1) == 9);
 
+// Where things lie in an image, as its header says.
+class PackedImage {
+ public:
+  static constexpr std::string_view kLayout = "x86 panels 1";
+
+  // INVALID_ARGUMENT for a panel format that is none, and for scale blocks that do not go with it.
+  static absl::StatusOr<PackedImage> Of(const WeightImageHeader& header);
+
+  const WeightImageHeader& header() const { return header_; }
+  PanelFormat format() const { return static_cast<PanelFormat>(header_.panel_format); }
+  const PanelLayout& layout() const { return layout_; }
+  // Of int8 and int4: bf16 [panels][scales_per_row()][16]. Else f32 [., scales_per_row()].
+  bool has_output_scales() const;
+  int scales_per_row() const;
+  size_t scale_bytes() const;
+  size_t panel_bytes() const;
+
+  static constexpr size_t kScalesOffset = sizeof(WeightImageHeader);
+  size_t panels_offset() const { return kScalesOffset + AlignedToImage(scale_bytes()); }
+  size_t num_bytes() const { return panels_offset() + panel_bytes(); }
+
+ private:
+  explicit PackedImage(const WeightImageHeader& header)
+      : header_(header), layout_(header.num_outputs, header.num_inputs) {}
+
+  WeightImageHeader header_;
+  PanelLayout layout_;
+};
+
 class PackedWeight final : public Weight {
  public:
   // INVALID_ARGUMENT for scale blocks that are no multiple of [16, 32] and for codes that are NaN;
   // RESOURCE_EXHAUSTED without memory.
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(
       const WeightSource& source, ProductFormat format, WeightFormat held = WeightFormat::kStored);
+  // Views an image that Make made. INVALID_ARGUMENT for one that is not whole.
+  static absl::StatusOr<std::unique_ptr<PackedWeight>> Map(const WeightImage& image);
 
-  size_t num_bytes() const override;
+  size_t num_bytes() const override { return parts_.scale_bytes() + parts_.panel_bytes(); }
+  absl::Span<const std::byte> image() const override { return image_.bytes; }
   // Whether activations are rounded to bf16 before they meet this weight.
-  bool rounds_activations() const { return format_ == ProductFormat::kBf16; }
-  int padded_inputs() const { return layout_.padded_inputs(); }
+  bool rounds_activations() const {
+    return parts_.header().product_format == static_cast<int32_t>(ProductFormat::kBf16);
+  }
+  int padded_inputs() const { return parts_.layout().padded_inputs(); }
   // Values for MatmulJob::decoded; 0 if nothing is to be decoded.
   size_t num_decoded() const;
   // Fills in what the weight decides.
   void Describe(MatmulJob& job) const;
 
  private:
-  PackedWeight(int num_outputs, int num_inputs, ProductFormat format, PanelFormat panel_format);
-  absl::Status Pack(const WeightSource& source);
-  absl::Status Quantize(const WeightSource& source, const QuantFormat& format);
-  void CopyScales(const WeightSource& source);
+  PackedWeight(const PackedImage& parts, WeightImage image)
+      : Weight(parts.header().num_outputs, parts.header().num_inputs),
+        parts_(parts),
+        image_(std::move(image)) {}
 
-  size_t PanelBytes() const;
-  template <typename T>
-  T* PanelsOf() {
-    return reinterpret_cast<T*>(panels_.get());
-  }
-
-  PanelLayout layout_;
-  ProductFormat format_;
-  PanelFormat panel_format_;
-  AlignedArray<std::byte> panels_;
-  std::vector<float> scales_;  // one of the two
-  std::vector<uint16_t> output_scales_;
-  int scales_per_row_ = 1;
-  int scale_block_inputs_;
-  int scale_block_outputs_;
+  PackedImage parts_;
+  WeightImage image_;
 };
 
 }  // namespace orrery

@@ -1,32 +1,61 @@
 #include <cmath>
+#include <cstring>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/aligned_memory.h"
 #include "base/check.h"
 #include "kernels/load_value.h"
 #include "kernels/quantize.h"
 #include "kernels/reference/reference_kernels.h"
 #include "kernels/shape_checks.h"
+#include "kernels/weight_image.h"
 
 namespace orrery {
 namespace {
 
+constexpr char kImageLayout[] = "reference 1";
+
+// The image is a header and the values, dequantised: f32 [num_outputs, num_inputs].
 class ReferenceWeight : public Weight {
  public:
-  ReferenceWeight(int num_outputs, int num_inputs, ProductFormat format)
-      : Weight(num_outputs, num_inputs),
-        format_(format),
-        values_(static_cast<size_t>(num_outputs) * num_inputs) {}
+  static std::unique_ptr<ReferenceWeight> Make(int num_outputs, int num_inputs,
+                                               ProductFormat format) {
+    WeightImageHeader header = MakeImageHeader(kImageLayout, num_outputs, num_inputs);
+    header.product_format = static_cast<int32_t>(format);
+    const size_t num_bytes = ImageBytes(header);
+    AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(num_bytes);
+    if (memory == nullptr) return nullptr;
+    std::memcpy(memory.get(), &header, sizeof(header));
+    const absl::Span<const std::byte> bytes(memory.get(), num_bytes);
+    return std::make_unique<ReferenceWeight>(
+        header, WeightImage{bytes, std::shared_ptr<std::byte[]>(std::move(memory))});
+  }
+  ReferenceWeight(const WeightImageHeader& header, WeightImage image)
+      : Weight(header.num_outputs, header.num_inputs),
+        format_(static_cast<ProductFormat>(header.product_format)),
+        image_(std::move(image)) {}
 
-  size_t num_bytes() const override { return values_.size() * sizeof(float); }
+  static size_t ImageBytes(const WeightImageHeader& header) {
+    return sizeof(header) +
+           sizeof(float) * static_cast<size_t>(header.num_outputs) * header.num_inputs;
+  }
+  size_t num_bytes() const override { return image_.bytes.size() - sizeof(WeightImageHeader); }
+  absl::Span<const std::byte> image() const override { return image_.bytes; }
   ProductFormat format() const { return format_; }
-  float* row(int output) { return values_.data() + static_cast<size_t>(output) * num_inputs(); }
   const float* row(int output) const {
-    return values_.data() + static_cast<size_t>(output) * num_inputs();
+    return reinterpret_cast<const float*>(image_.bytes.data() + sizeof(WeightImageHeader)) +
+           static_cast<size_t>(output) * num_inputs();
+  }
+  // Only while it is made.
+  float* row(int output) {
+    return const_cast<float*>(static_cast<const ReferenceWeight*>(this)->row(output));
   }
 
  private:
   ProductFormat format_;
-  std::vector<float> values_;  // [num_outputs, num_inputs], dequantised
+  WeightImage image_;
 };
 
 const ReferenceWeight& Own(const Weight& weight) {
@@ -48,7 +77,13 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const Weigh
                                                                      ProductFormat format,
                                                                      WeightFormat held) {
   RETURN_IF_ERROR(CheckWeightSource(source));
-  auto weight = std::make_unique<ReferenceWeight>(source.num_outputs, source.num_inputs, format);
+  std::unique_ptr<ReferenceWeight> weight =
+      ReferenceWeight::Make(source.num_outputs, source.num_inputs, format);
+  if (weight == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for a weight of shape [",
+                                                     source.num_outputs, ", ", source.num_inputs,
+                                                     "] in f32"));
+  }
   if (const QuantFormat* const quant = QuantFormatOf(held); quant != nullptr) {
     QuantizedRow row;
     for (int o = 0; o < source.num_outputs; ++o) {
@@ -77,6 +112,16 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const Weigh
     }
   }
   return weight;
+}
+
+absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MapWeight(const WeightImage& image) {
+  ASSIGN_OR_RETURN(const WeightImageHeader header, ReadImageHeader(image.bytes, kImageLayout));
+  if (image.bytes.size() != ReferenceWeight::ImageBytes(header)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("an image of shape [", header.num_outputs, ", ", header.num_inputs, "] has ",
+                     ReferenceWeight::ImageBytes(header), " bytes, not ", image.bytes.size()));
+  }
+  return std::make_unique<ReferenceWeight>(header, image);
 }
 
 void ReferenceKernels::Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) {
