@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "base/log.h"
 #include "tools/bench/kernels/kernels_command.h"
+#include "tools/bench/model/model_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
 #include "tools/chat_command.h"
@@ -77,10 +78,13 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure the kernels",
+       "put load on a cluster and measure it, take one step apart, or measure a model or the "
+       "kernels"
+       "",
        RunBench,
-       {kServeFlags, kKernelsFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve | step | kernels"},
+       {kServeFlags, kKernelsFlags, kModelFlags, kClusterFlags, kLocalFlags, kConnectFlags,
+        kSamplingFlags},
+       "serve | step | model | kernels"},
   };
 }
 

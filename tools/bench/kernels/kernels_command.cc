@@ -13,7 +13,7 @@
 #include "tools/terminal.h"
 
 ABSL_FLAG(std::string, preset, "v3-mini",
-          "of bench kernels: shapes to measure: v3-mini or r1-layer");
+          "of bench kernels and bench model: shapes to measure: v3-mini or r1-layer");
 ABSL_FLAG(std::string, filter, "",
           "of bench kernels: only operations with this in their name, which is like "
           "feed_forward/fp8/16");
