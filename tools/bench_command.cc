@@ -13,6 +13,7 @@
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "tools/bench/kernels/kernels_command.h"
+#include "tools/bench/loading/loading_command.h"
 #include "tools/bench/report.h"
 #include "tools/bench/scenarios.h"
 #include "tools/bench/serve_bench.h"
@@ -170,10 +171,9 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
 int RunBench(const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments == std::vector<std::string>{"kernels"}) return RunBenchKernels();
+  if (arguments == std::vector<std::string>{"loading"}) return RunBenchLoading();
   if (arguments != std::vector<std::string>{"serve"}) {
-    std::fprintf(
-        stderr,
-        "orrery: say `orrery bench serve`, `orrery bench step` or `orrery bench kernels`\n");
+    std::fprintf(stderr, "orrery: say `orrery bench serve`, `step`, `kernels` or `loading`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

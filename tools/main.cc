@@ -24,6 +24,7 @@
 #include "tools/flags/local_flags.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/generate_command.h"
+#include "tools/pack_command.h"
 #include "tools/status_command.h"
 #include "tools/up_command.h"
 
@@ -64,6 +65,11 @@ std::vector<Command> Commands() {
        RunGenerate,
        {kConnectFlags, kSamplingFlags, "tools/generate_command.cc"},
        ""},
+      {"pack",
+       "make a model ready to map, so that its members start at the speed of the disk",
+       RunPack,
+       {kClusterFlags, "tools/pack_command.cc"},
+       ""},
       {"status", "who is there, and how they are", RunStatus, {kConnectFlags}, ""},
       {"eval",
        "ask every problem of a file, and score the answers",
@@ -77,10 +83,11 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure the kernels",
+       "put load on a cluster and measure it, take one step apart, or measure the kernels or the "
+       "loading of weights",
        RunBench,
        {kServeFlags, kKernelsFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve | step | kernels"},
+       "serve | step | kernels | loading"},
   };
 }
 
