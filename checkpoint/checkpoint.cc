@@ -129,6 +129,12 @@ bool Checkpoint::Has(const std::string& name) const {
   return impl_->file_of_tensor.find(name) != impl_->file_of_tensor.end();
 }
 
+std::vector<std::string> Checkpoint::files() const {
+  std::vector<std::string> names;
+  for (const auto& [name, shard] : impl_->shards) names.push_back(name);
+  return names;
+}
+
 absl::StatusOr<TensorView> Checkpoint::Tensor(const std::string& name,
                                               const std::vector<int64_t>& shape) const {
   const auto file = impl_->file_of_tensor.find(name);

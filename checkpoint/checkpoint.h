@@ -42,6 +42,8 @@ class Checkpoint {
   ~Checkpoint();
 
   bool Has(const std::string& name) const;
+  // Names of the weights files, there or not.
+  std::vector<std::string> files() const;
   // The tensor, mapped; its shape must be `shape`. Values are checked, which reads all of them: a
   // NaN or an infinity is DATA_LOSS. The view is valid while the checkpoint lives. An fp8 weight
   // X.weight has its scales in X.weight_scale_inv, f32 [ceil(outputs / block), ceil(inputs /

@@ -13,6 +13,7 @@
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "tools/bench/kernels/kernels_command.h"
+#include "tools/bench/loading/loading_command.h"
 #include "tools/bench/model/model_command.h"
 #include "tools/bench/report.h"
 #include "tools/bench/scenarios.h"
@@ -172,11 +173,10 @@ int RunBench(const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments == std::vector<std::string>{"kernels"}) return RunBenchKernels();
   if (arguments == std::vector<std::string>{"model"}) return RunBenchModel();
+  if (arguments == std::vector<std::string>{"loading"}) return RunBenchLoading();
   if (arguments != std::vector<std::string>{"serve"}) {
     std::fprintf(stderr,
-                 "orrery: say `orrery bench serve`, `orrery bench step`, `orrery bench model` or "
-                 "`orrery bench "
-                 "kernels`\n");
+                 "orrery: say `orrery bench serve`, `step`, `kernels`, `model` or `loading`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

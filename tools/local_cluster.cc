@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "checkpoint/checkpoint.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "placement/placement.h"
@@ -24,7 +23,6 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
                                                    " shards: at least one of each is needed"));
   }
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster());
   cluster->options_ = options;
   cluster->max_context_tokens_ = options.max_context_tokens > 0
@@ -35,8 +33,12 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
   for (Rank& rank : cluster->ranks_) {
     ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());
   }
+  ASSIGN_OR_RETURN(const WeightFiles files,
+                   WeightFiles::Open(options.model_dir,
+                                     NumericsId(options.numerics,
+                                                cluster->ranks_[0].processor.kernels->family())));
   // Weights are read only, so that all ranks share one copy.
-  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config,
+  ASSIGN_OR_RETURN(Model model, LoadModel(files, config,
                                           {.numerics = options.numerics,
                                            .max_positions = cluster->max_context_tokens_,
                                            .with_mtp = options.with_mtp},
@@ -44,7 +46,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
                                           cluster->device_.get(), &cluster->loaded_bytes_));
   cluster->model_ = std::make_unique<Model>(std::move(model));
   if (config.num_experts > 0) {
-    RETURN_IF_ERROR(cluster->StartShards(checkpoint, config));
+    RETURN_IF_ERROR(cluster->StartShards(files, config));
     RETURN_IF_ERROR(cluster->ConnectRanks());
   }
   return cluster;
@@ -68,7 +70,7 @@ ExchangeOptions LocalCluster::MakeExchangeOptions() const {
   return exchange;
 }
 
-absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const ModelConfig& config) {
+absl::Status LocalCluster::StartShards(const WeightFiles& files, const ModelConfig& config) {
   const int num_shards = options_.num_shards;
   const std::vector<ExpertRange> placement =
       DefaultPlacement({.num_experts = config.num_experts, .num_shards = num_shards});
@@ -81,7 +83,7 @@ absl::Status LocalCluster::StartShards(const Checkpoint& checkpoint, const Model
   for (int i = 0; i < num_shards; ++i) {
     ShardHost& host = shards_[i];
     ASSIGN_OR_RETURN(host.processor, MakeProcessor());
-    const ShardParts parts = {.checkpoint = &checkpoint,
+    const ShardParts parts = {.files = &files,
                               .config = config,
                               .numerics = options_.numerics,
                               .with_mtp = options_.with_mtp,

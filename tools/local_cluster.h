@@ -24,6 +24,7 @@
 #include "exchange/loopback/loopback.h"
 #include "kernels/factory/make_kernels.h"
 #include "model/numerics.h"
+#include "model/weight_files.h"
 #include "rpc/server.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
@@ -85,7 +86,7 @@ class LocalCluster {
   LocalCluster() = default;
   absl::StatusOr<Processor> MakeProcessor() const;
   ExchangeOptions MakeExchangeOptions() const;
-  absl::Status StartShards(const Checkpoint& checkpoint, const ModelConfig& config);
+  absl::Status StartShards(const WeightFiles& files, const ModelConfig& config);
   absl::Status ConnectRanks();
 
   LocalClusterOptions options_;

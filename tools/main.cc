@@ -25,6 +25,7 @@
 #include "tools/flags/local_flags.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/generate_command.h"
+#include "tools/pack_command.h"
 #include "tools/status_command.h"
 #include "tools/up_command.h"
 
@@ -65,6 +66,11 @@ std::vector<Command> Commands() {
        RunGenerate,
        {kConnectFlags, kSamplingFlags, "tools/generate_command.cc"},
        ""},
+      {"pack",
+       "make a model ready to map, so that its members start at the speed of the disk",
+       RunPack,
+       {kClusterFlags, "tools/pack_command.cc"},
+       ""},
       {"status", "who is there, and how they are", RunStatus, {kConnectFlags}, ""},
       {"eval",
        "ask every problem of a file, and score the answers",
@@ -78,13 +84,12 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure a model or the "
-       "kernels"
-       "",
+       "put load on a cluster and measure it, take one step apart, or measure a model, the kernels "
+       "or the loading of weights",
        RunBench,
        {kServeFlags, kKernelsFlags, kModelFlags, kClusterFlags, kLocalFlags, kConnectFlags,
         kSamplingFlags},
-       "serve | step | model | kernels"},
+       "serve | step | kernels | model | loading"},
   };
 }
 

@@ -90,7 +90,7 @@ void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const
   // Absorbed queries, head-major [latent | rope]: q_nope W_UK meets the latent, q_rope the rotated
   // key.
   const Matrix queries = View(queries_, num_rows, num_heads * key);
-  kernels.MatmulHeads(q, nope + rope, weights.key_up, queries, key);
+  kernels.MatmulHeads(q, nope + rope, weights.kv_b.key_up, queries, key);
   for (int head = 0; head < num_heads; ++head) {
     kernels.Copy(q.Columns(head * (nope + rope) + nope, rope),
                  queries.Columns(head * key + latent, rope));
@@ -121,7 +121,7 @@ void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const
   }
 
   const Matrix values = View(values_, num_rows, num_heads * value);
-  kernels.MatmulHeads(context, latent, weights.value_up, values, value);
+  kernels.MatmulHeads(context, latent, weights.kv_b.value_up, values, value);
   kernels.Matmul(values, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 

@@ -6,13 +6,13 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/kv_cache_size.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
+#include "model/weight_files.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
 
@@ -135,12 +135,12 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
 absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
                                    const std::string& model_dir) {
   const absl::Time begin = absl::Now();
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
+  ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(model_dir, numerics_id_));
   const ModelOptions options = {.numerics = numerics_,
                                 .max_positions = max_context_tokens_ + num_draft_tokens_,
                                 .with_mtp = num_draft_tokens_ > 0};
-  ASSIGN_OR_RETURN(Model model, LoadModel(checkpoint, config_, options, kernels_.get(),
-                                          device_.get(), &loaded_bytes_));
+  ASSIGN_OR_RETURN(Model model, LoadModel(files, config_, options, kernels_.get(), device_.get(),
+                                          &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
   // Only stop strings need it, and only they are refused without.
   absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Open(model_dir);
@@ -149,9 +149,9 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
   } else {
     LogWarning("no stop strings: ", tokenizer.status().ToString());
   }
-  ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kPresentFiles));
+  ASSIGN_OR_RETURN(fingerprint_, files.ComputeFingerprint(FingerprintScope::kPresentFiles));
   LogInfo("loaded ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
-          ", ", fingerprint_.ToString());
+          " from ", files.Describe(), ", ", fingerprint_.ToString());
   return absl::OkStatus();
 }
 

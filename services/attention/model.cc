@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "model/moe_layers.h"
+#include "model/weight_list.h"
 
 namespace orrery {
 namespace {
@@ -29,22 +30,11 @@ absl::StatusOr<MlaWeights> LoadMla(const std::string& prefix, const ModelConfig&
                                                latent + config.qk_rope_head_dim, hidden));
   ASSIGN_OR_RETURN(weights.kv_a_norm, loader.Vector(prefix + ".kv_a_layernorm.weight", latent));
 
-  // Rows of kv_b_proj are head-major, each head [nope keys | values].
-  ASSIGN_OR_RETURN(
-      const HostMatrix kv_b,
-      loader.Dequantized(prefix + ".kv_b_proj", config.num_heads * (nope + value), latent));
-  std::vector<float> transposed(static_cast<size_t>(latent) * nope);
-  for (int head = 0; head < config.num_heads; ++head) {
-    const float* keys = kv_b.values.data() + static_cast<size_t>(head) * (nope + value) * latent;
-    for (int d = 0; d < nope; ++d) {
-      for (int r = 0; r < latent; ++r) transposed[r * nope + d] = keys[d * latent + r];
-    }
-    ASSIGN_OR_RETURN(auto key_up, loader.FromValues(transposed.data(), latent, nope, kv_b.format));
-    ASSIGN_OR_RETURN(auto value_up, loader.FromValues(keys + static_cast<size_t>(nope) * latent,
-                                                      value, latent, kv_b.format));
-    weights.key_up.push_back(std::move(key_up));
-    weights.value_up.push_back(std::move(value_up));
-  }
+  ASSIGN_OR_RETURN(weights.kv_b,
+                   loader.KvHeads(prefix + ".kv_b_proj", {.num_heads = config.num_heads,
+                                                          .key_dim = nope,
+                                                          .value_dim = value,
+                                                          .kv_lora_rank = latent}));
   ASSIGN_OR_RETURN(weights.output,
                    loader.Linear(prefix + ".o_proj", hidden, config.num_heads * value));
   return weights;
@@ -155,14 +145,21 @@ absl::Status MakeRope(int max_positions, Device* device, Model& model) {
 
 }  // namespace
 
-absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
+absl::StatusOr<Model> LoadModel(const WeightFiles& files, const ModelConfig& config,
                                 const ModelOptions& options, Kernels* kernels, Device* device,
                                 std::atomic<int64_t>* loaded_bytes) {
+  const std::unique_ptr<WeightLoader> loader =
+      files.MakeLoader(&config, kernels, device, options.numerics, loaded_bytes);
+  return LoadModel(*loader, config, options, device);
+}
+
+absl::StatusOr<Model> LoadModel(WeightLoader& loader, const ModelConfig& config,
+                                const ModelOptions& options, Device* device) {
   if (options.with_mtp) RETURN_IF_ERROR(CheckMtpModules(config));
+  loader.Expect(RankRecords(config, options.with_mtp));
   Model model;
   model.config = config;
   model.numerics = options.numerics;
-  WeightLoader loader(&checkpoint, &config, kernels, device, options.numerics, loaded_bytes);
   ASSIGN_OR_RETURN(model.embedding,
                    loader.Rows("model.embed_tokens", config.vocab_size, config.hidden_size));
   for (int layer = 0; layer < config.num_layers; ++layer) {

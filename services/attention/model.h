@@ -1,7 +1,7 @@
 // The weights of one attention rank: everything of the model but its routed experts.
 //
 //   ASSIGN_OR_RETURN(Model model,
-//                    LoadModel(checkpoint, config, options, &kernels, &device, &progress));
+//                    LoadModel(files, config, options, &kernels, &device, &progress));
 //
 // Loaded once, read only afterwards.
 #ifndef ORRERY_SERVICES_ATTENTION_MODEL_H_
@@ -13,11 +13,11 @@
 #include <optional>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
 #include "model/numerics.h"
+#include "model/weight_files.h"
 #include "model/weight_loader.h"
 
 namespace orrery {
@@ -29,10 +29,8 @@ struct MlaWeights {
   Buffer q_a_norm;              // [q_lora_rank]
   std::unique_ptr<Weight> q;    // q_b_proj, or q_proj; outputs head-major [nope | rope]
   std::unique_ptr<Weight> kv_a;
-  Buffer kv_a_norm;  // [kv_lora_rank]
-  std::vector<std::unique_ptr<Weight>>
-      key_up;  // per head: [kv_lora_rank, qk_nope_head_dim], W_UK transposed
-  std::vector<std::unique_ptr<Weight>> value_up;  // per head: [v_head_dim, kv_lora_rank], W_UV
+  Buffer kv_a_norm;    // [kv_lora_rank]
+  KvHeadWeights kv_b;  // per head
   std::unique_ptr<Weight> output;
 };
 
@@ -90,11 +88,14 @@ struct ModelOptions {
   bool with_mtp = false;
 };
 
-// Errors: those of the checkpoint, with file and tensor; FAILED_PRECONDITION when the checkpoint
-// has no MTP module and one is asked for.
-absl::StatusOr<Model> LoadModel(const Checkpoint& checkpoint, const ModelConfig& config,
+// Errors: those of the files, with file and tensor; FAILED_PRECONDITION when the checkpoint has no MTP
+// module and one is asked for.
+absl::StatusOr<Model> LoadModel(const WeightFiles& files, const ModelConfig& config,
                                 const ModelOptions& options, Kernels* kernels, Device* device,
                                 std::atomic<int64_t>* loaded_bytes);
+// The same by a loader, which may also just list what is loaded.
+absl::StatusOr<Model> LoadModel(WeightLoader& loader, const ModelConfig& config,
+                                const ModelOptions& options, Device* device);
 
 }  // namespace orrery
 

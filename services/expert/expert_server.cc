@@ -4,11 +4,11 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
-#include "checkpoint/checkpoint.h"
 #include "device/host/host_device.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
+#include "model/weight_files.h"
 #include "placement/placement.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
@@ -89,8 +89,9 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                                 const std::string& model_dir, const ModelConfig& config,
                                 const Numerics& numerics) {
   const absl::Time begin = absl::Now();
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(model_dir));
-  const ShardParts parts = {.checkpoint = &checkpoint,
+  ASSIGN_OR_RETURN(const WeightFiles files,
+                   WeightFiles::Open(model_dir, NumericsId(numerics, kernels_->family())));
+  const ShardParts parts = {.files = &files,
                             .config = config,
                             .numerics = numerics,
                             .with_mtp = options.cluster.limits().num_draft_tokens() > 0,
@@ -102,7 +103,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                         .num_shards = options.cluster.expert_size()})[shard_index];
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
-                   checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
+                   files.ComputeFingerprint(FingerprintScope::kOpenedFiles));
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
   member_->SetLive([this](internal::MemberDescription& live) {
     const ServeCounters counters = loop_->counters();
@@ -117,7 +118,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
   });
   Announce(fingerprint);
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
-          ", ", fingerprint.ToString());
+          " from ", files.Describe(), ", ", fingerprint.ToString());
   return absl::OkStatus();
 }
 

@@ -37,9 +37,9 @@ class ServeLoopTest : public ::testing::Test {
  protected:
   ServeLoopTest() {
     const ModelConfig config = *ReadModelConfig(GoldenDir("fp8_w128"));
-    const Checkpoint checkpoint = *Checkpoint::Open(GoldenDir("fp8_w128"));
+    const WeightFiles files = *WeightFiles::OpenCheckpoint(GoldenDir("fp8_w128"));
     hidden_size_ = config.hidden_size;
-    shard_ = *Shard::Load({.checkpoint = &checkpoint,
+    shard_ = *Shard::Load({.files = &files,
                            .config = config,
                            .numerics = {.row_format = RowFormat::kF32},
                            .kernels = kernels_.get(),

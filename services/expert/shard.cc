@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "model/moe_layers.h"
+#include "model/weight_list.h"
 
 namespace orrery {
 
@@ -25,21 +26,27 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
                                                    std::atomic<int64_t>* loaded_bytes) {
   std::unique_ptr<Shard> shard(new Shard(parts));
   const ModelConfig& config = shard->parts_.config;
-  WeightLoader loader(parts.checkpoint, &config, parts.kernels, parts.device, parts.numerics,
-                      loaded_bytes);
+  const std::unique_ptr<WeightLoader> loader =
+      parts.files->MakeLoader(&config, parts.kernels, parts.device, parts.numerics, loaded_bytes);
+  std::vector<std::string> records;
+  for (const int layer : MoeLayers(config, parts.with_mtp)) {
+    for (int expert = range.begin; expert < range.end; ++expert) {
+      records.push_back(ExpertRecord(layer, expert));
+    }
+  }
+  loader->Expect(records);
   for (const int layer : MoeLayers(config, parts.with_mtp)) {
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {
-      const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.experts.", expert);
-      ASSIGN_OR_RETURN(
-          FeedForwardWeights weights,
-          loader.FeedForward(prefix, config.hidden_size, config.moe_intermediate_size));
+      ASSIGN_OR_RETURN(FeedForwardWeights weights,
+                       loader->FeedForward(ExpertRecord(layer, expert), config.hidden_size,
+                                           config.moe_intermediate_size));
       shard->slots_.emplace(std::make_pair(layer, expert), std::move(weights));
       held.experts.push_back(expert);
     }
     shard->held_.push_back(std::move(held));
   }
-  shard->parts_.checkpoint = nullptr;
+  shard->parts_.files = nullptr;
   RETURN_IF_ERROR(shard->ReserveScratch());
   return shard;
 }

@@ -24,20 +24,20 @@
 
 #include "absl/types/span.h"
 #include "base/status.h"
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 #include "device/device.h"
 #include "exchange/exchange.h"
 #include "kernels/kernels.h"
 #include "model/numerics.h"
+#include "model/weight_files.h"
 #include "model/weight_loader.h"
 #include "placement/placement.h"
 
 namespace orrery {
 
-// What a shard is made from. kernels, device and stream outlive it; the checkpoint need not.
+// What a shard is made from. kernels, device and stream outlive it; the files need not.
 struct ShardParts {
-  const Checkpoint* checkpoint = nullptr;
+  const WeightFiles* files = nullptr;
   ModelConfig config;
   Numerics numerics;
   bool with_mtp = false;  // the experts of the MTP module too

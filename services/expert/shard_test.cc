@@ -85,16 +85,16 @@ class ShardTest : public ::testing::Test {
   }
 
   absl::StatusOr<std::unique_ptr<Shard>> Load(const std::string& dir, ExpertRange range) {
-    ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(dir));
+    ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenCheckpoint(dir));
     ASSIGN_OR_RETURN(std::unique_ptr<Shard> shard,
-                     Shard::Load({.checkpoint = &checkpoint,
+                     Shard::Load({.files = &files,
                                   .config = config_,
                                   .numerics = {.row_format = RowFormat::kF32},
                                   .kernels = kernels_.get(),
                                   .device = device_.get(),
                                   .stream = &shard_stream_},
                                  range, &loaded_bytes_));
-    ASSIGN_OR_RETURN(fingerprint_, checkpoint.ComputeFingerprint(FingerprintScope::kOpenedFiles));
+    ASSIGN_OR_RETURN(fingerprint_, files.ComputeFingerprint(FingerprintScope::kOpenedFiles));
     return shard;
   }
   std::unique_ptr<Shard> LoadGolden(ExpertRange range = {0, kNumExperts}) {

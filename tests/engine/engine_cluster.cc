@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "checkpoint/checkpoint.h"
 #include "device/host/host_device.h"
 #include "gtest/gtest.h"
 #include "kernels/factory/make_kernels.h"
@@ -22,14 +21,14 @@ std::unique_ptr<EngineCluster> EngineCluster::Make(const EngineClusterOptions& o
 
 absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.model_dir));
+  ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenCheckpoint(options.model_dir));
   device_ = MakeHostDevice();
   ranks_.resize(options.num_ranks);
   for (Rank& rank : ranks_) {
     ASSIGN_OR_RETURN(rank.processor, MakeProcessor());
   }
   Kernels* kernels = ranks_[0].processor.kernels.get();
-  ASSIGN_OR_RETURN(model_, LoadModel(checkpoint, config,
+  ASSIGN_OR_RETURN(model_, LoadModel(files, config,
                                      {.numerics = options.numerics,
                                       .max_positions = options.max_context_tokens,
                                       .with_mtp = options.with_mtp},
@@ -46,7 +45,7 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   shards_.resize(num_shards);
   for (int i = 0; i < num_shards; ++i) {
     ASSIGN_OR_RETURN(shards_[i].processor, MakeProcessor());
-    const ShardParts parts = {.checkpoint = &checkpoint,
+    const ShardParts parts = {.files = &files,
                               .config = config,
                               .numerics = options.numerics,
                               .with_mtp = options.with_mtp,

@@ -1,6 +1,4 @@
 // Tensors of small checkpoints made here, through the loader into products of the cpu kernels.
-#include "model/weight_loader.h"
-
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/factory/make_kernels.h"
+#include "model/checkpoint_loader.h"
 
 namespace orrery {
 namespace {
@@ -25,8 +24,8 @@ constexpr float kFine = 1.0f + 0x1p-12f;
 class WeightLoaderTest : public ::testing::Test {
  protected:
   // A checkpoint of one file with this header and data.
-  WeightLoader& Open(const std::string& header, const std::string& data,
-                     const Numerics& numerics = {}) {
+  CheckpointLoader& Open(const std::string& header, const std::string& data,
+                         const Numerics& numerics = {}) {
     const std::string dir = MakeTempDir();
     WriteTempFile(dir, "model.safetensors", SafetensorsBytes(header, data));
     auto checkpoint = Checkpoint::Open(dir);
@@ -55,7 +54,7 @@ class WeightLoaderTest : public ::testing::Test {
   std::unique_ptr<Device> device_ = MakeHostDevice();
   std::unique_ptr<Kernels> kernels_;
   std::optional<Checkpoint> checkpoint_;
-  std::optional<WeightLoader> loader_;
+  std::optional<CheckpointLoader> loader_;
   std::atomic<int64_t> loaded_bytes_ = 0;
 };
 
@@ -66,7 +65,7 @@ const char kBf16Weight[] =
 const uint16_t kBf16One = 0x3f80, kBf16Two = 0x4000;
 
 TEST_F(WeightLoaderTest, AWeightStoredAsF32IsNotRoundedInABf16Cluster) {
-  WeightLoader& loader = Open(kF32Weight, BytesOf<float>({kFine, 2.0f}));
+  CheckpointLoader& loader = Open(kF32Weight, BytesOf<float>({kFine, 2.0f}));
   EXPECT_THAT(Multiply(loader.Linear("a", 2, 1), {1.0f}), ElementsAre(kFine, 2.0f));
   EXPECT_THAT(Multiply(loader.Linear("a", 2, 1), {kFine}), ElementsAre(kFine * kFine, 2 * kFine));
   EXPECT_EQ(loaded_bytes_, 16);
@@ -82,7 +81,7 @@ TEST_F(WeightLoaderTest, AWeightStoredAsBf16MultipliesInTheFormatOfTheCluster) {
 }
 
 TEST_F(WeightLoaderTest, OnlyFeedForwardsAreQuantised) {
-  WeightLoader& loader = Open(
+  CheckpointLoader& loader = Open(
       R"({"m.gate_proj.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
           "m.up_proj.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
           "m.down_proj.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [16, 24]}})",
@@ -99,12 +98,12 @@ TEST_F(WeightLoaderTest, OnlyFeedForwardsAreQuantised) {
 }
 
 TEST_F(WeightLoaderTest, TheGateMultipliesInF32InABf16Cluster) {
-  WeightLoader& loader = Open(kBf16Weight, BytesOf<uint16_t>({kBf16One, kBf16Two}));
+  CheckpointLoader& loader = Open(kBf16Weight, BytesOf<uint16_t>({kBf16One, kBf16Two}));
   EXPECT_THAT(Multiply(loader.LinearF32("a", 2, 1), {kFine}), ElementsAre(kFine, 2 * kFine));
 }
 
 TEST_F(WeightLoaderTest, WidensVectorsOfEveryDtype) {
-  WeightLoader& loader = Open(
+  CheckpointLoader& loader = Open(
       R"({"b": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]},
           "h": {"dtype": "F16", "shape": [2], "data_offsets": [4, 8]},
           "f": {"dtype": "F32", "shape": [2], "data_offsets": [8, 16]}})",
@@ -124,7 +123,7 @@ class Fp8WeightTest : public WeightLoaderTest {
     config_.weight_block_outputs = 2;
     config_.weight_block_inputs = 2;
   }
-  WeightLoader& OpenFp8(const std::string& scale_entry, const std::string& scale_bytes) {
+  CheckpointLoader& OpenFp8(const std::string& scale_entry, const std::string& scale_bytes) {
     const std::string codes = "\x38\x38\x40\x38\x38\x40\x38\x38\x40";
     return Open(R"({"a.weight": {"dtype": "F8_E4M3", "shape": [3, 3], "data_offsets": [0, 9]})" +
                     scale_entry + "}",
@@ -135,15 +134,16 @@ class Fp8WeightTest : public WeightLoaderTest {
 };
 
 TEST_F(Fp8WeightTest, TakesTheScaleOfEachBlockAndTheShortOnesAtTheEnd) {
-  WeightLoader& loader = OpenFp8(kScales, BytesOf<float>({0.5f, 4.0f, 1.0f, 8.0f}));
-  const auto matrix = loader.Dequantized("a", 3, 3);
+  CheckpointLoader& loader = OpenFp8(kScales, BytesOf<float>({0.5f, 4.0f, 1.0f, 8.0f}));
+  const auto matrix = loader.Dequantized({WeightItem::Kind::kLinear, "a.weight", 3, 3, {}});
   ASSERT_TRUE(matrix.ok()) << matrix.status();
   EXPECT_THAT(matrix->values, ElementsAre(0.5f, 0.5f, 8.0f, 0.5f, 0.5f, 8.0f, 1.0f, 1.0f, 16.0f));
   EXPECT_EQ(matrix->format, ProductFormat::kBf16);
 }
 
 TEST_F(Fp8WeightTest, AMissingScaleIsNamed) {
-  const auto matrix = OpenFp8("", "").Dequantized("a", 3, 3);
+  const auto matrix =
+      OpenFp8("", "").Dequantized({WeightItem::Kind::kLinear, "a.weight", 3, 3, {}});
   EXPECT_EQ(matrix.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(matrix.status().message()), HasSubstr("a.weight_scale_inv"));
 }
@@ -198,7 +198,7 @@ TEST_F(WeightLoaderTest, AnEmbeddingStaysAsStoredExceptF16WhichWidens) {
 }
 
 TEST_F(WeightLoaderTest, WhatIsMissingOrHasAnotherShapeIsNamed) {
-  WeightLoader& loader = Open(kBf16Weight, BytesOf<uint16_t>({kBf16One, kBf16Two}));
+  CheckpointLoader& loader = Open(kBf16Weight, BytesOf<uint16_t>({kBf16One, kBf16Two}));
   const absl::Status missing = loader.Linear("z", 2, 1).status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.message()), HasSubstr("z.weight"));

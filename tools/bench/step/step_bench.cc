@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "checkpoint/checkpoint.h"
 #include "device/host/host_device.h"
 #include "exchange/frame.h"
 #include "services/attention/kv_cache.h"
@@ -108,11 +107,11 @@ absl::StatusOr<StepCosts> MeasureStep(const StepBenchOptions& options) {
 
   // The same shard again, for the rank's own thread.
   std::atomic<int64_t> loaded_bytes = 0;
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(cluster_options.model_dir));
+  ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenCheckpoint(cluster_options.model_dir));
   ASSIGN_OR_RETURN(
       const std::unique_ptr<Kernels> shard_kernels,
       MakeKernels(cluster_options.backend, cluster_options.cpu_variant, over_grpc.stream));
-  const ShardParts shard_parts = {.checkpoint = &checkpoint,
+  const ShardParts shard_parts = {.files = &files,
                                   .config = config,
                                   .numerics = cluster_options.numerics,
                                   .kernels = shard_kernels.get(),
