@@ -15,7 +15,7 @@ constexpr int kPartsPerThread = 4;
 }  // namespace
 
 CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
-    : lanes_(*lanes), pool_(threads.num_threads, threads.cpus), decoded_(threads.num_threads) {}
+    : lanes_(*lanes), pool_(threads.num_threads, threads.cpus), decoded_(threads.num_threads), attention_(threads.num_threads) {}
 
 void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
   const int64_t most = std::min<int64_t>(num_units, kPartsPerThread * pool_.num_threads());

@@ -77,23 +77,27 @@ struct PackJob {
   float* to = nullptr;
 };
 
-// Queries meet a packed block, all of whose tokens they see: behind them, values are zeros. A query
-// is one head of one row.
+// Queries meet a block, all of whose tokens they see. A query is one head of one row. Keys and
+// values are packed on the way, to memory that holds zeros in the padding of keys.
 struct AttendBlockJob {
+  // Floats of memory for each 16 queries: scores and weights of a block, a factor per query.
+  static constexpr int kMemoryPerGroup = (2 * kBlockTokens + 1) * kVectorLanes;
+
   const float* queries;  // from pack_queries
   int64_t query_begin;   // of these, those to compute
   int64_t query_end;
-  bool is_bf16;  // of the cache; softmax weights are then rounded before they meet the values
-  int num_tokens;
-  int key_dim;
-  const float* keys;
-  int value_dim;
-  const float* values;
+  PackJob keys;    // of a bf16 cache, softmax weights are rounded before they meet the values
+  PackJob values;  // of the same tokens
+  bool keeps_packed;  // for the next job with more tokens; else first_row is 0
   float scale;
+  float* memory;  // kMemoryPerGroup for each 16 queries
   // The state of the online softmax, updated; readable for whole panels of queries.
   float* max;      // [queries], starts at -infinity
   float* sum;      // [queries], starts at 0
   float* context;  // [queries, value_dim padded to 16], starts at 0
+  // Of the same cache, what the next job will want; or null.
+  const void* next_rows;
+  int num_next_rows;
 };
 
 struct LaneKernels {
@@ -113,8 +117,6 @@ struct LaneKernels {
   void (*silu_times)(float* gate, const float* up, int num);
   void (*rms_norm)(const float* x, const float* weight, float eps, int num, float* out);
   void (*pack_queries)(const PackJob& job);
-  void (*prepare_keys)(const PackJob& job);
-  void (*pack_values)(const PackJob& job);
   void (*attend_block)(const AttendBlockJob& job);
   // out = context / sum, head by head.
   void (*divide)(const float* from, float divisor, int num, float* to);
