@@ -1,6 +1,7 @@
 #include "exchange/conformance.h"
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <random>
 #include <string>
@@ -12,6 +13,8 @@
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/loopback/loopback.h"
+#include "exchange/shm/shm_rank.h"
+#include "exchange/shm/shm_shard.h"
 #include "rpc/server.h"
 
 namespace orrery {
@@ -77,6 +80,47 @@ class GrpcCluster : public Cluster {
   std::vector<std::unique_ptr<RankExchange>> ranks_;
 };
 
+class ShmCluster : public Cluster {
+ public:
+  explicit ShmCluster(const ClusterSpec& spec) : spec_(spec), shards_(spec.num_shards) {
+    static std::atomic<int> num_clusters = 0;
+    // Not the process id: sandboxes may share the names of sockets and not those of processes.
+    static const unsigned run = std::random_device()();
+    const int cluster = num_clusters++;
+    ShmRankOptions options{.exchange = spec.rank_options, .max_backoff = absl::Milliseconds(100)};
+    for (int shard = 0; shard < spec.num_shards; ++shard) {
+      options.shard_names.push_back(absl::StrCat("test-", run, "-", cluster, "-", shard));
+    }
+    names_ = options.shard_names;
+    for (int shard = 0; shard < spec.num_shards; ++shard) ORRERY_CHECK(StartShard(shard));
+    for (int rank = 0; rank < spec.num_ranks; ++rank) {
+      options.rank_name = absl::StrCat("rank-", rank);
+      ranks_.push_back(MakeShmRankExchange(options).value());
+    }
+  }
+  RankExchange& rank(int rank) override { return *ranks_[rank]; }
+  ShardExchange& shard(int shard) override { return *shards_[shard]; }
+  void KillShard(int shard) override { shards_[shard]->Close(); }
+  bool ReviveShard(int shard) override {
+    shards_[shard].reset();
+    return StartShard(shard);
+  }
+
+ private:
+  bool StartShard(int shard) {
+    auto exchange = MakeShmShardExchange({.exchange = spec_.shard_options, .name = names_[shard]});
+    if (!exchange.ok()) return false;
+    shards_[shard] = *std::move(exchange);
+    shards_[shard]->SetAccepting(true);
+    return true;
+  }
+
+  const ClusterSpec spec_;
+  std::vector<std::string> names_;
+  std::vector<std::unique_ptr<ShmShardExchange>> shards_;
+  std::vector<std::unique_ptr<RankExchange>> ranks_;
+};
+
 constexpr size_t kRowBytes = 20;
 constexpr size_t kResultBytes = 36;
 constexpr std::byte kUntouched{0xee};
@@ -97,6 +141,9 @@ std::unique_ptr<Cluster> MakeLoopbackCluster(const ClusterSpec& spec) {
 }
 std::unique_ptr<Cluster> MakeGrpcCluster(const ClusterSpec& spec) {
   return std::make_unique<GrpcCluster>(spec);
+}
+std::unique_ptr<Cluster> MakeShmCluster(const ClusterSpec& spec) {
+  return std::make_unique<ShmCluster>(spec);
 }
 
 ExchangeOptions SmallRows() {

@@ -8,7 +8,7 @@
 //     Work work(SmallRows(), {.num_rows = 4, .topk = 2}, /*holders=*/{0, 1});
 //     ...
 //   }
-//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);    // loopback, and gRPC on ports of the system
+//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);    // loopback, gRPC, shared memory
 #ifndef ORRERY_EXCHANGE_CONFORMANCE_H_
 #define ORRERY_EXCHANGE_CONFORMANCE_H_
 
@@ -45,6 +45,7 @@ struct ClusterSpec {
 };
 std::unique_ptr<Cluster> MakeLoopbackCluster(const ClusterSpec& spec);
 std::unique_ptr<Cluster> MakeGrpcCluster(const ClusterSpec& spec);
+std::unique_ptr<Cluster> MakeShmCluster(const ClusterSpec& spec);
 
 // 20 bytes out, 36 back: odd sizes on purpose.
 ExchangeOptions SmallRows();
@@ -112,12 +113,13 @@ class ExchangeTest : public ::testing::TestWithParam<MakeCluster> {
   }
 };
 
-#define INSTANTIATE_EXCHANGE_TEST(suite)                                                \
-  INSTANTIATE_TEST_SUITE_P(Transports, suite,                                           \
-                           ::testing::Values(&MakeLoopbackCluster, &MakeGrpcCluster),   \
-                           [](const ::testing::TestParamInfo<MakeCluster>& info) {      \
-                             return std::string(info.index == 0 ? "Loopback" : "Grpc"); \
-                           })
+#define INSTANTIATE_EXCHANGE_TEST(suite)                                                     \
+  INSTANTIATE_TEST_SUITE_P(                                                                  \
+      Transports, suite,                                                                     \
+      ::testing::Values(&MakeLoopbackCluster, &MakeGrpcCluster, &MakeShmCluster),            \
+      [](const ::testing::TestParamInfo<MakeCluster>& info) {                                \
+        return std::string(info.index == 0 ? "Loopback" : info.index == 1 ? "Grpc" : "Shm"); \
+      })
 
 }  // namespace orrery
 
