@@ -75,6 +75,9 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (numerics.backend() == internal::BACKEND_UNSPECIFIED) {
     numerics.set_backend(internal::BACKEND_CPU);
   }
+  if (cluster.exchange() == internal::EXCHANGE_UNSPECIFIED) {
+    cluster.set_exchange(internal::EXCHANGE_AUTO);
+  }
   FillLimitDefaults(*cluster.mutable_limits());
 }
 

@@ -53,6 +53,7 @@ class Checker {
   void CheckAll() {
     CheckModel();
     CheckNumerics();
+    CheckExchange();
     CheckLimits();
     CheckTls();
     CheckMembers("router", cluster_.router());
@@ -89,6 +90,11 @@ class Checker {
     check("precision", internal::Precision_IsValid(numerics.precision()), numerics.precision());
     check("row_format", internal::RowFormat_IsValid(numerics.row_format()), numerics.row_format());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
+  }
+
+  void CheckExchange() {
+    if (internal::Exchange_IsValid(cluster_.exchange())) return;
+    Add(file_.At("exchange"), absl::StrCat("exchange has no value ", cluster_.exchange()));
   }
 
   void CheckLimits() {

@@ -12,6 +12,7 @@
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
+#include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
 #include "tools/bench/report.h"
 #include "tools/bench/scenarios.h"
@@ -170,10 +171,11 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
 int RunBench(const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments == std::vector<std::string>{"kernels"}) return RunBenchKernels();
+  if (arguments == std::vector<std::string>{"exchange"}) return RunBenchExchange();
   if (arguments != std::vector<std::string>{"serve"}) {
     std::fprintf(
         stderr,
-        "orrery: say `orrery bench serve`, `orrery bench step` or `orrery bench kernels`\n");
+        "orrery: say `orrery bench serve`, `bench step`, `bench kernels` or `bench exchange`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

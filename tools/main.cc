@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/log.h"
+#include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
@@ -77,10 +78,11 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure the kernels",
+       "put load on a cluster and measure it, take one step apart, or measure the kernels or the "
+       "exchange",
        RunBench,
-       {kServeFlags, kKernelsFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve | step | kernels"},
+       {kServeFlags, kKernelsFlags, kExchangeFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
+       "serve | step | kernels | exchange"},
   };
 }
 

@@ -4,7 +4,6 @@
 //   ASSIGN_OR_RETURN(auto listener, ShmListener::Listen(options, endpoint));
 //   listener->SetAccepting(true);
 //
-// Internal to exchange/shm.
 // Threads: as shm_shard.h says. The destructor waits for calls that run; a serve function must have
 // been taken back before.
 #ifndef ORRERY_EXCHANGE_SHM_SHM_LISTENER_H_

@@ -60,6 +60,11 @@ class ShmRankChannel : public Channel, public Poller::Member {
     if (link_ != nullptr) link_->End(why);  // OnReady follows
   }
 
+  std::string_view carrier() const override {
+    std::lock_guard lock(mutex_);
+    return state_ == State::kOpen ? "shm" : "";
+  }
+
   void OnReady() override {
     std::shared_ptr<ShmLink> link;
     State state;
@@ -148,7 +153,7 @@ class ShmRankChannel : public Channel, public Poller::Member {
       open_at_ = absl::InfiniteFuture();
       link = std::move(link_);
       // Every attempt of a long outage fails alike: the first is told.
-      tell = num_failures_++ == 0 && !closing_;
+      tell = num_failures_++ == 0 && !closing_ && (was_open || !options_.is_optional);
     }
     if (tell) {
       LogWarning("exchange: ", was_open ? "lost " : "cannot reach ", log_name_, ": ",
@@ -181,7 +186,7 @@ class ShmRankChannel : public Channel, public Poller::Member {
   ChannelSink* const sink_;
   uint64_t id_ = 0;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // All guarded by mutex_.
   State state_ = State::kPausing;
   std::shared_ptr<ShmLink> link_;  // null while pausing
@@ -194,7 +199,7 @@ class ShmRankChannel : public Channel, public Poller::Member {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RankExchange>> MakeShmRankExchange(ShmRankOptions options) {
+absl::StatusOr<ChannelFactory> MakeShmChannels(const ShmRankOptions& options) {
   RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
   const absl::Duration shortest = std::min(
       {options.write_timeout, options.connect_timeout, options.min_backoff, options.max_backoff});
@@ -203,11 +208,15 @@ absl::StatusOr<std::unique_ptr<RankExchange>> MakeShmRankExchange(ShmRankOptions
         "timeouts and backoffs must be positive, one is ", absl::FormatDuration(shortest)));
   }
   ASSIGN_OR_RETURN(std::shared_ptr<Poller> poller, Poller::Create(/*num_threads=*/1));
-  return std::make_unique<RankEndpoint>(
-      options.exchange, static_cast<int>(options.shard_names.size()),
-      [&](int peer, Lane lane, ChannelSink* sink) {
-        return std::make_unique<ShmRankChannel>(options, peer, lane, poller, sink);
-      });
+  return [options, poller = std::move(poller)](int peer, Lane lane, ChannelSink* sink) {
+    return std::make_unique<ShmRankChannel>(options, peer, lane, poller, sink);
+  };
+}
+
+absl::StatusOr<std::unique_ptr<RankExchange>> MakeShmRankExchange(ShmRankOptions options) {
+  ASSIGN_OR_RETURN(const ChannelFactory channels, MakeShmChannels(options));
+  return std::make_unique<RankEndpoint>(options.exchange,
+                                        static_cast<int>(options.shard_names.size()), channels);
 }
 
 }  // namespace orrery

@@ -18,6 +18,7 @@
 
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "exchange/channel.h"
 #include "exchange/exchange.h"
 
 namespace orrery {
@@ -26,6 +27,8 @@ struct ShmRankOptions {
   ExchangeOptions exchange;
   std::string rank_name = {};
   std::vector<std::string> shard_names = {};  // as in ShmShardOptions
+  // A shard that cannot be reached so at all is nothing to warn of: another transport reaches it.
+  bool is_optional = false;
   // A shard that makes no room for so long while frames wait counts as lost.
   absl::Duration write_timeout = absl::Seconds(5);
   // A connection that is not accepted within this is given up and tried again.
@@ -37,6 +40,9 @@ struct ShmRankOptions {
 };
 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeShmRankExchange(ShmRankOptions options);
+
+// Its channels alone, for an exchange that has others too.
+absl::StatusOr<ChannelFactory> MakeShmChannels(const ShmRankOptions& options);
 
 }  // namespace orrery
 
