@@ -54,6 +54,7 @@ class Checker {
   void CheckAll() {
     CheckModel();
     CheckNumerics();
+    CheckExchange();
     CheckLimits();
     CheckTls();
     CheckMembers("router", cluster_.router());
@@ -92,6 +93,11 @@ class Checker {
     check("ffn_weights", internal::WeightFormat_IsValid(numerics.ffn_weights()),
           numerics.ffn_weights());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
+  }
+
+  void CheckExchange() {
+    if (internal::Exchange_IsValid(cluster_.exchange())) return;
+    Add(file_.At("exchange"), absl::StrCat("exchange has no value ", cluster_.exchange()));
   }
 
   void CheckLimits() {

@@ -12,6 +12,7 @@
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
+#include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
 #include "tools/bench/loading/loading_command.h"
 #include "tools/bench/model/model_command.h"
@@ -173,10 +174,12 @@ int RunBench(const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments == std::vector<std::string>{"kernels"}) return RunBenchKernels();
   if (arguments == std::vector<std::string>{"model"}) return RunBenchModel();
+  if (arguments == std::vector<std::string>{"exchange"}) return RunBenchExchange();
   if (arguments == std::vector<std::string>{"loading"}) return RunBenchLoading();
   if (arguments != std::vector<std::string>{"serve"}) {
     std::fprintf(stderr,
-                 "orrery: say `orrery bench serve`, `step`, `kernels`, `model` or `loading`\n");
+                 "orrery: say `orrery bench serve`, `step`, `kernels`, `model`, `exchange` or "
+                 "`loading`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

@@ -8,7 +8,7 @@
 #include "base/processors.h"
 #include "checkpoint/kv_cache_size.h"
 #include "device/host/host_device.h"
-#include "exchange/grpc/grpc_rank.h"
+#include "exchange/factory/rank_exchange.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
@@ -51,6 +51,17 @@ void ToProto(const EngineLoad& load, internal::Load& proto) {
   proto.set_drafted_tokens(load.drafted_tokens);
   proto.set_accepted_draft_tokens(load.accepted_draft_tokens);
   proto.set_steps(load.steps);
+}
+
+Transport TransportFromProto(internal::Exchange exchange) {
+  switch (exchange) {
+    case internal::EXCHANGE_GRPC:
+      return Transport::kGrpc;
+    case internal::EXCHANGE_SHM:
+      return Transport::kShm;
+    default:
+      return Transport::kAuto;
+  }
 }
 
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
@@ -160,13 +171,14 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   if (config_.num_experts == 0) return absl::OkStatus();
   directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size(),
                                                  /*with_mtp=*/num_draft_tokens_ > 0);
-  GrpcRankOptions rank_options;
+  RankExchangeOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
   rank_options.exchange.result_bytes =
       EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
   rank_options.rank_name = name;
   rank_options.tls = TlsFilesOf(cluster);
+  rank_options.transport = TransportFromProto(cluster.exchange());
   ShardWatch::Options watch_options;
   watch_options.fingerprint = fingerprint_;
   watch_options.numerics_id = numerics_id_;
@@ -176,7 +188,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                      MakeChannel(shard.address(), rank_options.tls));
     watch_options.shards.push_back({.name = shard.name(), .channel = std::move(channel)});
   }
-  ASSIGN_OR_RETURN(exchange_, MakeGrpcRankExchange(std::move(rank_options)));
+  ASSIGN_OR_RETURN(exchange_, MakeRankExchange(rank_options));
   shard_watch_ = std::make_unique<ShardWatch>(std::move(watch_options), directory_.get());
   return absl::OkStatus();
 }
@@ -224,8 +236,10 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
   description.set_state(ready.ok() ? internal::MEMBER_STATE_READY : internal::MEMBER_STATE_WAITING);
   if (!ready.ok()) description.add_problems(std::string(ready.message()));
   if (shard_watch_ != nullptr) {
-    for (internal::PeerView& peer : shard_watch_->Peers())
+    for (internal::PeerView& peer : shard_watch_->Peers()) {
+      peer.set_exchange(std::string(exchange_->carrier(description.peers_size())));
       *description.add_peers() = std::move(peer);
+    }
   }
   ToProto(engine_->load(), *description.mutable_load());
 }

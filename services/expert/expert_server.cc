@@ -79,10 +79,32 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   server_options.reflection = options.reflection;
   ASSIGN_OR_RETURN(expert->server_, Server::Start(server_options, {expert->member_.get(),
                                                                    expert->exchange_->service()}));
+  RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, me->address(), exchange_options.exchange));
   LogInfo("listening on ", expert->server_->address(), ", loading experts ", range.begin, "-",
           range.end - 1, " of every MoE layer from ", model_dir);
   RETURN_IF_ERROR(expert->Load(options, shard_index, model_dir, config, numerics));
   return expert;
+}
+
+absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& cluster,
+                                                const std::string& address,
+                                                const ExchangeOptions& exchange) {
+  if (cluster.exchange() == internal::EXCHANGE_GRPC) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<ShmListener>> listener =
+      ShmListener::Listen({.exchange = exchange, .name = address}, exchange_->endpoint());
+  if (listener.ok()) {
+    shm_ = *std::move(listener);
+  } else if (cluster.exchange() == internal::EXCHANGE_SHM) {
+    return listener.status();
+  } else {
+    LogWarning("ranks on this host come over gRPC: ", listener.status().ToString());
+  }
+  return absl::OkStatus();
+}
+
+void ExpertServer::SetAccepting(bool accepting) {
+  exchange_->SetAccepting(accepting);
+  if (shm_ != nullptr) shm_->SetAccepting(accepting);
 }
 
 absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_index,
@@ -123,7 +145,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
 }
 
 void ExpertServer::Announce(const Fingerprint& fingerprint) {
-  exchange_->SetAccepting(true);
+  SetAccepting(true);
   member_->Update([&](internal::MemberDescription& description) {
     description.set_state(internal::MEMBER_STATE_READY);
     description.set_total_bytes(loaded_bytes_);
@@ -145,9 +167,10 @@ void ExpertServer::Stop(absl::Time deadline) {
     description.set_state(internal::MEMBER_STATE_STOPPING);
   });
   server_->SetServing(false);
-  exchange_->SetAccepting(false);
+  SetAccepting(false);
   if (loop_ != nullptr) loop_->Stop();
   exchange_->Close();
+  shm_.reset();
   server_->Stop(deadline);
 }
 

@@ -7,10 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "tools/flags/cluster_flags.h"
 
-ABSL_FLAG(std::string, transport, "",
-          "between ranks and shards inside this process: loopback or grpc; empty: loopback for one "
-          "rank and one "
-          "shard, else grpc");
+ABSL_FLAG(
+    std::string, transport, "",
+    "between ranks and shards inside this process: loopback, grpc or shm; empty: loopback for "
+    "one rank and one shard, else grpc");
 
 namespace orrery {
 namespace {
@@ -49,11 +49,15 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
     options.transport = options.num_ranks == 1 && options.num_shards == 1
                             ? LocalTransport::kLoopback
                             : LocalTransport::kGrpc;
-  } else if (transport == "loopback" || transport == "grpc") {
-    options.transport = transport == "grpc" ? LocalTransport::kGrpc : LocalTransport::kLoopback;
+  } else if (transport == "loopback") {
+    options.transport = LocalTransport::kLoopback;
+  } else if (transport == "grpc") {
+    options.transport = LocalTransport::kGrpc;
+  } else if (transport == "shm") {
+    options.transport = LocalTransport::kShm;
   } else {
     return absl::InvalidArgumentError(
-        absl::StrCat("--transport is \"", transport, "\", must be loopback or grpc"));
+        absl::StrCat("--transport is \"", transport, "\", must be loopback, grpc or shm"));
   }
   return options;
 }

@@ -220,8 +220,9 @@ absl::Status Checker::UseCluster(const Setting& setting) {
   cluster_setting_.reset();
   LocalClusterOptions options = options_.cluster;
   options.cpu_variant = setting.cpu_variant();
-  options.transport =
-      setting.transport == Setting::kGrpc ? LocalTransport::kGrpc : LocalTransport::kLoopback;
+  options.transport = setting.transport == Setting::kGrpc  ? LocalTransport::kGrpc
+                      : setting.transport == Setting::kShm ? LocalTransport::kShm
+                                                           : LocalTransport::kLoopback;
   options.num_ranks = setting.ranks;
   options.num_shards = setting.shards;
   options.num_threads = setting.threads;
