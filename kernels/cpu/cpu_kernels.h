@@ -84,6 +84,7 @@ class CpuKernels : public Kernels {
   struct Input {
     ConstMatrix x;
     int padded;
+    int64_t stride;
     bool round;
     int64_t offset;  // in prepared_
   };

@@ -19,7 +19,7 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
-// Panels of codes that are decoded at a time, for many rows.
+// Panels that are decoded, or turned for tiles, at a time, for many rows.
 inline constexpr int kMaxDecodedPanels = 2;
 // Tokens of a block of the cache.
 inline constexpr int kBlockTokens = 64;
@@ -34,14 +34,18 @@ struct PrepareJob {
   int padded;  // to a multiple of kSumBlock
   bool round;
   float* to;  // [num_rows, padded]
+  int64_t to_stride;
+  int64_t num_product_rows;  // MatmulJob::num_rows: which form it is to be
 };
 
 // What the panels of a weight hold.
 enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
 
-// out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
+// out = x * weight^T + bias for rows that prepare_rows has made. Up to 15 rows behind the last one are
+// read, and may hold anything. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
+  int64_t x_stride;
   bool is_rounded;
   int64_t num_rows;
   int num_inputs;  // padded to kSumBlock
@@ -56,7 +60,7 @@ struct MatmulJob {
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
-  float* decoded;           // memory for kMaxDecodedPanels panels; for codes
+  float* decoded;           // memory for kMaxDecodedPanels panels, [num_inputs][16] each
   float* out;               // [num_rows, num_outputs]
   int64_t out_stride;
 };
@@ -135,6 +139,8 @@ const LaneKernels& ScalarLaneKernels();
 const LaneKernels& Avx2LaneKernels();        // only on a processor with AVX2 and FMA
 const LaneKernels& Avx512LaneKernels();      // only on a processor with AVX512F
 const LaneKernels& Avx512Bf16LaneKernels();  // and AVX512BW, _VBMI and _BF16
+const LaneKernels& AmxLaneKernels();       // and AMX-TILE and -BF16, which the system has permitted
+const LaneKernels& AmxModelLaneKernels();  // as Avx512Bf16LaneKernels: the tiles are a model
 
 }  // namespace orrery
 
