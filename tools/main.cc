@@ -85,7 +85,8 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure a model, the kernels, "
+       "put load on a cluster and measure it, take one step apart, or measure a model, the "
+       "kernels, "
        "the exchange or the loading of weights",
        RunBench,
        {kServeFlags, kKernelsFlags, kModelFlags, kExchangeFlags, kClusterFlags, kLocalFlags,

@@ -62,7 +62,7 @@ class ClusterSource final : public TokenSource {
   absl::Status Generate(const std::vector<int32_t>& prompt, int num_tokens,
                         const std::function<bool()>& on_token) override {
     v1::GenerateRequest request;
-    request.mutable_ids()->mutable_ids()->Add(prompt.begin(), prompt.end());
+    request.mutable_ids()->mutable_id()->Add(prompt.begin(), prompt.end());
     request.set_max_new_tokens(num_tokens);
     request.set_ignore_eos(true);
     bool given_up = false;
