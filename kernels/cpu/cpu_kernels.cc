@@ -12,10 +12,18 @@ constexpr int64_t kWorkPerPart = 1 << 21;
 // Parts per thread, so that one that is held up does not hold up all.
 constexpr int kPartsPerThread = 4;
 
+// Multiply-adds in the time that a value takes from memory and to it.
+constexpr int64_t kWorkPerValue = 32;
+
 }  // namespace
 
 CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
-    : lanes_(*lanes), pool_(threads.num_threads, threads.cpus), decoded_(threads.num_threads), attention_(threads.num_threads) {}
+    : lanes_(*lanes),
+      pool_(threads.num_threads, threads.cpus),
+      decoded_(threads.num_threads),
+      attention_(threads.num_threads),
+      gate_scores_(threads.num_threads),
+      choices_(threads.num_threads) {}
 
 void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
   const int64_t most = std::min<int64_t>(num_units, kPartsPerThread * pool_.num_threads());
@@ -28,6 +36,12 @@ void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
     const auto border = [&](int64_t i) { return static_cast<int>(num_units * i / num_parts); };
     if (border(part) < border(part + 1)) body(thread, border(part), border(part + 1));
   });
+}
+
+void CpuKernels::ShareRows(int64_t num_rows, int64_t values_per_row,
+                           absl::FunctionRef<void(int64_t begin, int64_t end)> body) {
+  Share(num_rows * values_per_row * kWorkPerValue, static_cast<int>(num_rows),
+        [&](int, int begin, int end) { body(begin, end); });
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant,
