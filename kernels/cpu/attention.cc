@@ -207,8 +207,9 @@ void CpuKernels::Attend(absl::Span<const AttendArgs> all) {
   int heads = kAttendQueries;
   for (const AttendArgs& args : all) CheckAttend(args);
   CutAttention(all, heads);
-  // Too few for all threads: cut finer.
-  while (attend_pieces_.size() < static_cast<size_t>(pool_.num_threads()) && heads > kLeastHeads) {
+  // Too few for the threads that they are worth: cut finer.
+  const int num_wanted = std::min(pool_.num_threads(), NumPartsWorth(WorkOf(attend_pieces_)));
+  while (static_cast<int>(attend_pieces_.size()) < num_wanted && heads > kLeastHeads) {
     heads /= 2;
     CutAttention(all, heads);
   }

@@ -25,12 +25,14 @@ CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
       gate_scores_(threads.num_threads),
       choices_(threads.num_threads) {}
 
+int CpuKernels::NumPartsWorth(int64_t work) const {
+  if (pool_.num_threads() == 1) return 1;
+  const int64_t most = kPartsPerThread * pool_.num_threads();
+  return static_cast<int>(std::clamp<int64_t>(work / kWorkPerPart, 1, most));
+}
+
 void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
-  const int64_t most = std::min<int64_t>(num_units, kPartsPerThread * pool_.num_threads());
-  const int num_parts = pool_.num_threads() == 1
-                            ? 1
-                            : static_cast<int>(std::clamp<int64_t>(work / kWorkPerPart, 1,
-                                                                   std::max<int64_t>(most, 1)));
+  const int num_parts = std::min(NumPartsWorth(work), std::max(num_units, 1));
   pool_.Run(num_parts, [&](int thread, int part) {
     const ScopedFlushDenormals flush;
     const auto border = [&](int64_t i) { return static_cast<int>(num_units * i / num_parts); };

@@ -99,8 +99,10 @@ class CpuKernels : public Kernels {
   // attention.cc
   void CutAttention(absl::Span<const AttendArgs> all, int heads);
 
+  // Into how many parts work (in multiply-adds, or what takes as long) is worth cutting.
+  int NumPartsWorth(int64_t work) const;
   // Calls body(thread, begin, end) for ranges that cover [0, num_units), on as many threads as the
-  // work (in multiply-adds, or what takes as long) is worth, with denormals flushed.
+  // work is worth, with denormals flushed.
   using RangeBody = absl::FunctionRef<void(int thread, int begin, int end)>;
   void Share(int64_t work, int num_units, RangeBody body);
   // The same for what goes through rows once: body(begin, end) for ranges of rows, of which each
