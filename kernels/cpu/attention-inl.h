@@ -98,11 +98,12 @@ void PrepareKey(const float* key, int dim, float* to) {
 
 template <typename Lanes, typename Form>
 void PrepareKey(const uint16_t* key, int dim, typename Form::Value* to) {
-  for (int d = 0; d < dim; d += 2 * kVectorLanes) {
-    const int left = dim - d;
-    const int num = left < 2 * kVectorLanes ? left : 2 * kVectorLanes;
-    Form::StoreRow(LoadBf16Words<Lanes>(key + d, num), to + d);
+  int d = 0;
+#pragma GCC unroll 4
+  for (; d + 2 * kVectorLanes <= dim; d += 2 * kVectorLanes) {
+    Form::StoreRow(Lanes::LoadBits(key + d), to + d);
   }
+  if (d < dim) Form::StoreRow(LoadBf16Words<Lanes>(key + d, dim - d), to + d);
 }
 
 template <typename Lanes>
@@ -138,13 +139,21 @@ void PackValuePanels(const PackJob& job, const uint16_t* values, typename Form::
     typename Form::Value* const panel = to + d * kBlockTokens;
     // A second panel that is only padding is not there: its zeros go where the first ones will.
     const int64_t panel_stride = num_dims > kVectorLanes ? kBlockTokens * kVectorLanes : 0;
-    auto load = [&](int t) {
-      if (t >= job.num_rows) return Lanes::Set(0.0f);
-      return LoadBf16Words<Lanes>(values + t * job.row_width + d, num_dims);
-    };
-    for (int t = job.first_row; t < job.num_rows; t += 4) {
+    auto pack = [&](int t, auto load) {
       const Lanes words[4] = {load(t), load(t + 1), load(t + 2), load(t + 3)};
       Form::StoreTwoGroups(words, panel + t * kVectorLanes, panel_stride);
+    };
+    int t = job.first_row;
+    if (num_dims == 2 * kVectorLanes) {
+      for (; t + 4 <= job.num_rows; t += 4) {
+        pack(t, [&](int i) { return Lanes::LoadBits(values + i * job.row_width + d); });
+      }
+    }
+    for (; t < job.num_rows; t += 4) {
+      pack(t, [&](int i) {
+        if (i >= job.num_rows) return Lanes::Set(0.0f);
+        return LoadBf16Words<Lanes>(values + i * job.row_width + d, num_dims);
+      });
     }
   }
 }
@@ -241,7 +250,7 @@ void TurnWeights(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
     Lanes tokens[kVectorLanes];
     for (int i = 0; i < kVectorLanes; ++i) {
       tokens[i] = t + i < job.keys.num_rows ? Lanes::Load(group.scores + (t + i) * kVectorLanes)
-                                         : Lanes::Set(-0.0f);
+                                            : Lanes::Set(-0.0f);
     }
     Lanes::Transpose(tokens);
     for (int q = group.begin; q < group.end; ++q) {
@@ -278,7 +287,7 @@ class RowPrefetch {
   static RowPrefetch Make(const AttendBlockJob& job, int64_t num_steps) {
     const int value_bytes = job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float);
     RowPrefetch prefetch;
-    prefetch.next_ = static_cast<const uint8_t*>(job.next_rows);
+    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows);
     prefetch.rows_left_ = job.num_next_rows;
     prefetch.stride_ = job.keys.row_width * value_bytes;
     prefetch.AddRange(job.keys.offset * value_bytes, job.keys.dim * value_bytes);
@@ -289,19 +298,15 @@ class RowPrefetch {
     }
     const int64_t num_lines = int64_t{job.num_next_rows} * prefetch.lines_per_row_;
     prefetch.lines_per_step_ = static_cast<int>((num_lines + num_steps - 1) / num_steps);
+    prefetch.StartRange();
     return prefetch;
   }
 
   void Step() {
     for (int i = 0; i < lines_per_step_ && rows_left_ > 0; ++i) {
-      const int in_second = line_ - ranges_[0].num_lines;
-      const int64_t at = in_second < 0 ? ranges_[0].begin + line_ * kLineBytes
-                                       : ranges_[1].begin + in_second * kLineBytes;
-      __builtin_prefetch(next_ + at, /*rw=*/0, /*locality=*/2);
-      if (++line_ < lines_per_row_) continue;
-      line_ = 0;
-      next_ += stride_;
-      --rows_left_;
+      __builtin_prefetch(line_, /*rw=*/0, /*locality=*/2);
+      line_ += kLineBytes;
+      if (--lines_left_ == 0) NextRange();
     }
   }
 
@@ -313,18 +318,33 @@ class RowPrefetch {
   };
 
   void AddRange(int64_t begin, int num_bytes) {
-    Range& range = ranges_[lines_per_row_ == 0 ? 0 : 1];
-    range = {begin, (num_bytes + kLineBytes - 1) / kLineBytes};
-    lines_per_row_ += range.num_lines;
+    ranges_[num_ranges_++] = {begin, (num_bytes + kLineBytes - 1) / kLineBytes};
+    lines_per_row_ += ranges_[num_ranges_ - 1].num_lines;
+  }
+  void NextRange() {
+    if (++range_ == num_ranges_) {
+      range_ = 0;
+      row_ += stride_;
+      --rows_left_;
+    }
+    StartRange();
+  }
+  void StartRange() {
+    line_ = row_ + ranges_[range_].begin;
+    lines_left_ = ranges_[range_].num_lines;
   }
 
-  const uint8_t* next_ = nullptr;
+  const uint8_t* row_ = nullptr;
   int rows_left_ = 0;
   int64_t stride_ = 0;
   Range ranges_[2];
+  int num_ranges_ = 0;
   int lines_per_row_ = 0;
   int lines_per_step_ = 0;
-  int line_ = 0;
+  // Where it is: of the row, in this range.
+  int range_ = 0;
+  const uint8_t* line_ = nullptr;
+  int lines_left_ = 0;
 };
 
 // context = context * shrink + sum over tokens of weights[token] * values[token], for the panels
@@ -376,14 +396,13 @@ void ScoreGroups(const AttendBlockJob& job) {
   }
 }
 
-// The same of values: all panels, or two at a time.
+// Values are packed and met: all panels, or when they need not be kept, some at a time.
 template <typename Lanes, typename Form>
 void GatherGroups(const AttendBlockJob& job) {
   const int num_panels = RoundUpTo<Lanes>(kVectorLanes, job.values.dim) / kVectorLanes;
-  const int panels_at_once = job.keeps_packed ? num_panels : 2;
+  const int panels_at_once = job.keeps_packed ? num_panels : 4;
   const int64_t num_queries = job.query_end - job.query_begin;
-  auto prefetch =
-      RowPrefetch<Lanes>::Make(job, NumTiles<Lanes>(num_queries, num_panels));
+  auto prefetch = RowPrefetch<Lanes>::Make(job, NumTiles<Lanes>(num_queries, num_panels));
   for (int begin = 0; begin < num_panels; begin += panels_at_once) {
     const int left = num_panels - begin;
     const int end = left < panels_at_once ? num_panels : begin + panels_at_once;
@@ -402,9 +421,8 @@ template <typename Lanes>
 void AttendBlock(const AttendBlockJob& job) {
   auto attend = [&]<typename Form>() {
     ScoreGroups<Lanes, Form>(job);
-    ForEachGroup<Lanes>(job, [&](const AttendGroup<Lanes>& group) {
-      SoftmaxGroup<Lanes, Form>(job, group);
-    });
+    ForEachGroup<Lanes>(
+        job, [&](const AttendGroup<Lanes>& group) { SoftmaxGroup<Lanes, Form>(job, group); });
     GatherGroups<Lanes, Form>(job);
   };
   if (job.keys.is_bf16) {

@@ -1,10 +1,8 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <utility>
 
 #include "kernels/cpu/cpu_kernels.h"
-#include "kernels/cpu/flush_denormals.h"
 #include "kernels/shape_checks.h"
 
 namespace orrery {
@@ -174,15 +172,16 @@ int64_t WorkOf(const std::vector<AttendPiece>& pieces) {
 void CpuKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
                           absl::Span<const int32_t> block_ids, int first_position) {
   CheckAppendKv(rows, cache, block_ids, first_position);
-  const ScopedFlushDenormals flush;
-  for (int64_t r = 0; r < rows.num_rows; ++r) {
-    std::byte* to = KvRow(cache, block_ids, first_position + r);
-    if (cache.format == DType::kBf16) {
-      lanes_.round_row(rows.row(r), cache.row_width, reinterpret_cast<uint16_t*>(to));
-    } else {
-      std::memcpy(to, rows.row(r), cache.row_width * sizeof(float));
+  ShareRows(rows.num_rows, cache.row_width, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      std::byte* const to = KvRow(cache, block_ids, first_position + row);
+      if (cache.format == DType::kBf16) {
+        lanes_.round_row(rows.row(row), cache.row_width, reinterpret_cast<uint16_t*>(to));
+      } else {
+        std::memcpy(to, rows.row(row), cache.row_width * sizeof(float));
+      }
     }
-  }
+  });
 }
 
 // Cuts every row tile of every sequence into pieces of at most `heads` heads.
@@ -208,8 +207,9 @@ void CpuKernels::Attend(absl::Span<const AttendArgs> all) {
   int heads = kAttendQueries;
   for (const AttendArgs& args : all) CheckAttend(args);
   CutAttention(all, heads);
-  // Too few for all threads: cut finer.
-  while (attend_pieces_.size() < static_cast<size_t>(pool_.num_threads()) && heads > kLeastHeads) {
+  // Too few for the threads that they are worth: cut finer.
+  const int num_wanted = std::min(pool_.num_threads(), NumPartsWorth(WorkOf(attend_pieces_)));
+  while (static_cast<int>(attend_pieces_.size()) < num_wanted && heads > kLeastHeads) {
     heads /= 2;
     CutAttention(all, heads);
   }

@@ -101,10 +101,16 @@ class CpuKernels : public Kernels {
   // attention.cc
   void CutAttention(absl::Span<const AttendArgs> all, int heads);
 
+  // Into how many parts work (in multiply-adds, or what takes as long) is worth cutting.
+  int NumPartsWorth(int64_t work) const;
   // Calls body(thread, begin, end) for ranges that cover [0, num_units), on as many threads as the
-  // work (in multiply-adds, or what takes as long) is worth, with denormals flushed.
+  // work is worth, with denormals flushed.
   using RangeBody = absl::FunctionRef<void(int thread, int begin, int end)>;
   void Share(int64_t work, int num_units, RangeBody body);
+  // The same for what goes through rows once: body(begin, end) for ranges of rows, of which each
+  // reads and writes about so many values.
+  void ShareRows(int64_t num_rows, int64_t values_per_row,
+                 absl::FunctionRef<void(int64_t begin, int64_t end)> body);
 
   const LaneKernels& lanes_;
   ThreadPool pool_;
@@ -123,9 +129,9 @@ class CpuKernels : public Kernels {
   Scratch gated_;                 // feed-forward: gate
   Scratch raised_;                // feed-forward: up
   std::vector<AttendPiece> attend_pieces_;
-  std::vector<Scratch> attention_;  // attention: see attention.cc, for each thread
-  Scratch gate_scores_;
-  ExpertChoice choice_;
+  std::vector<Scratch> attention_;     // attention: see attention.cc, for each thread
+  std::vector<Scratch> gate_scores_;   // for each thread
+  std::vector<ExpertChoice> choices_;  // for each thread
 };
 
 // FAILED_PRECONDITION if this machine lacks the variant.

@@ -90,8 +90,8 @@ struct AttendBlockJob {
   const float* queries;  // from pack_queries
   int64_t query_begin;   // of these, those to compute
   int64_t query_end;
-  PackJob keys;    // of a bf16 cache, softmax weights are rounded before they meet the values
-  PackJob values;  // of the same tokens
+  PackJob keys;       // of a bf16 cache, softmax weights are rounded before they meet the values
+  PackJob values;     // of the same tokens
   bool keeps_packed;  // for the next job with more tokens; else first_row is 0
   float scale;
   float* memory;  // kMemoryPerGroup for each 16 queries
