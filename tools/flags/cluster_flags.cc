@@ -15,9 +15,10 @@ ABSL_FLAG(std::string, precision, "",
 ABSL_FLAG(std::string, row_format, "",
           "rows between ranks and shards: bf16, f32 or fp8; empty: as the precision");
 ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
-ABSL_FLAG(
-    std::string, cpu_variant, "best",
-    "kernels of the cpu backend: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
+ABSL_FLAG(std::string, cpu_variant, "best",
+          "kernels of the cpu backend: best, amx, avx512bf16, avx512, avx2 or scalar (amx-model: "
+          "for tests); "
+          "the bits are the same");
 ABSL_FLAG(int, max_context_tokens, 0,
           "longest prompt plus answer; 0: what the model allows and the cache holds");
 ABSL_FLAG(int64_t, kv_cache_bytes, 0, "KV cache of a rank; 0: what 65536 tokens need");
