@@ -31,7 +31,7 @@ struct Tile {
     return tile;
   }
   template <typename Body>
-  void ForEach(Body body) {
+  [[gnu::always_inline]] void ForEach(Body body) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
@@ -43,9 +43,10 @@ struct Tile {
 // The pairs of one chain in the group of four inputs at `input`. A pair of activations is loaded once
 // for all panels.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
-inline void AddGroup(const decltype(Activations::data) (&rows)[kRows],
-                     const decltype(Panels::data) (&columns)[kPanels], int64_t input, int chain,
-                     Tile<Lanes, kRows, kPanels>& sum) {
+[[gnu::always_inline]] inline void AddGroup(const decltype(Activations::data) (&rows)[kRows],
+                                            const decltype(Panels::data) (&columns)[kPanels],
+                                            int64_t input, int chain,
+                                            Tile<Lanes, kRows, kPanels>& sum) {
   decltype(Panels::LoadPair(columns[0], 0)) weights[kPanels];
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) {
@@ -77,17 +78,19 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
     prefetch.FetchBlock();
     T even = T::Zero();
     T odd = T::Zero();
-    auto add_group = [&](int64_t i) {
-      AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 0, even);
-      AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 1, odd);
-    };
     if (Lanes::kDotsBf16 && block + kSumBlock <= end) {
       // Without a loop: of eight rounds, whose last one is guessed wrong, it takes an eighth more time.
 #pragma GCC unroll 8
-      for (int i = 0; i < kSumBlock; i += 4) add_group(block + i);
+      for (int i = 0; i < kSumBlock; i += 4) {
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, block + i, 0, even);
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, block + i, 1, odd);
+      }
     } else {
       const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
-      for (int64_t i = block; i < block_end; i += 4) add_group(i);
+      for (int64_t i = block; i < block_end; i += 4) {
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 0, even);
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 1, odd);
+      }
     }
     sum.ForEach(
         [&](Lanes& lanes, int r, int p) { lanes = lanes + (even.at[r][p] + odd.at[r][p]); });
@@ -145,10 +148,12 @@ inline Lanes ScaleAt(const MatmulJob& job, int panel, int block) {
   return Lanes::Set(job.scales[row * job.scales_per_row + block]);
 }
 
-// x and panels begin with the inputs of the chunk.
+// x and panels begin with the inputs of the chunk. A function of its own, so that its loop has all the
+// registers: inlined into its callers it spills some.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
-void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
-                const Panels& panels, Prefetch<Lanes> prefetch, int64_t row, int panel) {
+[[gnu::noinline]] void MatmulTile(const MatmulJob& job, const InputChunk& chunk,
+                                  const Activations& x, const Panels& panels,
+                                  Prefetch<Lanes> prefetch, int64_t row, int panel) {
   using T = Tile<Lanes, kRows, kPanels>;
   const bool is_last = chunk.end == job.num_inputs;
   const int num_inputs = chunk.end - chunk.begin;
@@ -164,24 +169,26 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
     result.ForEach(
         [&](Lanes& lanes, int r, int p) { lanes = LoadStep<Lanes>(out_at(r, p), num_at(p)); });
   }
-  if (job.scales_per_row == 1) {
-    AddSumBlocks(x, panels, 0, num_inputs, prefetch, result);
-    if (is_last) {
-      result.ForEach([&](Lanes& lanes, int, int p) {
-        lanes = Lanes::Fma(lanes, ScaleAt<Lanes>(job, panel + p, 0), Lanes::Set(0.0f));
-      });
-    }
-  } else {
-    int block = chunk.begin / job.scale_block_inputs;
-    for (int begin = 0; begin < num_inputs; begin += job.scale_block_inputs, ++block) {
-      const int left = num_inputs - begin;
-      const int num = left < job.scale_block_inputs ? left : job.scale_block_inputs;
-      T sum = T::Zero();
-      AddSumBlocks(x, panels, begin, begin + num, prefetch, sum);
+  // One place only where sums are added: the compiler puts it here and nowhere else.
+  const bool is_scaled = job.scales_per_row != 1;
+  const int unit = is_scaled ? job.scale_block_inputs : num_inputs;
+  int block = is_scaled ? chunk.begin / unit : 0;
+  for (int begin = 0; begin < num_inputs; begin += unit, ++block) {
+    T sum = is_scaled ? T::Zero() : result;
+    AddSumBlocks(x, panels, begin, begin + unit < num_inputs ? begin + unit : num_inputs, prefetch,
+                 sum);
+    if (is_scaled) {
       result.ForEach([&](Lanes& lanes, int r, int p) {
         lanes = Lanes::Fma(sum.at[r][p], ScaleAt<Lanes>(job, panel + p, block), lanes);
       });
+    } else {
+      result = sum;
     }
+  }
+  if (is_last && !is_scaled) {
+    result.ForEach([&](Lanes& lanes, int, int p) {
+      lanes = Lanes::Fma(lanes, ScaleAt<Lanes>(job, panel + p, 0), Lanes::Set(0.0f));
+    });
   }
   result.ForEach([&](Lanes& lanes, int r, int p) {
     if (is_last && job.bias != nullptr) {

@@ -32,11 +32,11 @@ template <typename Lanes>
 struct F32Activations {
   const float* data;
   int64_t row_stride;
-  static WidePair<Lanes> LoadPair(const float* group, int chain) {
-    return {Lanes::Set(group[chain]), Lanes::Set(group[chain + 2])};
-  }
-  static Lanes AddPair(const WidePair<Lanes>& pair, const WidePair<Lanes>& weights, Lanes sum) {
-    return Lanes::Fma(pair.second, weights.second, Lanes::Fma(pair.first, weights.first, sum));
+  // Where the pair is: a value is loaded where it is used, because AVX2 has no registers to keep it in.
+  static const float* LoadPair(const float* group, int chain) { return group + chain; }
+  static Lanes AddPair(const float* pair, const WidePair<Lanes>& weights, Lanes sum) {
+    sum = Lanes::Fma(Lanes::Set(pair[0]), weights.first, sum);
+    return Lanes::Fma(Lanes::Set(pair[2]), weights.second, sum);
   }
 };
 

@@ -92,8 +92,8 @@ TEST_P(Topology, NeverChangesABit) {
 TEST_P(Topology, NoInstructionSetChangesABit) {
   LocalClusterOptions options = Options();
   const Trace best = TraceOf(options);
-  for (const CpuVariant variant :
-       {CpuVariant::kScalar, CpuVariant::kAvx2, CpuVariant::kAvx512, CpuVariant::kAvx512Bf16}) {
+  for (const CpuVariant variant : {CpuVariant::kScalar, CpuVariant::kAvx2, CpuVariant::kAvx512,
+                                   CpuVariant::kAvx512Bf16, CpuVariant::kAmx}) {
     if (!MakeKernels(Backend::kCpu, variant, nullptr).ok()) continue;  // not on this machine
     options.cpu_variant = variant;
     EXPECT_TRUE(TraceOf(options) == best) << "variant " << static_cast<int>(variant);

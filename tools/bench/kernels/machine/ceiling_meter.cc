@@ -29,6 +29,7 @@ absl::StatusOr<const MachineLoops*> MachineLoopsFor(std::string_view variant) {
   if (variant == "avx2") return &Avx2MachineLoops();
   if (variant == "avx512") return &Avx512MachineLoops();
   if (variant == "avx512bf16") return &Avx512Bf16MachineLoops();
+  if (variant == "amx") return &AmxMachineLoops();
   return absl::UnimplementedError(absl::StrCat(
       "no loop measures the ceiling of the kernel variant \"", std::string(variant), "\""));
 }

@@ -5,8 +5,8 @@
 //
 // One table per variant of the kernels, with the multiply instruction that the variant uses, compiled with
 // options of its own like kernels/cpu. A new variant is a file with a `Unit` (machine_loops-inl.h) and a row
-// in machine_loops.cc. AMX, whose tiles are no registers of a Unit, would be a table with a `multiply` of its
-// own and the `read` of AVX-512.
+// in ceiling_meter.cc. AMX, whose tiles are no registers of a Unit, is a table with a `multiply` of its own
+// and the `read` of AVX-512.
 #ifndef ORRERY_TOOLS_BENCH_KERNELS_MACHINE_MACHINE_LOOPS_H_
 #define ORRERY_TOOLS_BENCH_KERNELS_MACHINE_MACHINE_LOOPS_H_
 
@@ -32,6 +32,8 @@ const MachineLoops& ScalarMachineLoops();
 const MachineLoops& Avx2MachineLoops();        // only on a processor with AVX2 and FMA
 const MachineLoops& Avx512MachineLoops();      // only on a processor with AVX512F
 const MachineLoops& Avx512Bf16MachineLoops();  // and AVX512_BF16
+const MachineLoops&
+AmxMachineLoops();  // and AMX-BF16, which the system has permitted (SupportedCpuVariants)
 
 }  // namespace orrery
 
