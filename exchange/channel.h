@@ -22,6 +22,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "exchange/exchange.h"
@@ -36,6 +37,8 @@ class Channel {
   virtual bool Send(std::string frame) = 0;
   // Ends the connection, with this reason for the peer. Idempotent, from any thread, does not wait.
   virtual void Close(const absl::Status& why) = 0;
+  // Of a rank's: see RankExchange::carrier.
+  virtual std::string_view carrier() const { return {}; }
 };
 
 // Where a channel reports to.

@@ -8,13 +8,14 @@
 //     Work work(SmallRows(), {.num_rows = 4, .topk = 2}, /*holders=*/{0, 1});
 //     ...
 //   }
-//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);    // loopback, and gRPC on ports of the system
+//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);    // loopback, gRPC, shared memory, both
 #ifndef ORRERY_EXCHANGE_CONFORMANCE_H_
 #define ORRERY_EXCHANGE_CONFORMANCE_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -45,6 +46,9 @@ struct ClusterSpec {
 };
 std::unique_ptr<Cluster> MakeLoopbackCluster(const ClusterSpec& spec);
 std::unique_ptr<Cluster> MakeGrpcCluster(const ClusterSpec& spec);
+std::unique_ptr<Cluster> MakeShmCluster(const ClusterSpec& spec);
+// Shards that offer both of these, and ranks that choose.
+std::unique_ptr<Cluster> MakeAutoCluster(const ClusterSpec& spec);
 
 // 20 bytes out, 36 back: odd sizes on purpose.
 ExchangeOptions SmallRows();
@@ -112,12 +116,16 @@ class ExchangeTest : public ::testing::TestWithParam<MakeCluster> {
   }
 };
 
-#define INSTANTIATE_EXCHANGE_TEST(suite)                                                \
-  INSTANTIATE_TEST_SUITE_P(Transports, suite,                                           \
-                           ::testing::Values(&MakeLoopbackCluster, &MakeGrpcCluster),   \
-                           [](const ::testing::TestParamInfo<MakeCluster>& info) {      \
-                             return std::string(info.index == 0 ? "Loopback" : "Grpc"); \
-                           })
+inline std::string TransportName(const ::testing::TestParamInfo<MakeCluster>& info) {
+  constexpr const char* kNames[] = {"Loopback", "Grpc", "Shm", "Auto"};
+  return kNames[info.index];
+}
+
+#define INSTANTIATE_EXCHANGE_TEST(suite)                                             \
+  INSTANTIATE_TEST_SUITE_P(Transports, suite,                                        \
+                           ::testing::Values(&MakeLoopbackCluster, &MakeGrpcCluster, \
+                                             &MakeShmCluster, &MakeAutoCluster),     \
+                           &TransportName)
 
 }  // namespace orrery
 

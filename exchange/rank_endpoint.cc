@@ -72,6 +72,10 @@ bool RankEndpoint::AwaitConnected(int peer, absl::Time deadline) {
   return is_connected();
 }
 
+std::string_view RankEndpoint::carrier(int peer) const {
+  return link(peer, Lane::kDecode).channel().carrier();
+}
+
 absl::Status RankEndpoint::CheckPlan(int layer, const DispatchPlan& plan, size_t num_rows) const {
   if (layer < 0) return absl::InvalidArgumentError(absl::StrCat("layer ", layer));
   for (const PeerEntries& peer : plan) {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "exchange/channel.h"
@@ -34,6 +35,7 @@ class RankEndpoint : public RankExchange {
   int num_peers() const override { return static_cast<int>(links_.size()); }
   bool connected(int peer) const override;
   bool AwaitConnected(int peer, absl::Time deadline) override;
+  std::string_view carrier(int peer) const override;
   absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                   absl::Span<const std::byte> rows) override;
   bool Await(Ticket ticket, absl::Time deadline) override;

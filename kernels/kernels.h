@@ -220,7 +220,9 @@ class Kernels {
   // the format.
   virtual void AppendKv(ConstMatrix rows, const KvCacheView& cache,
                         absl::Span<const int32_t> block_ids, int first_position) = 0;
-  virtual void Attend(const AttendArgs& args) = 0;
+  // Attentions that do not depend on each other: of all sequences of a batch, say.
+  virtual void Attend(absl::Span<const AttendArgs> all) = 0;
+  void Attend(const AttendArgs& one) { Attend(absl::MakeConstSpan(&one, 1)); }
 
   // Feed-forwards that do not depend on each other: of the experts that have rows, say.
   virtual void FeedForward(absl::Span<const FeedForwardArgs> all) = 0;

@@ -5,19 +5,13 @@
 #include "grpcpp/support/channel_arguments.h"
 #include "rpc/address.h"
 #include "rpc/keepalive.h"
+#include "rpc/local_socket.h"
 
 namespace orrery {
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
-                                                           const TlsFiles& tls,
-                                                           const ChannelOptions& options) {
-  ASSIGN_OR_RETURN(const HostPort target, ParseHostPort(address));
-  if (target.port == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("address \"", address, "\": nobody can be reached at port 0"));
-  }
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials,
-                   MakeChannelCredentials(tls));
+namespace {
+
+grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -33,7 +27,28 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (options.own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(JoinHostPort(target), credentials, arguments);
+  return arguments;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
+                                                           const TlsFiles& tls,
+                                                           const ChannelOptions& options) {
+  ASSIGN_OR_RETURN(const HostPort target, ParseHostPort(address));
+  if (target.port == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("address \"", address, "\": nobody can be reached at port 0"));
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials,
+                   MakeChannelCredentials(tls));
+  return grpc::CreateCustomChannel(JoinHostPort(target), credentials, ArgumentsFor(options));
+}
+
+std::shared_ptr<grpc::Channel> MakeLocalChannel(const std::string& address,
+                                                const ChannelOptions& options) {
+  return grpc::CreateCustomChannel(LocalTarget(address), grpc::InsecureChannelCredentials(),
+                                   ArgumentsFor(options));
 }
 
 }  // namespace orrery

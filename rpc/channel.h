@@ -1,4 +1,4 @@
-// Client side of a connection between members.
+// Client side of a connection to a member, over TCP.
 //
 //   ASSIGN_OR_RETURN(auto channel, MakeChannel("expert-3.example:7420", tls));
 //   auto stub = internal::Member::NewStub(channel);
@@ -26,11 +26,18 @@ struct ChannelOptions {
   // Channels to one address usually share a connection; this one gets its own, so that its frames
   // wait behind nobody's.
   bool own_connection = false;
+  // A MemberChannel may use the Unix socket of a member on this host.
+  bool local_socket = true;
 };
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
                                                            const TlsFiles& tls,
                                                            const ChannelOptions& options = {});
+
+// To the Unix socket that a server on this host has beside that address; rpc/member_channel.h
+// chooses between the two.
+std::shared_ptr<grpc::Channel> MakeLocalChannel(const std::string& address,
+                                                const ChannelOptions& options = {});
 
 }  // namespace orrery
 

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/processors.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_file_problems.h"
 
@@ -53,6 +54,7 @@ class Checker {
   void CheckAll() {
     CheckModel();
     CheckNumerics();
+    CheckExchange();
     CheckLimits();
     CheckTls();
     CheckMembers("router", cluster_.router());
@@ -91,6 +93,11 @@ class Checker {
     check("ffn_weights", internal::WeightFormat_IsValid(numerics.ffn_weights()),
           numerics.ffn_weights());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
+  }
+
+  void CheckExchange() {
+    if (internal::Exchange_IsValid(cluster_.exchange())) return;
+    Add(file_.At("exchange"), absl::StrCat("exchange has no value ", cluster_.exchange()));
   }
 
   void CheckLimits() {
@@ -157,6 +164,30 @@ class Checker {
       const Block block = file_.Nested(member, role, i);
       CheckName(role, member.name(), block.At("name"));
       CheckAddress(role, member, block.At("address"));
+      CheckThreads(role, member, block);
+    }
+  }
+
+  void CheckThreads(const std::string& role, const ClusterMember& member, const Block& block) {
+    constexpr int kMaxThreads = 4096;
+    const int num_threads = member.num_threads();
+    const bool has_threads = num_threads != 0 || !member.cpus().empty();
+    if (role == "router" && has_threads) {
+      Add(block.At(num_threads != 0 ? "num_threads" : "cpus"),
+          "a router computes nothing: num_threads and cpus are for attention and expert members");
+      return;
+    }
+    if (num_threads < 0 || num_threads > kMaxThreads) {
+      Add(block.At("num_threads"), absl::StrCat(role, " \"", member.name(), "\": num_threads is ",
+                                                num_threads, ", must be 0 to ", kMaxThreads));
+    }
+    const absl::StatusOr<std::vector<int>> cpus = ParseCpuList(member.cpus());
+    if (!cpus.ok()) {
+      Add(block.At("cpus"), std::string(cpus.status().message()));
+    } else if (!cpus->empty() && num_threads > static_cast<int>(cpus->size())) {
+      Add(block.At("num_threads"),
+          absl::StrCat(role, " \"", member.name(), "\": num_threads is ", num_threads,
+                       ", more than its ", cpus->size(), " cpus"));
     }
   }
 

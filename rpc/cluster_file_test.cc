@@ -100,6 +100,23 @@ expert { name: "e-0" address: "h:1" }
   EXPECT_THAT(problems, HasSubstr("c.txt:10:24: duplicate address \"h:1\", first in line 9"));
 }
 
+TEST(ClusterFile, ChecksThreadsAndProcessorsOfAMember) {
+  const std::string problems = ProblemsOf(R"(model { name: "m" dir: "d" }
+router { name: "r" address: "h:1" cpus: "0" }
+attention { name: "a" address: "h:2" num_threads: 5000 }
+attention { name: "b" address: "h:3" cpus: "7-0" }
+expert { name: "c" address: "h:4" cpus: "0-1,5" num_threads: 4 }
+expert { name: "d" address: "h:5" cpus: "0-1,5" num_threads: 3 }
+)");
+  EXPECT_THAT(problems, HasSubstr("has 4 problems"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:2:35: a router computes nothing"));
+  EXPECT_THAT(problems,
+              HasSubstr("c.txt:3:38: attention \"a\": num_threads is 5000, must be 0 to 4096"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:4:38: processors \"7-0\""));
+  EXPECT_THAT(problems,
+              HasSubstr("c.txt:5:49: expert \"c\": num_threads is 4, more than its 3 cpus"));
+}
+
 TEST(ClusterFile, GoesOnBehindASyntaxError) {
   const std::string problems =
       ProblemsOf(Replaced("limits { max_waiting_requests: 7 }",

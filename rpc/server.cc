@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/log.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
@@ -102,6 +103,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   builder.SetResourceQuota(grpc::ResourceQuota().SetMaxThreads(options.max_threads));
   if (!options.reflection) builder.SetOption(std::make_unique<NoReflection>());
   for (grpc::Service* service : services) builder.RegisterService(service);
+  const bool is_local_too = options.tls.empty();
+  std::unique_ptr<LocalAcceptor> acceptor;
+  if (is_local_too) {
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        grpc::InsecureServerCredentials());
+  }
 
   auto server = std::unique_ptr<Server>(new Server());
   server->server_ = builder.BuildAndStart();
@@ -110,8 +118,24 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->port_ = port;
   server->address_ = JoinHostPort(address);
   server->health_name_ = options.health_name;
+  if (is_local_too) server->ListenLocally(std::move(acceptor));
   server->SetServing(false);
   return server;
+}
+
+void Server::ListenLocally(std::unique_ptr<LocalAcceptor> acceptor) {
+  acceptor_ = std::move(acceptor);
+  absl::StatusOr<std::unique_ptr<LocalSocket>> socket =
+      LocalSocket::Listen(address_, [this](int connection) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.fd = connection;
+        acceptor_->HandleNewConnection(&parameters);
+      });
+  if (socket.ok()) {
+    local_socket_ = *std::move(socket);
+  } else {
+    LogInfo("members on this host come over TCP: ", socket.status().ToString());
+  }
 }
 
 Server::~Server() { Stop(absl::Now()); }
@@ -125,6 +149,10 @@ void Server::SetServing(bool serving) {
 
 void Server::Stop(absl::Time deadline) {
   if (server_ == nullptr) return;
+  {
+    std::lock_guard lock(stop_mutex_);
+    local_socket_.reset();  // so that nobody takes a connection for a sign of life
+  }
   if (grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService()) {
     health->Shutdown();  // not serving, for good
   }

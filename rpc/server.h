@@ -10,6 +10,9 @@
 // Stop: health says NOT_SERVING, no new calls, open ones may end until the deadline and are
 // cancelled then.
 //
+// Without TLS it also has a Unix socket for members on its own host (rpc/local_socket.h), which
+// rpc/member_channel.h finds.
+//
 // Threads: all methods may be called from any thread. Services must outlive the server.
 // Errors: ALREADY_EXISTS if the address is in use, INVALID_ARGUMENT or UNAVAILABLE if it cannot be
 // bound otherwise (both name it), and those of rpc/credentials.h.
@@ -17,6 +20,7 @@
 #define ORRERY_RPC_SERVER_H_
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,7 +28,10 @@
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
 #include "rpc/credentials.h"
+#include "rpc/local_socket.h"
+#include "rpc/wakeful.h"
 
 namespace orrery {
 
@@ -62,9 +69,16 @@ class Server {
   void Stop(absl::Time deadline);
 
  private:
-  Server() = default;
+  using LocalAcceptor = grpc::experimental::ExternalConnectionAcceptor;
 
+  Server() = default;
+  void ListenLocally(std::unique_ptr<LocalAcceptor> acceptor);
+
+  const Wakeful wakeful_;
+  std::unique_ptr<LocalAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
+  std::mutex stop_mutex_;
+  std::unique_ptr<LocalSocket> local_socket_;  // guarded by stop_mutex_; null without one
   std::string address_;
   std::string health_name_;
   int port_ = 0;

@@ -12,8 +12,10 @@
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
+#include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
 #include "tools/bench/loading/loading_command.h"
+#include "tools/bench/model/model_command.h"
 #include "tools/bench/report.h"
 #include "tools/bench/scenarios.h"
 #include "tools/bench/serve_bench.h"
@@ -171,9 +173,13 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
 int RunBench(const std::vector<std::string>& arguments) {
   if (arguments == std::vector<std::string>{"step"}) return RunBenchStep();
   if (arguments == std::vector<std::string>{"kernels"}) return RunBenchKernels();
+  if (arguments == std::vector<std::string>{"model"}) return RunBenchModel();
+  if (arguments == std::vector<std::string>{"exchange"}) return RunBenchExchange();
   if (arguments == std::vector<std::string>{"loading"}) return RunBenchLoading();
   if (arguments != std::vector<std::string>{"serve"}) {
-    std::fprintf(stderr, "orrery: say `orrery bench serve`, `step`, `kernels` or `loading`\n");
+    std::fprintf(stderr,
+                 "orrery: say `orrery bench serve`, `step`, `kernels`, `model`, `exchange` or "
+                 "`loading`\n");
     return 2;
   }
   const absl::StatusOr<Wish> wish = WishFromFlags();

@@ -1,17 +1,21 @@
 #include "tools/local_cluster.h"
 
 #include <algorithm>
+#include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
+#include "exchange/shm/shm_rank.h"
 #include "placement/placement.h"
 
 namespace orrery {
 namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+constexpr const char* kTransportNames[] = {"loopback", "grpc", "shm"};  // by LocalTransport
 
 }  // namespace
 
@@ -56,7 +60,8 @@ absl::StatusOr<LocalCluster::Processor> LocalCluster::MakeProcessor() const {
   Processor processor;
   processor.stream = device_->MakeStream();
   ASSIGN_OR_RETURN(processor.kernels,
-                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get()));
+                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get(),
+                               {.num_threads = options_.num_threads}));
   return processor;
 }
 
@@ -90,17 +95,49 @@ absl::Status LocalCluster::StartShards(const WeightFiles& files, const ModelConf
                               .device = device_.get(),
                               .stream = host.processor.stream.get()};
     ASSIGN_OR_RETURN(host.shard, Shard::Load(parts, placement[i], &loaded_bytes_));
-    ShardExchange* exchange = loopback_ ? &loopback_->shard(i) : nullptr;
-    if (exchange == nullptr) {
+    ASSIGN_OR_RETURN(ShardExchange* const exchange, OpenExchange(i));
+    host.loop = std::make_unique<ServeLoop>(exchange, host.shard.get());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ShardExchange*> LocalCluster::OpenExchange(int shard) {
+  ShardHost& host = shards_[shard];
+  switch (options_.transport) {
+    case LocalTransport::kLoopback:
+      break;
+    case LocalTransport::kGrpc: {
       ASSIGN_OR_RETURN(host.exchange, MakeGrpcShardExchange({.exchange = MakeExchangeOptions()}));
       ASSIGN_OR_RETURN(host.server,
                        Server::Start({.address = "127.0.0.1:0"}, {host.exchange->service()}));
       host.exchange->SetAccepting(true);
-      exchange = host.exchange.get();
+      return host.exchange.get();
     }
-    host.loop = std::make_unique<ServeLoop>(exchange, host.shard.get());
+    case LocalTransport::kShm: {
+      // Not the process id: sandboxes may share the names of sockets and not those of processes.
+      host.shm_name = absl::StrCat("local-", absl::Hex(std::random_device()()), "-", shard);
+      ASSIGN_OR_RETURN(host.shm, MakeShmShardExchange(
+                                     {.exchange = MakeExchangeOptions(), .name = host.shm_name}));
+      host.shm->SetAccepting(true);
+      return host.shm.get();
+    }
   }
-  return absl::OkStatus();
+  return &loopback_->shard(shard);
+}
+
+absl::StatusOr<std::unique_ptr<RankExchange>> LocalCluster::Connect(int rank) {
+  const std::string name = absl::StrCat("attention-", rank);
+  if (options_.transport == LocalTransport::kShm) {
+    ShmRankOptions shm = {.exchange = MakeExchangeOptions(), .rank_name = name};
+    for (const ShardHost& host : shards_) shm.shard_names.push_back(host.shm_name);
+    return MakeShmRankExchange(std::move(shm));
+  }
+  GrpcRankOptions grpc = {.exchange = MakeExchangeOptions(), .rank_name = name};
+  for (int i = 0; i < options_.num_shards; ++i) {
+    grpc.peers.push_back(
+        {.name = absl::StrCat("expert-", i), .address = shards_[i].server->address()});
+  }
+  return MakeGrpcRankExchange(std::move(grpc));
 }
 
 absl::Status LocalCluster::ConnectRanks() {
@@ -114,14 +151,7 @@ absl::Status LocalCluster::ConnectRanks() {
       rank.exchange = &loopback_->rank(r);
       continue;
     }
-    GrpcRankOptions grpc_options;
-    grpc_options.exchange = MakeExchangeOptions();
-    grpc_options.rank_name = absl::StrCat("attention-", r);
-    for (int i = 0; i < options_.num_shards; ++i) {
-      grpc_options.peers.push_back(
-          {.name = absl::StrCat("expert-", i), .address = shards_[i].server->address()});
-    }
-    ASSIGN_OR_RETURN(rank.own_exchange, MakeGrpcRankExchange(std::move(grpc_options)));
+    ASSIGN_OR_RETURN(rank.own_exchange, Connect(r));
     rank.exchange = rank.own_exchange.get();
   }
   return absl::OkStatus();
@@ -135,6 +165,7 @@ LocalCluster::~LocalCluster() {
     if (host.loop) host.loop->Stop();
     if (host.exchange) host.exchange->Close();
     if (host.server) host.server->Stop(absl::Now());
+    if (host.shm) host.shm->Close();
   }
 }
 
@@ -144,7 +175,7 @@ std::string LocalCluster::Describe() const {
       config().num_experts == 0
           ? std::string(", no shard (dense)")
           : absl::StrCat(", ", options_.num_shards, options_.num_shards == 1 ? " shard" : " shards",
-                         " over ", loopback_ ? "loopback" : "grpc");
+                         " over ", kTransportNames[static_cast<int>(options_.transport)]);
   return absl::StrCat(std::string(kernels.variant()), ", ", num_ranks(),
                       num_ranks() == 1 ? " rank" : " ranks", shards, ", ",
                       NumericsId(options_.numerics, kernels.family()));

@@ -1,5 +1,5 @@
-// A whole cluster inside this process: ranks and shards as objects, joined by the loopback or the
-// gRPC exchange.
+// A whole cluster inside this process: ranks and shards as objects, joined by the exchange of any
+// transport.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<LocalCluster> cluster,
 //                    LocalCluster::Create({.model_dir = dir, .num_ranks = 2}));
@@ -22,6 +22,7 @@
 #include "device/device.h"
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/loopback/loopback.h"
+#include "exchange/shm/shm_shard.h"
 #include "kernels/factory/make_kernels.h"
 #include "model/numerics.h"
 #include "model/weight_files.h"
@@ -34,7 +35,7 @@
 
 namespace orrery {
 
-enum class LocalTransport { kLoopback, kGrpc };
+enum class LocalTransport { kLoopback, kGrpc, kShm };
 
 struct LocalClusterOptions {
   std::string model_dir;
@@ -45,6 +46,7 @@ struct LocalClusterOptions {
   int num_ranks = 1;
   int num_shards = 1;          // ignored for a dense model
   int max_context_tokens = 0;  // 0: what the model allows
+  int num_threads = 1;         // of each rank and each shard
   bool with_mtp = false;       // ranks and shards load the MTP module too
 };
 
@@ -73,12 +75,14 @@ class LocalCluster {
     std::unique_ptr<Shard> shard;
     std::unique_ptr<GrpcShardExchange> exchange;  // gRPC only
     std::unique_ptr<Server> server;               // gRPC only
+    std::unique_ptr<ShmShardExchange> shm;        // shared memory only
+    std::string shm_name;                         // likewise
     std::unique_ptr<ServeLoop> loop;
   };
   struct Rank {
     Processor processor;
     std::unique_ptr<ExpertDirectory> directory;
-    std::unique_ptr<RankExchange> own_exchange;  // gRPC only
+    std::unique_ptr<RankExchange> own_exchange;  // null over loopback
     RankExchange* exchange = nullptr;
   };
 
@@ -86,7 +90,9 @@ class LocalCluster {
   absl::StatusOr<Processor> MakeProcessor() const;
   ExchangeOptions MakeExchangeOptions() const;
   absl::Status StartShards(const WeightFiles& files, const ModelConfig& config);
+  absl::StatusOr<ShardExchange*> OpenExchange(int shard);
   absl::Status ConnectRanks();
+  absl::StatusOr<std::unique_ptr<RankExchange>> Connect(int rank);
 
   LocalClusterOptions options_;
   int max_context_tokens_ = 0;

@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/log.h"
+#include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
+#include "tools/bench/model/model_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
 #include "tools/chat_command.h"
@@ -83,11 +85,13 @@ std::vector<Command> Commands() {
        {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
-       "put load on a cluster and measure it, take one step apart, or measure the kernels or the "
-       "loading of weights",
+       "put load on a cluster and measure it, take one step apart, or measure a model, the "
+       "kernels, "
+       "the exchange or the loading of weights",
        RunBench,
-       {kServeFlags, kKernelsFlags, kClusterFlags, kConnectFlags, kSamplingFlags},
-       "serve | step | kernels | loading"},
+       {kServeFlags, kKernelsFlags, kModelFlags, kExchangeFlags, kClusterFlags, kLocalFlags,
+        kConnectFlags, kSamplingFlags},
+       "serve | step | kernels | model | exchange | loading"},
   };
 }
 

@@ -8,6 +8,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "tools/flags/cluster_flags.h"
 #include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
 #include "tools/pack/pack_model.h"
@@ -15,7 +16,6 @@
 
 ABSL_FLAG(std::string, out, "",
           "folder to put the store in, which becomes a model folder by itself; empty: the model's");
-ABSL_FLAG(int, pack_threads, 0, "threads that pack; 0: one per processor");
 ABSL_FLAG(bool, verify, false, "read the whole store afterwards, and compare its checksums");
 
 namespace orrery {
@@ -37,10 +37,10 @@ void ShowProgress(const PackProgress& packed, absl::Time begin, Terminal& out) {
 
 absl::StatusOr<PackModelOptions> OptionsFromFlags() {
   RETURN_IF_ERROR(AllowOnly("pack", {"backend", "cpu_variant", "ffn_weights", "model", "out",
-                                     "pack_threads", "precision", "row_format", "verify"}));
+                                     "precision", "row_format", "threads", "verify"}));
   ASSIGN_OR_RETURN(const LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kBf16));
-  const int threads = absl::GetFlag(FLAGS_pack_threads);
-  if (threads < 0) return absl::InvalidArgumentError("--pack_threads is negative");
+  const int threads = absl::GetFlag(FLAGS_threads);
+  if (threads < 0) return absl::InvalidArgumentError("--threads is negative");
   const int processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   return PackModelOptions{.model_dir = cluster.model_dir,
                           .out_dir = absl::GetFlag(FLAGS_out),

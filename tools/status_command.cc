@@ -1,6 +1,7 @@
 #include "tools/status_command.h"
 
 #include <cstdio>
+#include <map>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,20 @@ namespace {
 
 int Percent(int64_t part, int64_t rest) {
   return static_cast<int>(100.0 * static_cast<double>(part) / static_cast<double>(part + rest));
+}
+
+// ", shm to 3 shards, grpc to expert-2": a shard that is the only one of its kind is named.
+std::string LinkDetails(const v1::MemberStatus& member) {
+  std::map<std::string, std::vector<std::string>> shards;  // by exchange
+  for (const v1::ExchangeLink& link : member.exchange_link()) {
+    shards[link.exchange()].push_back(link.shard());
+  }
+  std::string details;
+  for (const auto& [exchange, names] : shards) {
+    absl::StrAppend(&details, ", ", exchange, " to ",
+                    names.size() == 1 ? names[0] : absl::StrCat(names.size(), " shards"));
+  }
+  return details;
 }
 
 // Counters that say nothing are left out.
@@ -35,6 +50,7 @@ std::string RankDetails(const v1::MemberStatus& member) {
   if (member.preemptions() > 0) {
     absl::StrAppendFormat(&details, ", %d preempted", member.preemptions());
   }
+  absl::StrAppend(&details, LinkDetails(member));
   return details;
 }
 

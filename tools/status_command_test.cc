@@ -28,6 +28,16 @@ TEST_F(StatusTableTest, LeavesOutCountersThatSayNothing) {
   EXPECT_THAT(StatusTable(status_), HasSubstr("0 running, 0 waiting, kv 0/1024, 0 in, 0 out\n"));
 }
 
+TEST_F(StatusTableTest, SaysWhatCarriesRowsToTheShards) {
+  v1::MemberStatus& rank = Add("attention-0", "attention");
+  for (int i = 0; i < 3; ++i) {
+    v1::ExchangeLink& link = *rank.add_exchange_link();
+    link.set_shard("expert-" + std::to_string(i));
+    link.set_exchange(i == 1 ? "grpc" : "shm");
+  }
+  EXPECT_THAT(StatusTable(status_), HasSubstr("0 out, grpc to expert-1, shm to 2 shards\n"));
+}
+
 TEST_F(StatusTableTest, ShowsWhatARankSavedAndWhatItSetBack) {
   v1::MemberStatus& rank = Add("attention-0", "attention");
   rank.set_running_requests(2);

@@ -8,11 +8,11 @@
 #include "exchange/grpc/caretaker.h"
 #include "exchange/grpc/grpc_rank_channel.h"
 #include "exchange/rank_endpoint.h"
-#include "rpc/channel.h"
+#include "rpc/member_channel.h"
 
 namespace orrery {
 
-absl::StatusOr<std::unique_ptr<RankExchange>> MakeGrpcRankExchange(GrpcRankOptions options) {
+absl::StatusOr<ChannelFactory> MakeGrpcChannels(const GrpcRankOptions& options) {
   RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
   const absl::Duration shortest = std::min(
       {options.write_timeout, options.connect_timeout, options.min_backoff, options.max_backoff});
@@ -25,20 +25,27 @@ absl::StatusOr<std::unique_ptr<RankExchange>> MakeGrpcRankExchange(GrpcRankOptio
   std::vector<GrpcRankChannel::Target> targets;  // [peer * kNumLanes + lane]
   for (const GrpcPeer& peer : options.peers) {
     for (int lane = 0; lane < kNumLanes; ++lane) {
-      ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                       MakeChannel(peer.address, options.tls, {.own_connection = true}));
+      ASSIGN_OR_RETURN(
+          std::shared_ptr<MemberChannel> member,
+          MemberChannel::Make(peer.address, options.tls,
+                              {.own_connection = true, .local_socket = options.local_sockets}));
       targets.push_back(
-          {.peer_name = peer.name, .lane = static_cast<Lane>(lane), .channel = std::move(channel)});
+          {.peer_name = peer.name, .lane = static_cast<Lane>(lane), .member = std::move(member)});
     }
   }
   auto caretaker =
       std::make_shared<Caretaker>(std::min(options.write_timeout, options.connect_timeout) / 2);
-  return std::make_unique<RankEndpoint>(
-      options.exchange, static_cast<int>(options.peers.size()),
-      [&](int peer, Lane lane, ChannelSink* sink) {
-        return std::make_unique<GrpcRankChannel>(
-            options, targets[peer * kNumLanes + static_cast<int>(lane)], caretaker, sink);
-      });
+  return [options, targets = std::move(targets), caretaker = std::move(caretaker)](
+             int peer, Lane lane, ChannelSink* sink) {
+    return std::make_unique<GrpcRankChannel>(
+        options, targets[peer * kNumLanes + static_cast<int>(lane)], caretaker, sink);
+  };
+}
+
+absl::StatusOr<std::unique_ptr<RankExchange>> MakeGrpcRankExchange(GrpcRankOptions options) {
+  ASSIGN_OR_RETURN(const ChannelFactory channels, MakeGrpcChannels(options));
+  return std::make_unique<RankEndpoint>(options.exchange, static_cast<int>(options.peers.size()),
+                                        channels);
 }
 
 }  // namespace orrery

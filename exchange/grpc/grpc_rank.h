@@ -20,6 +20,7 @@
 
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "exchange/channel.h"
 #include "exchange/exchange.h"
 #include "rpc/credentials.h"
 
@@ -35,6 +36,8 @@ struct GrpcRankOptions {
   std::string rank_name = {};
   std::vector<GrpcPeer> peers = {};
   TlsFiles tls = {};
+  // Shards on this host through their Unix sockets, where they have them.
+  bool local_sockets = true;
   // A frame that the peer's connection does not take for this long means that the peer is lost.
   absl::Duration write_timeout = absl::Seconds(5);
   // A stream that does not open within this is given up and tried again.
@@ -46,6 +49,9 @@ struct GrpcRankOptions {
 };
 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeGrpcRankExchange(GrpcRankOptions options);
+
+// Its channels alone, for an exchange that has others too.
+absl::StatusOr<ChannelFactory> MakeGrpcChannels(const GrpcRankOptions& options);
 
 }  // namespace orrery
 

@@ -17,14 +17,15 @@ namespace orrery {
 // over.
 class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, internal::Frame> {
  public:
-  explicit Stream(GrpcRankChannel* owner) : owner_(owner) {
+  explicit Stream(GrpcRankChannel* owner)
+      : owner_(owner), stub_(internal::Expert::NewStub(owner->target_.member->Now())) {
     context_.set_wait_for_ready(true);
     context_.AddMetadata(kLaneMetadata, std::string(LaneName(owner->target_.lane)));
     context_.AddMetadata(kRankMetadata, owner->options_.rank_name);
   }
 
   void Open() {
-    owner_->stub_->async()->Exchange(&context_, this);
+    stub_->async()->Exchange(&context_, this);
     AddHold();  // Send writes from outside of reactions; released when the read fails
     StartRead(&incoming_);
     StartCall();
@@ -59,6 +60,7 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
 
  private:
   GrpcRankChannel* const owner_;
+  const std::unique_ptr<internal::Expert::Stub> stub_;  // over the best way of this attempt
   grpc::ClientContext context_;
   internal::Frame incoming_;
 };
@@ -68,7 +70,6 @@ GrpcRankChannel::GrpcRankChannel(const GrpcRankOptions& options, Target target,
     : options_(options),
       target_(std::move(target)),
       log_name_(absl::StrCat(target_.peer_name, " (", std::string(LaneName(target_.lane)), ")")),
-      stub_(internal::Expert::NewStub(target_.channel)),
       caretaker_(std::move(caretaker)),
       sink_(sink),
       queue_(options.exchange.max_queued_bytes),
@@ -96,6 +97,11 @@ void GrpcRankChannel::Close(const absl::Status&) {
   closing_ = true;
   if (stream_ != nullptr) stream_->Cancel();
   if (state_ == State::kPausing) Transition(State::kClosed);
+}
+
+std::string_view GrpcRankChannel::carrier() const {
+  std::lock_guard lock(mutex_);
+  return state_ == State::kOpen ? "grpc" : "";
 }
 
 absl::Time GrpcRankChannel::TakeCare(absl::Time now) {

@@ -17,13 +17,14 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <string_view>
 
 #include "exchange/channel.h"
 #include "exchange/grpc/caretaker.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/grpc/out_queue.h"
-#include "grpcpp/channel.h"
 #include "proto/expert.grpc.pb.h"
+#include "rpc/member_channel.h"
 
 namespace orrery {
 
@@ -32,7 +33,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
   struct Target {
     std::string peer_name;
     Lane lane = Lane::kDecode;
-    std::shared_ptr<grpc::Channel> channel;
+    std::shared_ptr<MemberChannel> member;
   };
   GrpcRankChannel(const GrpcRankOptions& options, Target target,
                   std::shared_ptr<Caretaker> caretaker, ChannelSink* sink);
@@ -40,6 +41,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
 
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
+  std::string_view carrier() const override;
   absl::Time TakeCare(absl::Time now) override;
 
  private:
@@ -62,11 +64,10 @@ class GrpcRankChannel : public Channel, public CaredFor {
   const GrpcRankOptions options_;
   const Target target_;
   const std::string log_name_;
-  const std::unique_ptr<internal::Expert::Stub> stub_;
   const std::shared_ptr<Caretaker> caretaker_;
   ChannelSink* const sink_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable ended_;  // there is no stream any more
   // All guarded by mutex_.
   State state_ = State::kPausing;

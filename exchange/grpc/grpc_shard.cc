@@ -165,6 +165,7 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
 
   grpc::Service* service() override { return &service_; }
   void SetAccepting(bool accepting) override { service_.accepting = accepting; }
+  std::shared_ptr<ShardEndpoint> endpoint() override { return service_.endpoint; }
   bool Await(absl::Time deadline) override { return service_.endpoint->Await(deadline); }
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return service_.endpoint->Receive(deadline);

@@ -25,6 +25,8 @@ class Service;
 
 namespace orrery {
 
+class ShardEndpoint;
+
 struct GrpcShardOptions {
   ExchangeOptions exchange;
   // Streams that may be open at a time (two per rank); more are refused with RESOURCE_EXHAUSTED.
@@ -37,6 +39,8 @@ class GrpcShardExchange : public ShardExchange {
   virtual grpc::Service* service() = 0;
   // While not accepting (as at first), new streams are refused with UNAVAILABLE; open ones stay.
   virtual void SetAccepting(bool accepting) = 0;
+  // For other transports that feed the same inbox.
+  virtual std::shared_ptr<ShardEndpoint> endpoint() = 0;
 };
 
 absl::StatusOr<std::unique_ptr<GrpcShardExchange>> MakeGrpcShardExchange(

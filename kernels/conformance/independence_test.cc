@@ -99,6 +99,23 @@ TEST_P(Independence, OfNormAndSoftmax) {
   Check(65, 65, [&](Matrix x, Matrix out) { kernels_->LogSoftmax(x, out); });
 }
 
+// Rows long enough that threads share them.
+TEST_P(Independence, OfLongRows) {
+  const std::vector<float> weight(2100, 1.5f);
+  Check(2100, 2100, [&](Matrix x, Matrix out) {
+    kernels_->RmsNorm(x, weight.data(), 1e-6f, out);
+    kernels_->Add(x, out);
+  });
+  Check(2100, 2100, [&](Matrix x, Matrix out) { kernels_->LogSoftmax(x, out); });
+  for (const RowFormat format : {RowFormat::kBf16, RowFormat::kFp8}) {
+    Check(2100, 2100, [&](Matrix x, Matrix out) {
+      std::vector<std::byte> encoded(x.num_rows * EncodedRowBytes(format, 2100));
+      kernels_->EncodeRows(x, format, encoded.data());
+      kernels_->DecodeRows(encoded.data(), format, out);
+    });
+  }
+}
+
 TEST_P(Independence, OfGate) {
   GateParams params;
   params.num_experts = 24;
@@ -114,6 +131,47 @@ TEST_P(Independence, OfGate) {
       std::copy_n(weights.data() + r * 4, 4, out.row(r));
     }
   });
+}
+
+// Of several sequences at once, and of heads, of which threads may share those of one row.
+TEST_P(Independence, OfAttention) {
+  constexpr int kNumHeads = 40, kKeyDim = 96, kValueDim = 64, kNumTokens = 700;
+  constexpr int kNumBlocks = (kNumTokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  TestMatrix rows(kNumTokens, kKeyDim, RandomValues(3).Make(kNumTokens * kKeyDim));
+  TestMatrix q(3, kNumHeads * kKeyDim, RandomValues(4).Make(3 * kNumHeads * kKeyDim));
+  std::vector<int32_t> block_ids;
+  for (int b = 0; b < kNumBlocks; ++b) block_ids.push_back(b);
+  std::vector<std::byte> memory(kNumBlocks * kKvBlockTokens * kKeyDim * sizeof(uint16_t));
+  const KvCacheView cache = {DType::kBf16, memory.data(), kNumBlocks, kKeyDim};
+  kernels_->AppendKv(rows.view(), cache, block_ids, 0);
+  TestMatrix together(3, kNumHeads * kValueDim);
+  auto args = [&](int row, int first_head, int num_heads, Matrix out) {
+    return AttendArgs{.q = q.view().Rows(row, 1).Columns(first_head * kKeyDim, num_heads * kKeyDim),
+                      .num_heads = num_heads,
+                      .key_dim = kKeyDim,
+                      .value_dim = kValueDim,
+                      .scale = 0.1f,
+                      .cache = cache,
+                      .block_ids = block_ids,
+                      .first_position = kNumTokens - 1 - 100 * row,
+                      .out = out};
+  };
+  std::vector<AttendArgs> all;
+  for (int row = 0; row < 3; ++row) {
+    all.push_back(args(row, 0, kNumHeads, together.view().Rows(row, 1)));
+  }
+  kernels_->Attend(all);
+  TestMatrix alone(3, kNumHeads * kValueDim);
+  for (int row = 0; row < 3; ++row)
+    kernels_->Attend(args(row, 0, kNumHeads, alone.view().Rows(row, 1)));
+  EXPECT_TRUE(SameBits(together.Values(), alone.Values()));
+  for (int row = 0; row < 3; ++row) {
+    for (int head = 0; head < kNumHeads; ++head) {
+      const Matrix out = alone.view().Rows(row, 1).Columns(head * kValueDim, kValueDim);
+      kernels_->Attend(args(row, head, 1, out));
+    }
+  }
+  EXPECT_TRUE(SameBits(together.Values(), alone.Values()));
 }
 
 }  // namespace

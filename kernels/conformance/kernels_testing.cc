@@ -4,6 +4,9 @@
 #include <cstring>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
 namespace orrery {
 namespace {
 
@@ -65,9 +68,9 @@ std::unique_ptr<Kernels> Implementation::Make() const {
 
 std::vector<Implementation> X86Variants() {
   std::vector<Implementation> present;
-  for (const char* name : {"scalar", "avx2", "avx512", "avx512bf16"}) {
-    const Implementation variant = {std::string("x86_") + name, Backend::kCpu,
-                                    *ParseCpuVariant(name)};
+  for (const char* name : {"scalar", "avx2", "avx512", "avx512bf16", "amx-model", "amx"}) {
+    const Implementation variant = {absl::StrReplaceAll(absl::StrCat("x86_", name), {{"-", "_"}}),
+                                    Backend::kCpu, *ParseCpuVariant(name)};
     if (MakeKernels(variant.backend, variant.variant, nullptr).ok()) present.push_back(variant);
   }
   present.push_back({"x86_best_with_three_threads", Backend::kCpu, CpuVariant::kBest, 3});

@@ -40,7 +40,7 @@ void ExpectSameBitsInAllVariants(const Operation& operation) {
 TEST(X86Bits, AreEqualInMatmul) {
   for (DType dtype : {DType::kF32, DType::kBf16, DType::kF16, DType::kFp8E4m3}) {
     for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
-      for (int num_rows : {1, 2, 3, 9}) {
+      for (int num_rows : {1, 2, 3, 9, 17, 50}) {
         const TestWeight weight(dtype, {83, 101}, 1);
         TestMatrix x(num_rows, 101, DifficultValues(num_rows, num_rows * 101));
         const std::vector<float> bias = DifficultValues(3, 83);
@@ -58,7 +58,7 @@ TEST(X86Bits, AreEqualInMatmul) {
 TEST(X86Bits, AreEqualInMatmulOfQuantisedWeights) {
   for (const WeightFormat held : {WeightFormat::kInt8, WeightFormat::kInt4}) {
     for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
-      for (int num_rows : {1, 2, 3, 9}) {
+      for (int num_rows : {1, 2, 3, 9, 17, 50}) {
         const TestWeight weight(DType::kF32, {83, 301}, 1);
         TestMatrix x(num_rows, 301, DifficultValues(num_rows, num_rows * 301));
         ExpectSameBitsInAllVariants([&](Kernels& kernels) {
@@ -292,6 +292,56 @@ TEST(X86Bits, OfAnFp8MatmulApplyEachScaleOnce) {
                     **kernels->MakeWeight(weight.source(), ProductFormat::kBf16), nullptr,
                     out.view());
     EXPECT_TRUE(SameBits(out.Values(), want)) << variant.name;
+  }
+}
+
+// Tiles of the model and of the hardware are the same code but for eight instructions; the hardware is
+// in X86Variants() wherever there is some.
+TEST(X86Bits, OfTileRegistersAreThoseOfTheHardware) {
+  const auto amx = MakeKernels(Backend::kCpu, CpuVariant::kAmx, nullptr);
+  if (!amx.ok()) {
+    GTEST_SKIP()
+        << "NO AMX HERE: only the model of the tile registers was tested, in this and in all "
+           "tests of variants. "
+        << amx.status();
+  }
+  // Many row tiles and panels, chunks of inputs, and scales: rows and outputs that fill no tile.
+  for (const DType dtype : {DType::kBf16, DType::kFp8E4m3}) {
+    const TestWeight weight(dtype, {83, 2200}, 1);
+    TestMatrix x(75, 2200, DifficultValues(3, 75 * 2200));
+    const auto product = [&](CpuVariant variant) {
+      const auto kernels = *MakeKernels(Backend::kCpu, variant, nullptr);
+      TestMatrix out(75, 83);
+      kernels->Matmul(x.view(), **kernels->MakeWeight(weight.source(), ProductFormat::kBf16),
+                      nullptr, out.view());
+      return out.Values();
+    };
+    EXPECT_TRUE(SameBits(product(CpuVariant::kAmx), product(CpuVariant::kAmxModel)));
+    EXPECT_TRUE(SameBits(product(CpuVariant::kAmx), product(CpuVariant::kAvx512Bf16)));
+  }
+}
+
+// Longer than any chunk of inputs; with scales whose blocks do not fill one.
+TEST(X86Bits, AreEqualOverManyInputs) {
+  constexpr int kInputs = 4500;
+  struct Case {
+    DType dtype;
+    WeightFormat held;
+  };
+  for (const Case& held :
+       {Case{DType::kBf16, WeightFormat::kStored}, Case{DType::kFp8E4m3, WeightFormat::kStored},
+        Case{DType::kBf16, WeightFormat::kInt8}}) {
+    const TestWeight weight(held.dtype, {35, kInputs}, 1);
+    for (const int num_rows : {1, 7, 19}) {
+      TestMatrix x(num_rows, kInputs, DifficultValues(num_rows, num_rows * kInputs));
+      const std::vector<float> bias = DifficultValues(3, 35);
+      ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+        TestMatrix out(num_rows, 35);
+        const auto made = *kernels.MakeWeight(weight.source(), ProductFormat::kBf16, held.held);
+        kernels.Matmul(x.view(), *made, bias.data(), out.view());
+        return out.Values();
+      });
+    }
   }
 }
 

@@ -98,11 +98,12 @@ void PrepareKey(const float* key, int dim, float* to) {
 
 template <typename Lanes, typename Form>
 void PrepareKey(const uint16_t* key, int dim, typename Form::Value* to) {
-  for (int d = 0; d < dim; d += 2 * kVectorLanes) {
-    const int left = dim - d;
-    const int num = left < 2 * kVectorLanes ? left : 2 * kVectorLanes;
-    Form::StoreRow(LoadBf16Words<Lanes>(key + d, num), to + d);
+  int d = 0;
+#pragma GCC unroll 4
+  for (; d + 2 * kVectorLanes <= dim; d += 2 * kVectorLanes) {
+    Form::StoreRow(Lanes::LoadBits(key + d), to + d);
   }
+  if (d < dim) Form::StoreRow(LoadBf16Words<Lanes>(key + d, dim - d), to + d);
 }
 
 template <typename Lanes>
@@ -138,13 +139,21 @@ void PackValuePanels(const PackJob& job, const uint16_t* values, typename Form::
     typename Form::Value* const panel = to + d * kBlockTokens;
     // A second panel that is only padding is not there: its zeros go where the first ones will.
     const int64_t panel_stride = num_dims > kVectorLanes ? kBlockTokens * kVectorLanes : 0;
-    auto load = [&](int t) {
-      if (t >= job.num_rows) return Lanes::Set(0.0f);
-      return LoadBf16Words<Lanes>(values + t * job.row_width + d, num_dims);
-    };
-    for (int t = job.first_row; t < job.num_rows; t += 4) {
+    auto pack = [&](int t, auto load) {
       const Lanes words[4] = {load(t), load(t + 1), load(t + 2), load(t + 3)};
       Form::StoreTwoGroups(words, panel + t * kVectorLanes, panel_stride);
+    };
+    int t = job.first_row;
+    if (num_dims == 2 * kVectorLanes) {
+      for (; t + 4 <= job.num_rows; t += 4) {
+        pack(t, [&](int i) { return Lanes::LoadBits(values + i * job.row_width + d); });
+      }
+    }
+    for (; t < job.num_rows; t += 4) {
+      pack(t, [&](int i) {
+        if (i >= job.num_rows) return Lanes::Set(0.0f);
+        return LoadBf16Words<Lanes>(values + i * job.row_width + d, num_dims);
+      });
     }
   }
 }
@@ -161,29 +170,52 @@ template <typename Lanes>
 struct AttendGroup {
   static constexpr int kQueries = kVectorLanes;
 
-  float scores[kBlockTokens * kQueries];   // [token][query]
-  float weights[kQueries * kBlockTokens];  // [query][token] as activations of the values
-  float shrink[kQueries];
-  int64_t first;  // of the job's queries
+  float* scores;   // [token][query]
+  float* weights;  // [query][token] as activations of the values
+  float* shrink;   // [query]
+  int64_t first;   // of the job's queries
   int begin;
   int end;
 };
 
+// Calls body(group) for all groups of the job.
+template <typename Lanes, typename Body>
+inline void ForEachGroup(const AttendBlockJob& job, Body body) {
+  constexpr int kQueries = AttendGroup<Lanes>::kQueries;
+  float* memory = job.memory;
+  for (int64_t first = job.query_begin / kQueries * kQueries; first < job.query_end;
+       first += kQueries) {
+    const int64_t begin = job.query_begin - first;
+    const int64_t end = job.query_end - first;
+    AttendGroup<Lanes> group;
+    group.scores = memory;
+    group.weights = group.scores + kBlockTokens * kQueries;
+    group.shrink = group.weights + kBlockTokens * kQueries;
+    memory = group.shrink + kQueries;
+    group.first = first;
+    group.begin = begin > 0 ? static_cast<int>(begin) : 0;
+    group.end = end < kQueries ? static_cast<int>(end) : kQueries;
+    body(group);
+  }
+}
+
+// The scores of the tokens [begin, end), whose keys they are.
 template <typename Lanes, typename Form>
-void ScoreGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
-  const int padded = RoundUpTo<Lanes>(kSumBlock, job.key_dim);
+void ScoreGroup(const AttendBlockJob& job, const float* keys, int begin, int end,
+                const AttendGroup<Lanes>& group) {
+  const int padded = RoundUpTo<Lanes>(kSumBlock, job.keys.dim);
   const auto* const panel =
       reinterpret_cast<const typename Form::Value*>(job.queries) + group.first * padded;
   const typename Form::Panels queries = {panel, static_cast<int64_t>(padded) * kVectorLanes};
+  const auto* const rows = reinterpret_cast<const typename Form::Value*>(keys);
   // One panel: the tile may be as high as it has sums.
-  ForEachRowTile<Lanes::kTileSums>(job.num_tokens, [&]<int kRows>(int64_t token) {
-    const auto* const rows = reinterpret_cast<const typename Form::Value*>(job.keys);
-    const typename Form::Activations keys = {rows + token * padded, padded};
+  ForEachRowTile<Lanes::kTileSums>(end - begin, [&]<int kRows>(int64_t token) {
+    const typename Form::Activations some = {rows + token * padded, padded};
     auto sum = Tile<Lanes, kRows, 1>::Zero();
     Prefetch<Lanes> none;
-    AddSumBlocks(keys, queries, 0, RoundUpTo<Lanes>(4, job.key_dim), none, sum);
+    AddSumBlocks(some, queries, 0, RoundUpTo<Lanes>(4, job.keys.dim), none, sum);
     sum.ForEach([&](Lanes& lanes, int r, int) {
-      (lanes * Lanes::Set(job.scale)).Store(group.scores + (token + r) * kVectorLanes);
+      (lanes * Lanes::Set(job.scale)).Store(group.scores + (begin + token + r) * kVectorLanes);
     });
   });
 }
@@ -199,13 +231,13 @@ void StoreQueries(Lanes lanes, const AttendGroup<Lanes>& group, float* to) {
 // Lanes are queries; makes weights of the scores in their place, and returns the sum of each query's
 // in the order of the tokens.
 template <typename Lanes>
-Lanes WeighGroup(const AttendBlockJob& job, Lanes max, AttendGroup<Lanes>& group) {
+Lanes WeighGroup(const AttendBlockJob& job, Lanes max, const AttendGroup<Lanes>& group) {
   Lanes sum = Lanes::Set(0.0f);
-  for (int t = 0; t < job.num_tokens; ++t) {
+  for (int t = 0; t < job.keys.num_rows; ++t) {
     float* const at = group.scores + t * kVectorLanes;
     const Lanes weight = Exp(Lanes::Load(at) - max);
     sum = sum + weight;
-    (job.is_bf16 ? Lanes::RoundToBf16(weight) : weight).Store(at);
+    (job.keys.is_bf16 ? Lanes::RoundToBf16(weight) : weight).Store(at);
   }
   return sum;
 }
@@ -213,12 +245,12 @@ Lanes WeighGroup(const AttendBlockJob& job, Lanes max, AttendGroup<Lanes>& group
 // Turns the weights round: a query's are the activations that meet the values. The last step ends
 // with -0, whose products with the zeros behind the values change no sum.
 template <typename Lanes, typename Form>
-void TurnWeights(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
-  for (int t = 0; t < job.num_tokens; t += kVectorLanes) {
+void TurnWeights(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
+  for (int t = 0; t < job.keys.num_rows; t += kVectorLanes) {
     Lanes tokens[kVectorLanes];
     for (int i = 0; i < kVectorLanes; ++i) {
-      tokens[i] = t + i < job.num_tokens ? Lanes::Load(group.scores + (t + i) * kVectorLanes)
-                                         : Lanes::Set(-0.0f);
+      tokens[i] = t + i < job.keys.num_rows ? Lanes::Load(group.scores + (t + i) * kVectorLanes)
+                                            : Lanes::Set(-0.0f);
     }
     Lanes::Transpose(tokens);
     for (int q = group.begin; q < group.end; ++q) {
@@ -230,12 +262,12 @@ void TurnWeights(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
 
 // Makes the weights, updates max and sum of the group, and says what its contexts so far shrink by.
 template <typename Lanes, typename Form>
-void SoftmaxGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
+void SoftmaxGroup(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
   float* const max = job.max + group.first;
   float* const sum = job.sum + group.first;
   const Lanes old_max = Lanes::Load(max);
   Lanes block_max = Lanes::Set(-__builtin_inff());
-  for (int t = 0; t < job.num_tokens; ++t) {
+  for (int t = 0; t < job.keys.num_rows; ++t) {
     block_max = Lanes::Max(block_max, Lanes::Load(group.scores + t * kVectorLanes));
   }
   const Lanes new_max = Lanes::Max(old_max, block_max);
@@ -247,17 +279,89 @@ void SoftmaxGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
   TurnWeights<Lanes, Form>(job, group);
 }
 
-// context = context * shrink + sum over tokens of weights[token] * values[token].
+// Fetches rows into the cache, some lines at a time: for each the keys, then the values.
+template <typename Lanes>
+class RowPrefetch {
+ public:
+  // The next block's, as much of them in each of num_steps.
+  static RowPrefetch Make(const AttendBlockJob& job, int64_t num_steps) {
+    const int value_bytes = job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float);
+    RowPrefetch prefetch;
+    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows);
+    prefetch.rows_left_ = job.num_next_rows;
+    prefetch.stride_ = job.keys.row_width * value_bytes;
+    prefetch.AddRange(job.keys.offset * value_bytes, job.keys.dim * value_bytes);
+    const int end = job.keys.offset + job.keys.dim;
+    // Values that are the front of the keys come with them.
+    if (job.values.offset < job.keys.offset || job.values.offset + job.values.dim > end) {
+      prefetch.AddRange(job.values.offset * value_bytes, job.values.dim * value_bytes);
+    }
+    const int64_t num_lines = int64_t{job.num_next_rows} * prefetch.lines_per_row_;
+    prefetch.lines_per_step_ = static_cast<int>((num_lines + num_steps - 1) / num_steps);
+    prefetch.StartRange();
+    return prefetch;
+  }
+
+  void Step() {
+    for (int i = 0; i < lines_per_step_ && rows_left_ > 0; ++i) {
+      __builtin_prefetch(line_, /*rw=*/0, /*locality=*/2);
+      line_ += kLineBytes;
+      if (--lines_left_ == 0) NextRange();
+    }
+  }
+
+ private:
+  static constexpr int kLineBytes = 64;
+  struct Range {
+    int64_t begin = 0;  // bytes within a row
+    int num_lines = 0;
+  };
+
+  void AddRange(int64_t begin, int num_bytes) {
+    ranges_[num_ranges_++] = {begin, (num_bytes + kLineBytes - 1) / kLineBytes};
+    lines_per_row_ += ranges_[num_ranges_ - 1].num_lines;
+  }
+  void NextRange() {
+    if (++range_ == num_ranges_) {
+      range_ = 0;
+      row_ += stride_;
+      --rows_left_;
+    }
+    StartRange();
+  }
+  void StartRange() {
+    line_ = row_ + ranges_[range_].begin;
+    lines_left_ = ranges_[range_].num_lines;
+  }
+
+  const uint8_t* row_ = nullptr;
+  int rows_left_ = 0;
+  int64_t stride_ = 0;
+  Range ranges_[2];
+  int num_ranges_ = 0;
+  int lines_per_row_ = 0;
+  int lines_per_step_ = 0;
+  // Where it is: of the row, in this range.
+  int range_ = 0;
+  const uint8_t* line_ = nullptr;
+  int lines_left_ = 0;
+};
+
+// context = context * shrink + sum over tokens of weights[token] * values[token], for the panels
+// [begin, end), whose values they are.
 template <typename Lanes, typename Form>
-void GatherGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
+void GatherGroup(const AttendBlockJob& job, const float* packed, int begin, int end,
+                 const AttendGroup<Lanes>& group, RowPrefetch<Lanes>& prefetch) {
   using Value = typename Form::Value;
-  const int padded = RoundUpTo<Lanes>(kVectorLanes, job.value_dim);
+  const int padded = RoundUpTo<Lanes>(kVectorLanes, job.values.dim);
   constexpr int64_t kPanelStride = kBlockTokens * kVectorLanes;
   ForEachRowTile<Lanes::kTileRows>(group.end - group.begin, [&]<int kRows>(int64_t row) {
     const int64_t query = group.begin + row;
     const auto weights = Form::RowsAt(group.weights + query * kBlockTokens, kBlockTokens);
-    ForEachPanelTile<Lanes, kRows>(0, padded / kVectorLanes, [&]<int kPanels>(int panel) {
-      const auto* const data = reinterpret_cast<const Value*>(job.values) + panel * kPanelStride;
+    ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
+      prefetch.Step();
+      const auto* const data =
+          reinterpret_cast<const Value*>(packed) + (panel - begin) * kPanelStride;
       const typename Form::Panels values = {data, kPanelStride};
       float* const context = job.context + (group.first + query) * padded + panel * kVectorLanes;
       auto at = [&](int r, int p) { return context + r * padded + p * kVectorLanes; };
@@ -266,29 +370,62 @@ void GatherGroup(const AttendBlockJob& job, AttendGroup<Lanes>& group) {
         lanes = Lanes::Load(at(r, p)) * Lanes::Set(group.shrink[query + r]);
       });
       Prefetch<Lanes> none;
-      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.num_tokens), none, sum);
+      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.keys.num_rows), none, sum);
       sum.ForEach([&](Lanes& lanes, int r, int p) { lanes.Store(at(r, p)); });
     });
   });
 }
 
+// All tokens' keys are packed, then scored by one group after the other; or, when packed keys need
+// not be kept, a few of them at a time, which then lie in the first level of the cache.
+template <typename Lanes, typename Form>
+void ScoreGroups(const AttendBlockJob& job) {
+  const int num_tokens = job.keys.num_rows;
+  const int tokens_at_once = job.keeps_packed ? num_tokens : Lanes::kTileSums;
+  const int64_t row_bytes =
+      job.keys.row_width * (job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float));
+  for (int begin = 0; begin < num_tokens; begin += tokens_at_once) {
+    const int left = num_tokens - begin;
+    PackJob some = job.keys;
+    some.rows = static_cast<const uint8_t*>(some.rows) + begin * row_bytes;
+    some.num_rows = left < tokens_at_once ? left : tokens_at_once;
+    PrepareKeys<Lanes>(some);
+    ForEachGroup<Lanes>(job, [&](const AttendGroup<Lanes>& group) {
+      ScoreGroup<Lanes, Form>(job, some.to, begin, begin + some.num_rows, group);
+    });
+  }
+}
+
+// Values are packed and met: all panels, or when they need not be kept, some at a time.
+template <typename Lanes, typename Form>
+void GatherGroups(const AttendBlockJob& job) {
+  const int num_panels = RoundUpTo<Lanes>(kVectorLanes, job.values.dim) / kVectorLanes;
+  const int panels_at_once = job.keeps_packed ? num_panels : 4;
+  const int64_t num_queries = job.query_end - job.query_begin;
+  auto prefetch = RowPrefetch<Lanes>::Make(job, NumTiles<Lanes>(num_queries, num_panels));
+  for (int begin = 0; begin < num_panels; begin += panels_at_once) {
+    const int left = num_panels - begin;
+    const int end = left < panels_at_once ? num_panels : begin + panels_at_once;
+    PackJob some = job.values;
+    some.offset += begin * kVectorLanes;
+    some.dim -= begin * kVectorLanes;
+    if (end < num_panels) some.dim = (end - begin) * kVectorLanes;
+    PackValues<Lanes>(some);
+    ForEachGroup<Lanes>(job, [&](const AttendGroup<Lanes>& group) {
+      GatherGroup<Lanes, Form>(job, some.to, begin, end, group, prefetch);
+    });
+  }
+}
+
 template <typename Lanes>
 void AttendBlock(const AttendBlockJob& job) {
-  AttendGroup<Lanes> group;
   auto attend = [&]<typename Form>() {
-    constexpr int kQueries = AttendGroup<Lanes>::kQueries;
-    for (group.first = job.query_begin / kQueries * kQueries; group.first < job.query_end;
-         group.first += kQueries) {
-      const int64_t begin = job.query_begin - group.first;
-      const int64_t end = job.query_end - group.first;
-      group.begin = begin > 0 ? static_cast<int>(begin) : 0;
-      group.end = end < kQueries ? static_cast<int>(end) : kQueries;
-      ScoreGroup<Lanes, Form>(job, group);
-      SoftmaxGroup<Lanes, Form>(job, group);
-      GatherGroup<Lanes, Form>(job, group);
-    }
+    ScoreGroups<Lanes, Form>(job);
+    ForEachGroup<Lanes>(
+        job, [&](const AttendGroup<Lanes>& group) { SoftmaxGroup<Lanes, Form>(job, group); });
+    GatherGroups<Lanes, Form>(job);
   };
-  if (job.is_bf16) {
+  if (job.keys.is_bf16) {
     attend.template operator()<RoundedForm<Lanes>>();
   } else {
     attend.template operator()<F32Form<Lanes>>();

@@ -12,22 +12,38 @@ constexpr int64_t kWorkPerPart = 1 << 21;
 // Parts per thread, so that one that is held up does not hold up all.
 constexpr int kPartsPerThread = 4;
 
+// Multiply-adds in the time that a value takes from memory and to it.
+constexpr int64_t kWorkPerValue = 32;
+
 }  // namespace
 
 CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
-    : lanes_(*lanes), pool_(threads.num_threads, threads.cpus), decoded_(threads.num_threads) {}
+    : lanes_(*lanes),
+      pool_(threads.num_threads, threads.cpus),
+      decoded_(threads.num_threads),
+      attention_(threads.num_threads),
+      gate_scores_(threads.num_threads),
+      choices_(threads.num_threads) {}
+
+int CpuKernels::NumPartsWorth(int64_t work) const {
+  if (pool_.num_threads() == 1) return 1;
+  const int64_t most = kPartsPerThread * pool_.num_threads();
+  return static_cast<int>(std::clamp<int64_t>(work / kWorkPerPart, 1, most));
+}
 
 void CpuKernels::Share(int64_t work, int num_units, RangeBody body) {
-  const int64_t most = std::min<int64_t>(num_units, kPartsPerThread * pool_.num_threads());
-  const int num_parts = pool_.num_threads() == 1
-                            ? 1
-                            : static_cast<int>(std::clamp<int64_t>(work / kWorkPerPart, 1,
-                                                                   std::max<int64_t>(most, 1)));
+  const int num_parts = std::min(NumPartsWorth(work), std::max(num_units, 1));
   pool_.Run(num_parts, [&](int thread, int part) {
     const ScopedFlushDenormals flush;
     const auto border = [&](int64_t i) { return static_cast<int>(num_units * i / num_parts); };
     if (border(part) < border(part + 1)) body(thread, border(part), border(part + 1));
   });
+}
+
+void CpuKernels::ShareRows(int64_t num_rows, int64_t values_per_row,
+                           absl::FunctionRef<void(int64_t begin, int64_t end)> body) {
+  Share(num_rows * values_per_row * kWorkPerValue, static_cast<int>(num_rows),
+        [&](int, int begin, int end) { body(begin, end); });
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeCpuKernels(CpuVariant variant,

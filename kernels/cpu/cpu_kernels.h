@@ -29,6 +29,15 @@ namespace orrery {
 
 class PackedWeight;
 
+// Some heads of some rows of one attention.
+struct AttendPiece {
+  const AttendArgs* args;
+  int64_t first_row;
+  int64_t num_rows;
+  int first_head;
+  int num_heads;
+};
+
 class CpuKernels : public Kernels {
  public:
   CpuKernels(const LaneKernels* lanes, const CpuThreads& threads);
@@ -60,7 +69,7 @@ class CpuKernels : public Kernels {
   // attention.cc
   void AppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
                 int first_position) override;
-  void Attend(const AttendArgs& args) override;
+  void Attend(absl::Span<const AttendArgs> all) override;
 
   // gate.cc
   void Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,
@@ -75,6 +84,7 @@ class CpuKernels : public Kernels {
   struct Input {
     ConstMatrix x;
     int padded;
+    int64_t stride;
     bool round;
     int64_t offset;  // in prepared_
   };
@@ -88,10 +98,19 @@ class CpuKernels : public Kernels {
   void PrepareInputs();
   void FeedForwardPieces();
 
+  // attention.cc
+  void CutAttention(absl::Span<const AttendArgs> all, int heads);
+
+  // Into how many parts work (in multiply-adds, or what takes as long) is worth cutting.
+  int NumPartsWorth(int64_t work) const;
   // Calls body(thread, begin, end) for ranges that cover [0, num_units), on as many threads as the
-  // work (in multiply-adds, or what takes as long) is worth, with denormals flushed.
+  // work is worth, with denormals flushed.
   using RangeBody = absl::FunctionRef<void(int thread, int begin, int end)>;
   void Share(int64_t work, int num_units, RangeBody body);
+  // The same for what goes through rows once: body(begin, end) for ranges of rows, of which each
+  // reads and writes about so many values.
+  void ShareRows(int64_t num_rows, int64_t values_per_row,
+                 absl::FunctionRef<void(int64_t begin, int64_t end)> body);
 
   const LaneKernels& lanes_;
   ThreadPool pool_;
@@ -109,9 +128,10 @@ class CpuKernels : public Kernels {
   std::vector<Scratch> decoded_;  // matmul: a few panels of codes, for each thread
   Scratch gated_;                 // feed-forward: gate
   Scratch raised_;                // feed-forward: up
-  Scratch attention_;             // attention: see attention.cc
-  Scratch gate_scores_;
-  ExpertChoice choice_;
+  std::vector<AttendPiece> attend_pieces_;
+  std::vector<Scratch> attention_;     // attention: see attention.cc, for each thread
+  std::vector<Scratch> gate_scores_;   // for each thread
+  std::vector<ExpertChoice> choices_;  // for each thread
 };
 
 // FAILED_PRECONDITION if this machine lacks the variant.

@@ -3,7 +3,6 @@
 
 #include "base/check.h"
 #include "kernels/cpu/cpu_kernels.h"
-#include "kernels/cpu/flush_denormals.h"
 #include "kernels/load_value.h"
 #include "kernels/shape_checks.h"
 
@@ -43,50 +42,54 @@ void CpuKernels::Embed(DType dtype, const void* table, absl::Span<const int32_t>
   ORRERY_CHECK(out.num_rows == static_cast<int64_t>(ids.size()))
       << ids.size() << " ids, " << out.num_rows << " rows";
   const int width = static_cast<int>(out.num_cols);
-  for (int64_t r = 0; r < out.num_rows; ++r) {
-    const int64_t begin = ids[r] * out.num_cols;
-    if (dtype == DType::kBf16) {
-      lanes_.widen_row(static_cast<const uint16_t*>(table) + begin, width, out.row(r));
-    } else if (dtype == DType::kF32) {
-      std::memcpy(out.row(r), static_cast<const float*>(table) + begin, width * sizeof(float));
-    } else {
-      for (int i = 0; i < width; ++i) out.row(r)[i] = LoadValue(dtype, table, begin + i);
+  ShareRows(out.num_rows, width, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      const int64_t begin = ids[row] * out.num_cols;
+      if (dtype == DType::kBf16) {
+        lanes_.widen_row(static_cast<const uint16_t*>(table) + begin, width, out.row(row));
+      } else if (dtype == DType::kF32) {
+        std::memcpy(out.row(row), static_cast<const float*>(table) + begin, width * sizeof(float));
+      } else {
+        for (int i = 0; i < width; ++i) out.row(row)[i] = LoadValue(dtype, table, begin + i);
+      }
     }
-  }
+  });
 }
 
 void CpuKernels::RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix out) {
   CheckSameShape(x, out);
-  const ScopedFlushDenormals flush;
-  for (int64_t r = 0; r < x.num_rows; ++r) {
-    lanes_.rms_norm(x.row(r), weight, eps, static_cast<int>(x.num_cols), out.row(r));
-  }
+  ShareRows(x.num_rows, x.num_cols, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      lanes_.rms_norm(x.row(row), weight, eps, static_cast<int>(x.num_cols), out.row(row));
+    }
+  });
 }
 
 void CpuKernels::Rope(Matrix x, int num_heads, int head_stride, int first_position,
                       RopePairing pairing, const RopeTable& table) {
   CheckRope(x, num_heads, head_stride, first_position, table);
-  const ScopedFlushDenormals flush;
   const int num_pairs = table.dim / 2;
   const bool interleaved = pairing == RopePairing::kInterleaved;
-  for (int64_t r = 0; r < x.num_rows; ++r) {
-    const int64_t at = (first_position + r) * num_pairs;
-    for (int h = 0; h < num_heads; ++h) {
-      float* const head = x.row(r) + static_cast<int64_t>(h) * head_stride;
-      float* const second = head + (interleaved ? 1 : num_pairs);
-      RotatePairs(head, second, interleaved ? 2 : 1, num_pairs, table.cos + at, table.sin + at);
+  ShareRows(x.num_rows, int64_t{num_heads} * table.dim, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      const int64_t at = (first_position + row) * num_pairs;
+      for (int h = 0; h < num_heads; ++h) {
+        float* const head = x.row(row) + static_cast<int64_t>(h) * head_stride;
+        float* const second = head + (interleaved ? 1 : num_pairs);
+        RotatePairs(head, second, interleaved ? 2 : 1, num_pairs, table.cos + at, table.sin + at);
+      }
     }
-  }
+  });
 }
 
 void CpuKernels::Add(ConstMatrix y, Matrix x) {
   CheckSameShape(y, x);
-  const ScopedFlushDenormals flush;
-  for (int64_t r = 0; r < x.num_rows; ++r) {
-    lanes_.add(y.row(r), static_cast<int>(x.num_cols), x.row(r));
-  }
+  ShareRows(x.num_rows, x.num_cols, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) lanes_.add(y.row(row), static_cast<int>(x.num_cols), x.row(row));
+  });
 }
 
+// (Views that overlap need one order.)
 void CpuKernels::Copy(ConstMatrix from, Matrix to) {
   CheckSameShape(from, to);
   for (int64_t r = 0; r < to.num_rows; ++r) {
@@ -96,25 +99,27 @@ void CpuKernels::Copy(ConstMatrix from, Matrix to) {
 
 void CpuKernels::WeightedSum(ConstMatrix rows, const float* weights, int topk, Matrix out) {
   CheckWeightedSum(rows, topk, out);
-  const ScopedFlushDenormals flush;
   const int width = static_cast<int>(out.num_cols);
-  for (int64_t r = 0; r < out.num_rows; ++r) {
-    std::memset(out.row(r), 0, width * sizeof(float));
-    for (int j = 0; j < topk; ++j) {
-      lanes_.add_times(rows.row(r * topk + j), weights[r * topk + j], width, out.row(r));
+  ShareRows(out.num_rows, int64_t{width} * topk, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      std::memset(out.row(row), 0, width * sizeof(float));
+      for (int j = 0; j < topk; ++j) {
+        lanes_.add_times(rows.row(row * topk + j), weights[row * topk + j], width, out.row(row));
+      }
     }
-  }
+  });
 }
 
 void CpuKernels::LogSoftmax(ConstMatrix logits, Matrix out) {
   CheckSameShape(logits, out);
-  const ScopedFlushDenormals flush;
   const int num = static_cast<int>(logits.num_cols);
-  for (int64_t r = 0; r < logits.num_rows; ++r) {
-    const float max = lanes_.max_value(logits.row(r), num);
-    const float sum = lanes_.sum_exp(logits.row(r), max, num, nullptr);
-    lanes_.subtract(logits.row(r), max, static_cast<float>(Log(sum)), num, out.row(r));
-  }
+  ShareRows(logits.num_rows, 4 * logits.num_cols, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      const float max = lanes_.max_value(logits.row(row), num);
+      const float sum = lanes_.sum_exp(logits.row(row), max, num, nullptr);
+      lanes_.subtract(logits.row(row), max, static_cast<float>(Log(sum)), num, out.row(row));
+    }
+  });
 }
 
 }  // namespace orrery

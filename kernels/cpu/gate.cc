@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_kernels.h"
-#include "kernels/cpu/flush_denormals.h"
 #include "kernels/shape_checks.h"
 
 namespace orrery {
@@ -32,19 +31,25 @@ void Weigh(const float* scores, const GateParams& params, const int32_t* ids, fl
 void CpuKernels::Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,
                       int32_t* expert_ids, float* weights) {
   CheckGate(logits, params);
-  const ScopedFlushDenormals flush;
-  float* const scores = gate_scores_.Get(params.num_experts);
-  for (int64_t r = 0; r < logits.num_rows; ++r) {
-    int32_t* const ids = expert_ids + r * params.topk;
-    Score(lanes_, logits.row(r), params, scores);
-    if (forced_ids == nullptr) {
-      choice_.Choose(scores, params, ids);
-    } else {
-      CheckForcedIds(forced_ids + r * params.topk, params);
-      std::copy_n(forced_ids + r * params.topk, params.topk, ids);
-    }
-    Weigh(scores, params, ids, weights + r * params.topk);
-  }
+  for (Scratch& scores : gate_scores_) scores.Get(params.num_experts);
+  for (ExpertChoice& choice : choices_) choice.Reserve(params);
+  // What a row takes, in multiply-adds.
+  const int64_t work = int64_t{params.num_experts} * (64 + 4 * params.topk);
+  Share(logits.num_rows * work, static_cast<int>(logits.num_rows),
+        [&](int thread, int row, int end) {
+          float* const scores = gate_scores_[thread].Get(0);
+          for (; row < end; ++row) {
+            int32_t* const ids = expert_ids + int64_t{row} * params.topk;
+            Score(lanes_, logits.row(row), params, scores);
+            if (forced_ids == nullptr) {
+              choices_[thread].Choose(scores, params, ids);
+            } else {
+              CheckForcedIds(forced_ids + row * params.topk, params);
+              std::copy_n(forced_ids + row * params.topk, params.topk, ids);
+            }
+            Weigh(scores, params, ids, weights + row * params.topk);
+          }
+        });
 }
 
 }  // namespace orrery

@@ -23,8 +23,6 @@ constexpr LaneKernels MakeLaneKernels() {
       .silu_times = SiluTimes<Lanes>,
       .rms_norm = RmsNorm<Lanes>,
       .pack_queries = PackQueries<Lanes>,
-      .prepare_keys = PrepareKeys<Lanes>,
-      .pack_values = PackValues<Lanes>,
       .attend_block = AttendBlock<Lanes>,
       .divide = Divide<Lanes>,
       .add = Add<Lanes>,

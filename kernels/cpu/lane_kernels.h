@@ -19,7 +19,7 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
-// Panels of codes that are decoded at a time, for many rows.
+// Panels that are decoded, or turned for tiles, at a time, for many rows.
 inline constexpr int kMaxDecodedPanels = 2;
 // Tokens of a block of the cache.
 inline constexpr int kBlockTokens = 64;
@@ -34,14 +34,18 @@ struct PrepareJob {
   int padded;  // to a multiple of kSumBlock
   bool round;
   float* to;  // [num_rows, padded]
+  int64_t to_stride;
+  int64_t num_product_rows;  // MatmulJob::num_rows: which form it is to be
 };
 
 // What the panels of a weight hold.
 enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
 
-// out = x * weight^T + bias for rows that prepare_rows has made. Panels: see packed_weight.h.
+// out = x * weight^T + bias for rows that prepare_rows has made. Up to 15 rows behind the last one are
+// read, and may hold anything. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
+  int64_t x_stride;
   bool is_rounded;
   int64_t num_rows;
   int num_inputs;  // padded to kSumBlock
@@ -56,7 +60,7 @@ struct MatmulJob {
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
-  float* decoded;           // memory for kMaxDecodedPanels panels; for codes
+  float* decoded;           // memory for kMaxDecodedPanels panels, [num_inputs][16] each
   float* out;               // [num_rows, num_outputs]
   int64_t out_stride;
 };
@@ -77,23 +81,27 @@ struct PackJob {
   float* to = nullptr;
 };
 
-// Queries meet a packed block, all of whose tokens they see: behind them, values are zeros. A query
-// is one head of one row.
+// Queries meet a block, all of whose tokens they see. A query is one head of one row. Keys and
+// values are packed on the way, to memory that holds zeros in the padding of keys.
 struct AttendBlockJob {
+  // Floats of memory for each 16 queries: scores and weights of a block, a factor per query.
+  static constexpr int kMemoryPerGroup = (2 * kBlockTokens + 1) * kVectorLanes;
+
   const float* queries;  // from pack_queries
   int64_t query_begin;   // of these, those to compute
   int64_t query_end;
-  bool is_bf16;  // of the cache; softmax weights are then rounded before they meet the values
-  int num_tokens;
-  int key_dim;
-  const float* keys;
-  int value_dim;
-  const float* values;
+  PackJob keys;       // of a bf16 cache, softmax weights are rounded before they meet the values
+  PackJob values;     // of the same tokens
+  bool keeps_packed;  // for the next job with more tokens; else first_row is 0
   float scale;
+  float* memory;  // kMemoryPerGroup for each 16 queries
   // The state of the online softmax, updated; readable for whole panels of queries.
   float* max;      // [queries], starts at -infinity
   float* sum;      // [queries], starts at 0
   float* context;  // [queries, value_dim padded to 16], starts at 0
+  // Of the same cache, what the next job will want; or null.
+  const void* next_rows;
+  int num_next_rows;
 };
 
 struct LaneKernels {
@@ -113,8 +121,6 @@ struct LaneKernels {
   void (*silu_times)(float* gate, const float* up, int num);
   void (*rms_norm)(const float* x, const float* weight, float eps, int num, float* out);
   void (*pack_queries)(const PackJob& job);
-  void (*prepare_keys)(const PackJob& job);
-  void (*pack_values)(const PackJob& job);
   void (*attend_block)(const AttendBlockJob& job);
   // out = context / sum, head by head.
   void (*divide)(const float* from, float divisor, int num, float* to);
@@ -133,6 +139,8 @@ const LaneKernels& ScalarLaneKernels();
 const LaneKernels& Avx2LaneKernels();        // only on a processor with AVX2 and FMA
 const LaneKernels& Avx512LaneKernels();      // only on a processor with AVX512F
 const LaneKernels& Avx512Bf16LaneKernels();  // and AVX512BW, _VBMI and _BF16
+const LaneKernels& AmxLaneKernels();       // and AMX-TILE and -BF16, which the system has permitted
+const LaneKernels& AmxModelLaneKernels();  // as Avx512Bf16LaneKernels: the tiles are a model
 
 }  // namespace orrery
 

@@ -110,7 +110,10 @@ struct LanesOf {
   static LanesOf SetPair(const uint16_t* pair) {
     int bits;
     __builtin_memcpy(&bits, pair, sizeof(bits));
-    return FromBits(_mm512_set1_epi32(bits));
+    __m512i lanes = _mm512_set1_epi32(bits);
+    // Keeps the pair in a register: the compiler would have each product read it from memory anew.
+    asm("" : "+v"(lanes));
+    return FromBits(lanes);
   }
   static LanesOf JoinUpper(LanesOf first, LanesOf second) {
     return Join(first.bits(), _mm512_srli_epi32(second.bits(), 16), UpperHalves());
@@ -233,9 +236,11 @@ struct LanesOf {
                                                  _mm512_load_si512(values.low + 64));
     const __m512i magnitude = _mm512_permutex2var_epi8(_mm512_load_si512(values.high), codes,
                                                        _mm512_load_si512(values.high + 64));
-    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-    // magnitude | (codes & sign)
-    const __m512i high = _mm512_ternarylogic_epi32(magnitude, codes, sign, 0xf8);
+    // Two steps, because the compiler would not: on Zen 4 one ternary step takes a unit that products
+    // need, and these two do not.
+    __m512i sign = _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
+    asm("" : "+v"(sign));
+    const __m512i high = _mm512_or_si512(magnitude, sign);
     return FromBits(chain == 0 ? _mm512_unpacklo_epi8(low, high) : _mm512_unpackhi_epi8(low, high));
   }
   // 16 words of one chain, from 64 bytes of both.

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "kernels/cpu/operands-inl.h"
+#include "kernels/cpu/prefetch-inl.h"
 
 namespace orrery {
 
@@ -39,20 +40,32 @@ struct Tile {
   }
 };
 
-// What is fetched into the cache meanwhile: of each stream, so many lines per block of inputs.
-template <typename Lanes>
-struct Prefetch {
-  static constexpr int kLineBytes = 64;
-  const uint8_t* streams[4] = {};
-  int num_streams = 0;
-  int lines_per_block = 0;
-  int64_t fetched = 0;  // bytes of each stream
-};
+// The pairs of one chain in the group of four inputs at `input`. A pair of activations is loaded once
+// for all panels.
+template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
+inline void AddGroup(const decltype(Activations::data) (&rows)[kRows],
+                     const decltype(Panels::data) (&columns)[kPanels], int64_t input, int chain,
+                     Tile<Lanes, kRows, kPanels>& sum) {
+  decltype(Panels::LoadPair(columns[0], 0)) weights[kPanels];
+#pragma GCC unroll 8
+  for (int p = 0; p < kPanels; ++p) {
+    weights[p] = Panels::LoadPair(columns[p] + input * kVectorLanes / Panels::kPerUnit, chain);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const auto activations = Activations::LoadPair(rows[r] + input, chain);
+#pragma GCC unroll 8
+    for (int p = 0; p < kPanels; ++p) {
+      sum.at[r][p] = Activations::AddPair(activations, weights[p], sum.at[r][p]);
+    }
+  }
+}
 
 // sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
-inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, int end,
-                         Prefetch<Lanes>& prefetch, Tile<Lanes, kRows, kPanels>& sum) {
+[[gnu::always_inline]] inline void AddSumBlocks(const Activations& x, const Panels& panels,
+                                                int begin, int end, Prefetch<Lanes>& prefetch,
+                                                Tile<Lanes, kRows, kPanels>& sum) {
   using T = Tile<Lanes, kRows, kPanels>;
   decltype(x.data) rows[kRows];
   decltype(panels.data) columns[kPanels];
@@ -61,31 +74,20 @@ inline void AddSumBlocks(const Activations& x, const Panels& panels, int begin, 
 #pragma GCC unroll 8
   for (int p = 0; p < kPanels; ++p) columns[p] = panels.data + p * panels.panel_stride;
   for (int64_t block = begin; block < end; block += kSumBlock) {
-    for (int line = 0; line < prefetch.lines_per_block; ++line) {
-      for (int s = 0; s < prefetch.num_streams; ++s) {
-        __builtin_prefetch(prefetch.streams[s] + prefetch.fetched, /*rw=*/0, /*locality=*/2);
-      }
-      prefetch.fetched += Prefetch<Lanes>::kLineBytes;
-    }
-    const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
+    prefetch.FetchBlock();
     T even = T::Zero();
     T odd = T::Zero();
-    for (int64_t i = block; i < block_end; i += 4) {
+    auto add_group = [&](int64_t i) {
+      AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 0, even);
+      AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 1, odd);
+    };
+    if (Lanes::kDotsBf16 && block + kSumBlock <= end) {
+      // Without a loop: of eight rounds, whose last one is guessed wrong, it takes an eighth more time.
 #pragma GCC unroll 8
-      for (int p = 0; p < kPanels; ++p) {
-        const auto even_weights =
-            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 0);
-#pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          even.at[r][p] = Activations::AddPair(rows[r] + i, 0, even_weights, even.at[r][p]);
-        }
-        const auto odd_weights =
-            Panels::LoadPair(columns[p] + i * kVectorLanes / Panels::kPerUnit, 1);
-#pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r) {
-          odd.at[r][p] = Activations::AddPair(rows[r] + i, 1, odd_weights, odd.at[r][p]);
-        }
-      }
+      for (int i = 0; i < kSumBlock; i += 4) add_group(block + i);
+    } else {
+      const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
+      for (int64_t i = block; i < block_end; i += 4) add_group(i);
     }
     sum.ForEach(
         [&](Lanes& lanes, int r, int p) { lanes = lanes + (even.at[r][p] + odd.at[r][p]); });
@@ -132,11 +134,24 @@ struct InputChunk {
   int end;
 };
 
+// Of a panel, for a block of inputs.
+template <typename Lanes>
+inline Lanes ScaleAt(const MatmulJob& job, int panel, int block) {
+  if (job.scales == nullptr) {
+    const int64_t scale = static_cast<int64_t>(panel) * job.scales_per_row + block;
+    return Lanes::LoadBf16(job.output_scales + scale * kVectorLanes);
+  }
+  const int64_t row = panel * kVectorLanes / job.scale_block_outputs;
+  return Lanes::Set(job.scales[row * job.scales_per_row + block]);
+}
+
+// x and panels begin with the inputs of the chunk.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
 void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
                 const Panels& panels, Prefetch<Lanes> prefetch, int64_t row, int panel) {
   using T = Tile<Lanes, kRows, kPanels>;
   const bool is_last = chunk.end == job.num_inputs;
+  const int num_inputs = chunk.end - chunk.begin;
   auto out_at = [&](int r, int p) {
     return job.out + (row + r) * job.out_stride + (panel + p) * kVectorLanes;
   };
@@ -144,35 +159,27 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
     const int left = job.num_outputs - (panel + p) * kVectorLanes;
     return left < kVectorLanes ? left : kVectorLanes;
   };
-  auto scale_at = [&](int p, int block) {
-    if (job.scales == nullptr) {
-      const int64_t scale = static_cast<int64_t>(panel + p) * job.scales_per_row + block;
-      return Lanes::LoadBf16(job.output_scales + scale * kVectorLanes);
-    }
-    const int scale_row = (panel + p) * kVectorLanes / job.scale_block_outputs;
-    return Lanes::Set(job.scales[static_cast<int64_t>(scale_row) * job.scales_per_row + block]);
-  };
   T result = T::Zero();
   if (chunk.begin > 0) {
     result.ForEach(
         [&](Lanes& lanes, int r, int p) { lanes = LoadStep<Lanes>(out_at(r, p), num_at(p)); });
   }
   if (job.scales_per_row == 1) {
-    AddSumBlocks(x, panels, chunk.begin, chunk.end, prefetch, result);
+    AddSumBlocks(x, panels, 0, num_inputs, prefetch, result);
     if (is_last) {
       result.ForEach([&](Lanes& lanes, int, int p) {
-        lanes = Lanes::Fma(lanes, scale_at(p, 0), Lanes::Set(0.0f));
+        lanes = Lanes::Fma(lanes, ScaleAt<Lanes>(job, panel + p, 0), Lanes::Set(0.0f));
       });
     }
   } else {
     int block = chunk.begin / job.scale_block_inputs;
-    for (int begin = chunk.begin; begin < chunk.end; begin += job.scale_block_inputs, ++block) {
-      const int left = chunk.end - begin;
+    for (int begin = 0; begin < num_inputs; begin += job.scale_block_inputs, ++block) {
+      const int left = num_inputs - begin;
       const int num = left < job.scale_block_inputs ? left : job.scale_block_inputs;
       T sum = T::Zero();
       AddSumBlocks(x, panels, begin, begin + num, prefetch, sum);
       result.ForEach([&](Lanes& lanes, int r, int p) {
-        lanes = Lanes::Fma(sum.at[r][p], scale_at(p, block), lanes);
+        lanes = Lanes::Fma(sum.at[r][p], ScaleAt<Lanes>(job, panel + p, block), lanes);
       });
     }
   }
@@ -183,65 +190,6 @@ void MatmulTile(const MatmulJob& job, const InputChunk& chunk, const Activations
     StoreStep(lanes, num_at(p), out_at(r, p));
   });
 }
-
-// A tile at work fetches its part of the panels that come next, so that memory is read all the time,
-// and not only by the first tile of rows that meets a panel. One tile of rows alone: of each next
-// panel as much as it reads of the present one. Behind the last panel it fetches what nobody reads,
-// which does no harm.
-template <typename Lanes>
-class PrefetchPlan {
- public:
-  // `panels`: the next num_panels ones.
-  template <typename Panels>
-  static PrefetchPlan Make(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
-                           int num_panels, int64_t num_tiles) {
-    constexpr int kUnitBytes = sizeof(*panels.data);
-    constexpr int kBlockBytes = kSumBlock * kVectorLanes * kUnitBytes / Panels::kPerUnit;
-    PrefetchPlan plan;
-    plan.panel_stride_ = panels.panel_stride * kUnitBytes;
-    plan.from_ =
-        reinterpret_cast<const uint8_t*>(panels.data) + chunk.begin / kSumBlock * kBlockBytes;
-    plan.num_panels_ = num_panels;
-    plan.is_one_tile_ = job.num_rows <= Lanes::kTileRows;
-    const int num_blocks = (chunk.end - chunk.begin + kSumBlock - 1) / kSumBlock;
-    if (!plan.is_one_tile_) {
-      const int64_t parts = num_tiles / num_panels;
-      plan.parts_per_panel_ = parts > 1 ? parts : 1;
-    }
-    const int64_t part_bytes = kBlockBytes / plan.parts_per_panel_;
-    plan.lines_per_block_ = static_cast<int>((part_bytes + Prefetch<Lanes>::kLineBytes - 1) /
-                                             Prefetch<Lanes>::kLineBytes);
-    plan.part_bytes_ = int64_t{num_blocks} * plan.lines_per_block_ * Prefetch<Lanes>::kLineBytes;
-    return plan;
-  }
-
-  // Of the tile with these panels (of the present ones), the so-manieth.
-  template <int kPanels>
-  Prefetch<Lanes> ForTile(int64_t tile, int panel) const {
-    Prefetch<Lanes> prefetch;
-    prefetch.lines_per_block = lines_per_block_;
-    if (is_one_tile_) {
-      prefetch.num_streams = kPanels;
-      for (int p = 0; p < kPanels; ++p) {
-        prefetch.streams[p] = from_ + (panel + p) * panel_stride_;
-      }
-    } else if (tile / parts_per_panel_ < num_panels_) {
-      prefetch.num_streams = 1;
-      prefetch.streams[0] =
-          from_ + tile / parts_per_panel_ * panel_stride_ + tile % parts_per_panel_ * part_bytes_;
-    }
-    return prefetch;
-  }
-
- private:
-  const uint8_t* from_ = nullptr;
-  int64_t panel_stride_ = 0;  // bytes
-  int num_panels_ = 0;
-  bool is_one_tile_ = false;
-  int64_t parts_per_panel_ = 1;
-  int64_t part_bytes_ = 0;
-  int lines_per_block_ = 0;
-};
 
 template <typename Lanes>
 int64_t NumTiles(int64_t num_rows, int num_panels) {
@@ -266,16 +214,14 @@ void MatmulPanels(const MatmulJob& job, const InputChunk& chunk, const Activatio
   });
 }
 
-// The inputs of the chunk, of panels of codes, as panels of the form; they lie where they would in
-// whole panels.
+// The first inputs of panels of codes, as panels of the form.
 template <typename Lanes, typename Form, typename Panels>
-typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
-                             int num_panels) {
-  auto* const to = reinterpret_cast<typename Form::Value*>(job.decoded);
-  const int64_t decoded_stride = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
+typename Form::Panels Decode(const Panels& panels, int num_panels, int num_inputs, float* decoded) {
+  auto* const to = reinterpret_cast<typename Form::Value*>(decoded);
+  const int64_t decoded_stride = static_cast<int64_t>(num_inputs) * kVectorLanes;
   for (int p = 0; p < num_panels; ++p) {
-    for (int64_t i = chunk.begin; i < chunk.end; i += 4) {
-      const uint8_t* const group =
+    for (int64_t i = 0; i < num_inputs; i += 4) {
+      const auto* const group =
           panels.data + p * panels.panel_stride + i * kVectorLanes / Panels::kPerUnit;
       for (int chain = 0; chain < 2; ++chain) {
         Form::StorePair(Panels::LoadPair(group, chain), chain,
@@ -286,52 +232,97 @@ typename Form::Panels Decode(const MatmulJob& job, const InputChunk& chunk, cons
   return {to, decoded_stride};
 }
 
-// A chunk of as many whole blocks as kInputs holds.
+// The chunk behind `begin`, up to `end`: as many whole blocks of scales as `most` inputs hold, but at
+// least one.
 template <typename Lanes>
-int InputsPerChunk(const MatmulJob& job) {
-  constexpr int kInputs = 1024;
+InputChunk NextChunk(const MatmulJob& job, int begin, int end, int most) {
   const int unit = job.scales_per_row == 1 ? kSumBlock : job.scale_block_inputs;
-  return unit >= kInputs ? unit : kInputs / unit * unit;
+  const int num = unit >= most ? unit : most / unit * unit;
+  return {begin, end - begin < num ? end : begin + num};
 }
 
-// All rows against a few panels, which stay in the cache meanwhile; then against the next.
+template <typename Lanes, typename Panels>
+Panels PanelsAt(const Panels& panels, int panel, int input) {
+  return {panels.data + panel * panels.panel_stride +
+              static_cast<int64_t>(input) * kVectorLanes / Panels::kPerUnit,
+          panels.panel_stride};
+}
+
+template <typename Lanes, typename Panels>
+PrefetchPlan<Lanes> PlanFor(const Panels& next, int num_inputs, int num_panels, bool is_one_tile,
+                            int64_t num_tiles) {
+  constexpr int kUnitBytes = sizeof(*next.data);
+  return PrefetchPlan<Lanes>::Make(
+      {.from = reinterpret_cast<const uint8_t*>(next.data),
+       .panel_stride = next.panel_stride * kUnitBytes,
+       .num_panels = num_panels,
+       .num_blocks = (num_inputs + kSumBlock - 1) / kSumBlock,
+       .block_bytes = kSumBlock * kVectorLanes * kUnitBytes / Panels::kPerUnit},
+      is_one_tile, num_tiles);
+}
+
+// All rows against the panels [begin, end); what is multiplied next is `next`.
 template <typename Lanes, typename Form, typename Panels>
-void MatmulOf(const MatmulJob& job, const Panels& panels) {
-  constexpr bool kIsCoded = sizeof(*panels.data) == 1;
-  // Codes are decoded as they are loaded, unless they would be for one tile of rows after the other.
+void MatmulChunk(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
+                 const Panels& next, int begin, int end) {
   const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
-  const int panels_at_once = kIsCoded && !is_one_tile ? kMaxDecodedPanels : 4;
-  const auto x = Form::RowsAt(job.x, job.num_inputs);
+  const int num_inputs = chunk.end - chunk.begin;
+  const auto plan = PlanFor<Lanes>(next, num_inputs, end - begin, is_one_tile,
+                                   NumTiles<Lanes>(job.num_rows, end - begin));
+  auto x = Form::RowsAt(job.x, job.x_stride);
+  x.data += chunk.begin;
+  const Panels some = PanelsAt<Lanes>(panels, begin, chunk.begin);
+  // Codes are decoded as they are loaded, unless they would be for one tile of rows after the other.
+  if (sizeof(*panels.data) == 1 && !is_one_tile) {
+    MatmulPanels<Lanes>(job, chunk, x,
+                        Decode<Lanes, Form>(some, end - begin, num_inputs, job.decoded), plan,
+                        begin, end);
+  } else {
+    MatmulPanels<Lanes>(job, chunk, x, some, plan, begin, end);
+  }
+}
+
+// Calls body(chunk, next, begin, end) for chunks of at most most_inputs inputs of the panels [begin,
+// end), which stay in the cache while all rows meet them; `next` is what is multiplied after that: what
+// lies behind in these panels, then the next panels. Panels are long, because a tile takes some time
+// to begin and to end, but the inputs of all rows should stay in the L2 cache.
+template <typename Lanes, typename Panels, typename Body>
+void ForEachChunk(const MatmulJob& job, const Panels& panels, int most_inputs, int panels_at_once,
+                  Body body) {
+  constexpr int kLongInputs = 2048;  // 256 rows of bf16: 1 MiB
   const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
   const int panel_end = job.panel_end < num_panels ? job.panel_end : num_panels;
-  const int inputs_per_chunk = InputsPerChunk<Lanes>(job);
-  for (InputChunk chunk = {0, 0}; chunk.begin < job.num_inputs; chunk.begin = chunk.end) {
-    const int left = job.num_inputs - chunk.begin;
-    chunk.end = chunk.begin + (left < inputs_per_chunk ? left : inputs_per_chunk);
+  InputChunk all = {0, 0};
+  while (all.end < job.num_inputs) {
+    all = NextChunk<Lanes>(job, all.end, job.num_inputs, kLongInputs);
     for (int begin = job.panel_begin; begin < panel_end; begin += panels_at_once) {
       const int end = begin + panels_at_once < panel_end ? begin + panels_at_once : panel_end;
-      const int num_panels_now = end - begin;
-      const Panels some = {panels.data + begin * panels.panel_stride, panels.panel_stride};
-      const Panels next = {some.data + num_panels_now * some.panel_stride, some.panel_stride};
-      const auto plan = PrefetchPlan<Lanes>::Make(job, chunk, next, num_panels_now,
-                                                  NumTiles<Lanes>(job.num_rows, num_panels_now));
-      if constexpr (kIsCoded) {
-        if (!is_one_tile) {
-          MatmulPanels<Lanes>(job, chunk, x, Decode<Lanes, Form>(job, chunk, some, num_panels_now),
-                              plan, begin, end);
-          continue;
-        }
+      InputChunk chunk = {all.begin, all.begin};
+      while (chunk.end < all.end) {
+        chunk = NextChunk<Lanes>(job, chunk.end, all.end, most_inputs);
+        body(chunk,
+             chunk.end < all.end ? PanelsAt<Lanes>(panels, begin, chunk.end)
+             : end < panel_end   ? PanelsAt<Lanes>(panels, end, all.begin)
+                                 : PanelsAt<Lanes>(panels, job.panel_begin, all.end),
+             begin, end);
       }
-      MatmulPanels<Lanes>(job, chunk, x, some, plan, begin, end);
     }
   }
 }
 
 template <typename Lanes, typename Form, typename Panels, typename Value>
 void MatmulOfType(const MatmulJob& job) {
+  // Two panels of bf16 are 64 KiB. A tile of rows alone reads panels but once.
+  constexpr int kInputsOfManyTiles = 2048 / sizeof(typename Form::Value);
+  constexpr int kInputsOfOneTile = 1024;
   const int64_t panel_size = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
   const Panels panels = {static_cast<const Value*>(job.panels), panel_size / Panels::kPerUnit};
-  MatmulOf<Lanes, Form>(job, panels);
+  const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
+  ForEachChunk<Lanes>(job, panels, is_one_tile ? kInputsOfOneTile : kInputsOfManyTiles,
+                      is_one_tile ? 4 : kMaxDecodedPanels,
+                      [&](const InputChunk& chunk, const Panels& next, int begin, int end) {
+                        MatmulChunk<Lanes, Form>(job, chunk, panels, next, begin, end);
+                      });
 }
 
 template <typename Lanes, typename Form>

@@ -19,6 +19,10 @@ constexpr int64_t kGroupRows = 1024;
 // Panels of a part of the work: as many as MatmulOf takes at once, so that sharing cuts no tile.
 constexpr int kPanelsPerUnit = 4;
 
+// Between prepared rows, in f32 values. Lengths of rows are mostly powers of two, and the same inputs
+// of many rows would then compete for a few sets of the cache: one line more spreads them.
+int64_t PreparedStride(const PackedWeight& weight) { return weight.padded_inputs() + 16; }
+
 const PackedWeight& Own(const Weight& weight) {
   ORRERY_CHECK(typeid(weight) == typeid(PackedWeight)) << "a weight of another implementation";
   return static_cast<const PackedWeight&>(weight);
@@ -43,9 +47,10 @@ void CpuKernels::AddProduct(ConstMatrix x, const PackedWeight& weight, const flo
   AddProductOf(num_prepared_, weight, bias, out);
   inputs_.push_back({.x = x,
                      .padded = weight.padded_inputs(),
+                     .stride = PreparedStride(weight),
                      .round = weight.rounds_activations(),
                      .offset = num_prepared_});
-  num_prepared_ += x.num_rows * weight.padded_inputs();
+  num_prepared_ += x.num_rows * PreparedStride(weight);
 }
 
 void CpuKernels::AddProductOf(int64_t input_offset, const PackedWeight& weight, const float* bias,
@@ -54,11 +59,13 @@ void CpuKernels::AddProductOf(int64_t input_offset, const PackedWeight& weight, 
   weight.Describe(job);
   job.is_rounded = weight.rounds_activations();
   job.num_rows = out.num_rows;
+  job.x_stride = PreparedStride(weight);
   job.bias = bias;
   job.out = out.data;
   job.out_stride = out.stride;
   input_offsets_.push_back(input_offset);
-  num_decoded_ = std::max<int64_t>(num_decoded_, weight.num_decoded());
+  num_decoded_ = std::max<int64_t>(
+      num_decoded_, int64_t{kMaxDecodedPanels} * kVectorLanes * weight.padded_inputs());
 }
 
 void CpuKernels::Multiply() {
@@ -96,7 +103,10 @@ void CpuKernels::Multiply() {
 }
 
 void CpuKernels::PrepareInputs() {
-  float* const prepared = prepared_.Get(num_prepared_);
+  constexpr int64_t kRowsReadBehind = 15;  // see MatmulJob
+  int64_t max_stride = 0;
+  for (const Input& input : inputs_) max_stride = std::max(max_stride, input.stride);
+  float* const prepared = prepared_.Get(num_prepared_ + kRowsReadBehind * max_stride);
   int num_rows = 0;
   for (const Input& input : inputs_) {
     num_rows += static_cast<int>(input.x.num_rows);
@@ -109,14 +119,15 @@ void CpuKernels::PrepareInputs() {
       const Input& input = inputs_[i];
       const int first = i == 0 ? 0 : first_row_after_[i - 1];
       const int last = std::min(first_row_after_[i], end);
-      lanes_.prepare_rows(
-          {.from = input.x.row(begin - first),
-           .from_stride = input.x.stride,
-           .num_rows = last - begin,
-           .num = static_cast<int>(input.x.num_cols),
-           .padded = input.padded,
-           .round = input.round,
-           .to = prepared + input.offset + static_cast<int64_t>(begin - first) * input.padded});
+      lanes_.prepare_rows({.from = input.x.row(begin - first),
+                           .from_stride = input.x.stride,
+                           .num_rows = last - begin,
+                           .num = static_cast<int>(input.x.num_cols),
+                           .padded = input.padded,
+                           .round = input.round,
+                           .to = prepared + input.offset + (begin - first) * input.stride,
+                           .to_stride = input.stride,
+                           .num_product_rows = input.x.num_rows});
       begin = last;
     }
   });

@@ -32,9 +32,11 @@ template <typename Lanes>
 struct F32Activations {
   const float* data;
   int64_t row_stride;
-  static Lanes AddPair(const float* group, int chain, const WidePair<Lanes>& weights, Lanes sum) {
-    sum = Lanes::Fma(Lanes::Set(group[chain]), weights.first, sum);
-    return Lanes::Fma(Lanes::Set(group[chain + 2]), weights.second, sum);
+  static WidePair<Lanes> LoadPair(const float* group, int chain) {
+    return {Lanes::Set(group[chain]), Lanes::Set(group[chain + 2])};
+  }
+  static Lanes AddPair(const WidePair<Lanes>& pair, const WidePair<Lanes>& weights, Lanes sum) {
+    return Lanes::Fma(pair.second, weights.second, Lanes::Fma(pair.first, weights.first, sum));
   }
 };
 
@@ -67,8 +69,11 @@ template <typename Lanes>
 struct PairActivations {
   const uint16_t* data;
   int64_t row_stride;
-  static Lanes AddPair(const uint16_t* group, int chain, Lanes weights, Lanes sum) {
-    return Lanes::AddDot(Lanes::SetPair(group + chain * 2), weights, sum);
+  static Lanes LoadPair(const uint16_t* group, int chain) {
+    return Lanes::SetPair(group + chain * 2);
+  }
+  static Lanes AddPair(Lanes pair, Lanes weights, Lanes sum) {
+    return Lanes::AddDot(pair, weights, sum);
   }
 };
 

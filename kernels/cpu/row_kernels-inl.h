@@ -27,7 +27,7 @@ template <typename Lanes>
 void PrepareRows(const PrepareJob& job) {
   auto prepare = [&]<typename Form>() {
     for (int64_t r = 0; r < job.num_rows; ++r) {
-      auto* const to = reinterpret_cast<typename Form::Value*>(job.to + r * job.padded);
+      auto* const to = reinterpret_cast<typename Form::Value*>(job.to + r * job.to_stride);
       PrepareRow<Form, Lanes>(job.from + r * job.from_stride, job.num, job.padded, job.round, to);
     }
   };

@@ -2,7 +2,6 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_kernels.h"
-#include "kernels/cpu/flush_denormals.h"
 #include "kernels/fp8_row_layout.h"
 
 namespace orrery {
@@ -35,41 +34,45 @@ void DecodeFp8Row(const LaneKernels& lanes, const std::byte* encoded, const Fp8R
 }  // namespace
 
 void CpuKernels::EncodeRows(ConstMatrix rows, RowFormat format, std::byte* encoded) {
-  const ScopedFlushDenormals flush;
   const int width = static_cast<int>(rows.num_cols);
   const size_t row_bytes = EncodedRowBytes(format, width);
-  for (int64_t r = 0; r < rows.num_rows; ++r, encoded += row_bytes) {
-    switch (format) {
-      case RowFormat::kF32:
-        std::memcpy(encoded, rows.row(r), row_bytes);
-        break;
-      case RowFormat::kBf16:
-        lanes_.round_row(rows.row(r), width, reinterpret_cast<uint16_t*>(encoded));
-        break;
-      case RowFormat::kFp8:
-        EncodeFp8Row(lanes_, rows.row(r), Fp8RowLayout(width), encoded);
-        break;
+  ShareRows(rows.num_rows, width, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      std::byte* const to = encoded + row * row_bytes;
+      switch (format) {
+        case RowFormat::kF32:
+          std::memcpy(to, rows.row(row), row_bytes);
+          break;
+        case RowFormat::kBf16:
+          lanes_.round_row(rows.row(row), width, reinterpret_cast<uint16_t*>(to));
+          break;
+        case RowFormat::kFp8:
+          EncodeFp8Row(lanes_, rows.row(row), Fp8RowLayout(width), to);
+          break;
+      }
     }
-  }
+  });
 }
 
 void CpuKernels::DecodeRows(const std::byte* encoded, RowFormat format, Matrix rows) {
-  const ScopedFlushDenormals flush;
   const int width = static_cast<int>(rows.num_cols);
   const size_t row_bytes = EncodedRowBytes(format, width);
-  for (int64_t r = 0; r < rows.num_rows; ++r, encoded += row_bytes) {
-    switch (format) {
-      case RowFormat::kF32:
-        std::memcpy(rows.row(r), encoded, row_bytes);
-        break;
-      case RowFormat::kBf16:
-        lanes_.widen_row(reinterpret_cast<const uint16_t*>(encoded), width, rows.row(r));
-        break;
-      case RowFormat::kFp8:
-        DecodeFp8Row(lanes_, encoded, Fp8RowLayout(width), rows.row(r));
-        break;
+  ShareRows(rows.num_rows, width, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) {
+      const std::byte* const from = encoded + row * row_bytes;
+      switch (format) {
+        case RowFormat::kF32:
+          std::memcpy(rows.row(row), from, row_bytes);
+          break;
+        case RowFormat::kBf16:
+          lanes_.widen_row(reinterpret_cast<const uint16_t*>(from), width, rows.row(row));
+          break;
+        case RowFormat::kFp8:
+          DecodeFp8Row(lanes_, from, Fp8RowLayout(width), rows.row(row));
+          break;
+      }
     }
-  }
+  });
 }
 
 }  // namespace orrery

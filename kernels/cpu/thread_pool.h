@@ -5,8 +5,13 @@
 //
 // Parts are taken one by one, by whoever is free, the caller too; which thread runs which part
 // differs from run to run, so a part must depend on nothing but its number (and may use working
-// memory of its thread's own). Threads that find nothing to do sleep at once: processes that share a
-// machine are not held up by waiting ones. Run allocates nothing.
+// memory of its thread's own). Threads that find nothing to do sleep at once and never spin, and so
+// does the caller while it waits for the last part: processes that share a machine are not held up
+// by waiting ones. Run allocates nothing.
+//
+// What it does not do: it places no memory and knows no NUMA nodes. Working memory lies where the
+// thread that first writes it runs; weights lie where they were loaded. On a machine with several
+// nodes, run one process per node, and pin its threads to the processors of that node.
 //
 // Threads: one caller at a time.
 #ifndef ORRERY_KERNELS_CPU_THREAD_POOL_H_
@@ -28,7 +33,7 @@ class ThreadPool {
   using Body = absl::FunctionRef<void(int thread, int part)>;
 
   // num_threads counts the caller, which is thread 0. Thread i > 0 is pinned to cpus[i], if there are
-  // so many; a processor that does not exist leaves it where it is.
+  // so many (the caller stays where its owner has put it); a processor that does not exist leaves it where it is.
   explicit ThreadPool(int num_threads, const std::vector<int>& cpus = {});
   ~ThreadPool();
 

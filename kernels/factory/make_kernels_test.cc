@@ -34,7 +34,7 @@ TEST(MakeKernels, PicksTheBestVariantOfThisMachine) {
 
 // On a machine that has everything there is nothing to refuse.
 TEST(MakeKernels, RefusesAVariantThatThisMachineLacks) {
-  for (const char* name : {"avx2", "avx512", "avx512bf16"}) {
+  for (const char* name : {"avx2", "avx512", "avx512bf16", "amx"}) {
     const absl::Status status =
         MakeKernels(Backend::kCpu, *ParseCpuVariant(name), nullptr).status();
     const bool supported = SupportedCpuVariants().find(name) != std::string::npos;

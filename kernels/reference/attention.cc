@@ -60,13 +60,15 @@ void AttendHead(const AttendArgs& args, const float* q, int64_t end, float* out)
 
 }  // namespace
 
-void ReferenceKernels::Attend(const AttendArgs& args) {
-  CheckAttend(args);
-  for (int64_t r = 0; r < args.q.num_rows; ++r) {
-    for (int h = 0; h < args.num_heads; ++h) {
-      AttendHead(args, args.q.row(r) + static_cast<int64_t>(h) * args.key_dim,
-                 args.first_position + r + 1,
-                 args.out.row(r) + static_cast<int64_t>(h) * args.value_dim);
+void ReferenceKernels::Attend(absl::Span<const AttendArgs> all) {
+  for (const AttendArgs& args : all) {
+    CheckAttend(args);
+    for (int64_t r = 0; r < args.q.num_rows; ++r) {
+      for (int h = 0; h < args.num_heads; ++h) {
+        AttendHead(args, args.q.row(r) + static_cast<int64_t>(h) * args.key_dim,
+                   args.first_position + r + 1,
+                   args.out.row(r) + static_cast<int64_t>(h) * args.value_dim);
+      }
     }
   }
 }

@@ -43,7 +43,7 @@ class ReferenceKernels : public Kernels {
   // attention.cc
   void AppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
                 int first_position) override;
-  void Attend(const AttendArgs& args) override;
+  void Attend(absl::Span<const AttendArgs> all) override;
 
   // gate.cc
   void Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,

@@ -98,6 +98,7 @@ void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const
 
   const Matrix context = View(context_, num_rows, num_heads * latent);
   const KvCacheView& layer_cache = cache.layer(layer.index);
+  attends_.clear();
   for (const BatchSpan& span : batch.spans) {
     const Matrix span_queries = queries.Rows(span.row_begin, span.num_rows);
     const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
@@ -106,19 +107,20 @@ void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const
     kernels.Rope(span_queries.Columns(latent, num_heads * key - latent), num_heads, key,
                  span.first_position, Pairing(*config_), rope_);
     AppendSpan(span_kv, span, layer_cache, kernels);
-    kernels.Attend({.q = span_queries,
-                    .num_heads = num_heads,
-                    .key_dim = key,
-                    .key_offset = 0,
-                    .value_dim = latent,
-                    .value_offset = 0,
-                    .scale = static_cast<float>(config_->softmax_scale),
-                    .cache = layer_cache,
-                    .block_ids = span.block_ids,
-                    .begin_position = layer.begin_position,
-                    .first_position = span.first_position,
-                    .out = context.Rows(span.row_begin, span.num_rows)});
+    attends_.push_back({.q = span_queries,
+                        .num_heads = num_heads,
+                        .key_dim = key,
+                        .key_offset = 0,
+                        .value_dim = latent,
+                        .value_offset = 0,
+                        .scale = static_cast<float>(config_->softmax_scale),
+                        .cache = layer_cache,
+                        .block_ids = span.block_ids,
+                        .begin_position = layer.begin_position,
+                        .first_position = span.first_position,
+                        .out = context.Rows(span.row_begin, span.num_rows)});
   }
+  kernels.Attend(attends_);
 
   const Matrix values = View(values_, num_rows, num_heads * value);
   kernels.MatmulHeads(context, latent, weights.kv_b.value_up, values, value);
@@ -143,6 +145,7 @@ void AttentionLayer::RunGqa(const LayerWeights& layer, const Batch& batch, const
 
   const Matrix context = View(context_, num_rows, config_->num_heads * head_dim);
   const KvCacheView& layer_cache = cache.layer(layer.index);
+  attends_.clear();
   for (const BatchSpan& span : batch.spans) {
     const Matrix span_q = q.Rows(span.row_begin, span.num_rows);
     const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
@@ -154,20 +157,21 @@ void AttentionLayer::RunGqa(const LayerWeights& layer, const Batch& batch, const
     AppendSpan(span_kv, span, layer_cache, kernels);
     for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
       const int columns = group * head_dim;
-      kernels.Attend({.q = span_q.Columns(kv_head * columns, columns),
-                      .num_heads = group,
-                      .key_dim = head_dim,
-                      .key_offset = kv_head * head_dim,
-                      .value_dim = head_dim,
-                      .value_offset = kv_width + kv_head * head_dim,
-                      .scale = static_cast<float>(config_->softmax_scale),
-                      .cache = layer_cache,
-                      .block_ids = span.block_ids,
-                      .begin_position = layer.begin_position,
-                      .first_position = span.first_position,
-                      .out = span_context.Columns(kv_head * columns, columns)});
+      attends_.push_back({.q = span_q.Columns(kv_head * columns, columns),
+                          .num_heads = group,
+                          .key_dim = head_dim,
+                          .key_offset = kv_head * head_dim,
+                          .value_dim = head_dim,
+                          .value_offset = kv_width + kv_head * head_dim,
+                          .scale = static_cast<float>(config_->softmax_scale),
+                          .cache = layer_cache,
+                          .block_ids = span.block_ids,
+                          .begin_position = layer.begin_position,
+                          .first_position = span.first_position,
+                          .out = span_context.Columns(kv_head * columns, columns)});
     }
   }
+  kernels.Attend(attends_);
   kernels.Matmul(context, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 

@@ -2,6 +2,8 @@
 #ifndef ORRERY_SERVICES_ATTENTION_ATTENTION_LAYER_H_
 #define ORRERY_SERVICES_ATTENTION_ATTENTION_LAYER_H_
 
+#include <vector>
+
 #include "base/status.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
@@ -43,6 +45,8 @@ class AttentionLayer {
   Buffer context_;  // [max_rows, num_heads * value width]
   Buffer values_;   // MLA: [max_rows, num_heads * v_head_dim]
   Buffer out_;      // [max_rows, hidden_size]
+
+  std::vector<AttendArgs> attends_;  // of the batch under way
 };
 
 }  // namespace orrery

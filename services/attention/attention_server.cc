@@ -5,10 +5,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "checkpoint/kv_cache_size.h"
 #include "device/host/host_device.h"
-#include "exchange/grpc/grpc_rank.h"
+#include "exchange/factory/rank_exchange.h"
 #include "model/cluster_numerics.h"
+#include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
 #include "model/weight_files.h"
 #include "rpc/channel.h"
@@ -51,6 +53,17 @@ void ToProto(const EngineLoad& load, internal::Load& proto) {
   proto.set_steps(load.steps);
 }
 
+Transport TransportFromProto(internal::Exchange exchange) {
+  switch (exchange) {
+    case internal::EXCHANGE_GRPC:
+      return Transport::kGrpc;
+    case internal::EXCHANGE_SHM:
+      return Transport::kShm;
+    default:
+      return Transport::kAuto;
+  }
+}
+
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
   if (config.num_experts > 0 && num_shards == 0) {
     return absl::FailedPreconditionError(
@@ -88,27 +101,28 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   rank->max_context_tokens_ = static_cast<int>(std::min<int64_t>(
       rank->max_context_tokens_, rank->kv_cache_tokens_ - rank->num_draft_tokens_));
 
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
+  RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   rank->device_ = MakeHostDevice();
   rank->stream_ = rank->device_->MakeStream();
   ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
-                                               options.cpu_variant, rank->stream_.get()));
+                                               options.cpu_variant, rank->stream_.get(), threads));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
-  RETURN_IF_ERROR(rank->Listen(options, *me));
+  RETURN_IF_ERROR(rank->Listen(options, *me, threads));
   RETURN_IF_ERROR(rank->Load(cluster, model_dir));
   RETURN_IF_ERROR(rank->JoinShards(cluster, options.name));
   RETURN_IF_ERROR(rank->StartEngine(cluster));
   return rank;
 }
 
-absl::Status AttentionServer::Listen(const AttentionServerOptions& options,
-                                     const ClusterMember& me) {
+absl::Status AttentionServer::Listen(const AttentionServerOptions& options, const ClusterMember& me,
+                                     const CpuThreads& threads) {
   internal::MemberDescription description;
   description.set_name(options.name);
   description.set_role(internal::ROLE_ATTENTION);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id_);
-  description.set_backend(
-      absl::StrCat(std::string(kernels_->family()), " ", std::string(kernels_->variant())));
+  description.set_backend(DescribeBackend(*kernels_, threads));
   description.set_total_bytes(EstimateBytes(config_, num_draft_tokens_ > 0));
   member_ = std::make_unique<MemberService>(std::move(description));
   member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });
@@ -157,13 +171,14 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   if (config_.num_experts == 0) return absl::OkStatus();
   directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size(),
                                                  /*with_mtp=*/num_draft_tokens_ > 0);
-  GrpcRankOptions rank_options;
+  RankExchangeOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
   rank_options.exchange.result_bytes =
       EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
   rank_options.rank_name = name;
   rank_options.tls = TlsFilesOf(cluster);
+  rank_options.transport = TransportFromProto(cluster.exchange());
   ShardWatch::Options watch_options;
   watch_options.fingerprint = fingerprint_;
   watch_options.numerics_id = numerics_id_;
@@ -173,7 +188,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                      MakeChannel(shard.address(), rank_options.tls));
     watch_options.shards.push_back({.name = shard.name(), .channel = std::move(channel)});
   }
-  ASSIGN_OR_RETURN(exchange_, MakeGrpcRankExchange(std::move(rank_options)));
+  ASSIGN_OR_RETURN(exchange_, MakeRankExchange(rank_options));
   shard_watch_ = std::make_unique<ShardWatch>(std::move(watch_options), directory_.get());
   return absl::OkStatus();
 }
@@ -221,8 +236,10 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
   description.set_state(ready.ok() ? internal::MEMBER_STATE_READY : internal::MEMBER_STATE_WAITING);
   if (!ready.ok()) description.add_problems(std::string(ready.message()));
   if (shard_watch_ != nullptr) {
-    for (internal::PeerView& peer : shard_watch_->Peers())
+    for (internal::PeerView& peer : shard_watch_->Peers()) {
+      peer.set_exchange(std::string(exchange_->carrier(description.peers_size())));
       *description.add_peers() = std::move(peer);
+    }
   }
   ToProto(engine_->load(), *description.mutable_load());
 }

@@ -54,7 +54,8 @@ class AttentionServer {
 
  private:
   AttentionServer() = default;
-  absl::Status Listen(const AttentionServerOptions& options, const ClusterMember& me);
+  absl::Status Listen(const AttentionServerOptions& options, const ClusterMember& me,
+                      const CpuThreads& threads);
   absl::Status Load(const internal::ClusterFile& cluster, const std::string& model_dir);
   absl::Status JoinShards(const internal::ClusterFile& cluster, const std::string& name);
   absl::Status StartEngine(const internal::ClusterFile& cluster);

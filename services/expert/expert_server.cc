@@ -3,8 +3,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/processors.h"
 #include "device/host/host_device.h"
 #include "model/cluster_numerics.h"
+#include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
 #include "model/weight_files.h"
 #include "placement/placement.h"
@@ -37,11 +39,14 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   }
   const Numerics numerics = NumericsFromProto(cluster.numerics());
 
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
+  RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
   expert->device_ = MakeHostDevice();
   expert->stream_ = expert->device_->MakeStream();
-  ASSIGN_OR_RETURN(expert->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
-                                                 options.cpu_variant, expert->stream_.get()));
+  ASSIGN_OR_RETURN(expert->kernels_,
+                   MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
+                               expert->stream_.get(), threads));
   const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
   const int shard_index = IndexOf(cluster, me);
   const ExpertRange range = DefaultPlacement(
@@ -52,8 +57,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   description.set_role(internal::ROLE_EXPERT);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id);
-  description.set_backend(absl::StrCat(std::string(expert->kernels_->family()), " ",
-                                       std::string(expert->kernels_->variant())));
+  description.set_backend(DescribeBackend(*expert->kernels_, threads));
   description.set_total_bytes(
       Shard::EstimateBytes(config, range, cluster.limits().num_draft_tokens() > 0));
   expert->member_ = std::make_unique<MemberService>(std::move(description));
@@ -75,10 +79,32 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   server_options.reflection = options.reflection;
   ASSIGN_OR_RETURN(expert->server_, Server::Start(server_options, {expert->member_.get(),
                                                                    expert->exchange_->service()}));
+  RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, me->address(), exchange_options.exchange));
   LogInfo("listening on ", expert->server_->address(), ", loading experts ", range.begin, "-",
           range.end - 1, " of every MoE layer from ", model_dir);
   RETURN_IF_ERROR(expert->Load(options, shard_index, model_dir, config, numerics));
   return expert;
+}
+
+absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& cluster,
+                                                const std::string& address,
+                                                const ExchangeOptions& exchange) {
+  if (cluster.exchange() == internal::EXCHANGE_GRPC) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<ShmListener>> listener =
+      ShmListener::Listen({.exchange = exchange, .name = address}, exchange_->endpoint());
+  if (listener.ok()) {
+    shm_ = *std::move(listener);
+  } else if (cluster.exchange() == internal::EXCHANGE_SHM) {
+    return listener.status();
+  } else {
+    LogWarning("ranks on this host come over gRPC: ", listener.status().ToString());
+  }
+  return absl::OkStatus();
+}
+
+void ExpertServer::SetAccepting(bool accepting) {
+  exchange_->SetAccepting(accepting);
+  if (shm_ != nullptr) shm_->SetAccepting(accepting);
 }
 
 absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_index,
@@ -119,7 +145,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
 }
 
 void ExpertServer::Announce(const Fingerprint& fingerprint) {
-  exchange_->SetAccepting(true);
+  SetAccepting(true);
   member_->Update([&](internal::MemberDescription& description) {
     description.set_state(internal::MEMBER_STATE_READY);
     description.set_total_bytes(loaded_bytes_);
@@ -141,9 +167,10 @@ void ExpertServer::Stop(absl::Time deadline) {
     description.set_state(internal::MEMBER_STATE_STOPPING);
   });
   server_->SetServing(false);
-  exchange_->SetAccepting(false);
+  SetAccepting(false);
   if (loop_ != nullptr) loop_->Stop();
   exchange_->Close();
+  shm_.reset();
   server_->Stop(deadline);
 }
 

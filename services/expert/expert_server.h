@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "device/device.h"
 #include "exchange/grpc/grpc_shard.h"
+#include "exchange/shm/shm_listener.h"
 #include "kernels/factory/make_kernels.h"
 #include "proto/cluster.pb.h"
 #include "rpc/member_service.h"
@@ -48,6 +49,9 @@ class ExpertServer {
   absl::Status Load(const ExpertServerOptions& options, int shard_index,
                     const std::string& model_dir, const ModelConfig& config,
                     const Numerics& numerics);
+  absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster,
+                                    const std::string& address, const ExchangeOptions& exchange);
+  void SetAccepting(bool accepting);
   void Announce(const Fingerprint& fingerprint);
 
   std::atomic<int64_t> loaded_bytes_ = 0;
@@ -57,6 +61,7 @@ class ExpertServer {
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<MemberService> member_;
   std::unique_ptr<GrpcShardExchange> exchange_;
+  std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;
   std::unique_ptr<ServeLoop> loop_;
 };

@@ -55,6 +55,7 @@ absl::Status Shard::ReserveScratch() {
   max_entries_ = kMaxGroupBytes / result_bytes_;
   visits_.reserve(max_entries_);
   answers_.reserve(max_entries_);  // a frame has at least one entry
+  feed_forwards_.reserve(std::min<size_t>(max_entries_, parts_.config.num_experts));
   states_.resize(max_entries_);
   results_.resize(max_entries_ * result_bytes_);
   const size_t row_values = static_cast<size_t>(parts_.config.hidden_size) * sizeof(float);
@@ -68,19 +69,13 @@ absl::Status Shard::ReserveScratch() {
 
 absl::Span<const FrameAnswer> Shard::Run(absl::Span<const InboundFrame> group) {
   ListVisits(group);
-  for (size_t begin = 0, end = 0; begin < visits_.size(); begin = end) {
-    const int expert = visits_[begin].expert;
-    while (end < visits_.size() && visits_[end].expert == expert) ++end;
-    const auto slot = slots_.find({group[0].layer, expert});
-    if (slot == slots_.end()) continue;
-    const absl::Span<const Visit> visits(visits_.data() + begin, end - begin);
-    const absl::Status status = RunExpert(slot->second, visits);
-    if (!status.ok()) {  // the processor failed: the ranks ask another holder
-      LogError("layer ", group[0].layer, ", expert ", expert, ": ", status.ToString());
-    }
-    for (const Visit& visit : visits) {
-      states_[visit.entry] = status.ok() ? EntryState::kDone : EntryState::kRefused;
-    }
+  ListFeedForwards(group.empty() ? 0 : group[0].layer);
+  const absl::Status status = RunFeedForwards();
+  if (!status.ok()) {  // the processor failed: the ranks ask another holder
+    LogError("layer ", group[0].layer, ": ", status.ToString());
+  }
+  for (const Visit& visit : visits_) {
+    states_[visit.entry] = status.ok() ? EntryState::kDone : EntryState::kRefused;
   }
   return answers_;
 }
@@ -113,23 +108,46 @@ void Shard::ListVisits(absl::Span<const InboundFrame> group) {
   });
 }
 
-absl::Status Shard::RunExpert(const FeedForwardWeights& weights, absl::Span<const Visit> visits) {
-  const int num_rows = static_cast<int>(visits.size());
+void Shard::ListFeedForwards(int layer) {
+  feed_forwards_.clear();
+  const int hidden = parts_.config.hidden_size;
+  size_t num_held = 0;  // visits to experts that are held move to the front
+  for (size_t begin = 0, end = 0; begin < visits_.size(); begin = end) {
+    const int expert = visits_[begin].expert;
+    while (end < visits_.size() && visits_[end].expert == expert) ++end;
+    const auto slot = slots_.find({layer, expert});
+    if (slot == slots_.end()) continue;
+    const FeedForwardWeights& weights = slot->second;
+    const int num_rows = static_cast<int>(end - begin);
+    feed_forwards_.push_back(
+        {.x = ConstMatrix(rows_.as<float>() + num_held * hidden, num_rows, hidden),
+         .gate = weights.gate.get(),
+         .up = weights.up.get(),
+         .down = weights.down.get(),
+         .out = Matrix(out_.as<float>() + num_held * hidden, num_rows, hidden)});
+    std::copy(visits_.begin() + begin, visits_.begin() + end, visits_.begin() + num_held);
+    num_held += end - begin;
+  }
+  visits_.resize(num_held);
+}
+
+absl::Status Shard::RunFeedForwards() {
+  const int num_rows = static_cast<int>(visits_.size());
   Kernels& kernels = *parts_.kernels;
   const int hidden = parts_.config.hidden_size;
-  const Matrix rows(rows_.as<float>(), num_rows, hidden);
-  const Matrix out(out_.as<float>(), num_rows, hidden);
   std::byte* encoded = encoded_.as<std::byte>();
 
   for (int i = 0; i < num_rows; ++i) {
-    std::memcpy(encoded + i * row_bytes_, visits[i].row, row_bytes_);
+    std::memcpy(encoded + i * row_bytes_, visits_[i].row, row_bytes_);
   }
-  kernels.DecodeRows(encoded, parts_.numerics.row_format, rows);
-  kernels.FeedForward(rows, *weights.gate, *weights.up, *weights.down, out);
-  kernels.EncodeRows(out, parts_.numerics.result_format(), encoded);
+  kernels.DecodeRows(encoded, parts_.numerics.row_format,
+                     Matrix(rows_.as<float>(), num_rows, hidden));
+  kernels.FeedForward(feed_forwards_);
+  kernels.EncodeRows(ConstMatrix(out_.as<float>(), num_rows, hidden),
+                     parts_.numerics.result_format(), encoded);
   RETURN_IF_ERROR(parts_.stream->Synchronize());
   for (int i = 0; i < num_rows; ++i) {
-    std::memcpy(results_.data() + visits[i].entry * result_bytes_, encoded + i * result_bytes_,
+    std::memcpy(results_.data() + visits_[i].entry * result_bytes_, encoded + i * result_bytes_,
                 result_bytes_);
   }
   return absl::OkStatus();

@@ -5,8 +5,8 @@
 //   for (const FrameAnswer& answer : shard->Run(group)) ...      // answer i is of group[i]
 //
 // Stateless: an answer is a function of (model, layer, expert, row) only, so any copy can redo a
-// lost call, and it does not matter what else is in the group: an expert runs once over all rows
-// that visit it, whichever frame they came in, each as if it were alone.
+// lost call, and it does not matter what else is in the group: all experts run at once, each over
+// all rows that visit it, whichever frame they came in, as if each row were alone.
 //
 // Memory: scratch for a group of kMaxGroupBytes of results is reserved by Load, beside it Run
 // allocates nothing (kernels have scratch of their own).
@@ -67,8 +67,8 @@ class Shard {
 
   // Runs each entry's expert on its row, for frames of one layer whose results take at most
   // kMaxGroupBytes. Entries of experts that are not held get kNotHeld; entries that name no row of
-  // their frame, or whose expert could not be run, get kRefused, and no other entry is touched by
-  // that.
+  // their frame get kRefused, and no other entry is touched by that. If the processor fails, all
+  // entries that were to be run get kRefused.
   absl::Span<const FrameAnswer> Run(absl::Span<const InboundFrame> group);
 
   size_t row_bytes() const { return row_bytes_; }
@@ -86,8 +86,10 @@ class Shard {
   absl::Status ReserveScratch();
   // Fills visits_, by expert, and answers_; refuses what names no row.
   void ListVisits(absl::Span<const InboundFrame> group);
-  // All visits to one expert: gather, feed-forward, scatter.
-  absl::Status RunExpert(const FeedForwardWeights& weights, absl::Span<const Visit> visits);
+  // One for each expert that is visited and held: fills feed_forwards_, and keeps the visits to these.
+  void ListFeedForwards(int layer);
+  // Gather, all feed-forwards at once, scatter.
+  absl::Status RunFeedForwards();
 
   ShardParts parts_;
   size_t row_bytes_ = 0;
@@ -95,9 +97,10 @@ class Shard {
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
 
-  // Scratch for one group. All of it may visit one expert.
+  // Scratch for one group.
   size_t max_entries_ = 0;
   std::vector<Visit> visits_;
+  std::vector<FeedForwardArgs> feed_forwards_;
   std::vector<FrameAnswer> answers_;
   std::vector<EntryState> states_;  // [max_entries]
   std::vector<std::byte> results_;  // [max_entries] encoded

@@ -47,6 +47,12 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   for (const internal::HeldExperts& layer : description.held()) num_held += layer.expert_size();
   status.set_num_held_experts(num_held);
   FillLoad(description.load(), status);
+  for (const internal::PeerView& peer : description.peers()) {
+    if (peer.exchange().empty()) continue;
+    v1::ExchangeLink* link = status.add_exchange_link();
+    link->set_shard(peer.name());
+    link->set_exchange(peer.exchange());
+  }
   status.set_frames(description.shard_load().frames());
   status.set_frame_groups(description.shard_load().groups());
 }

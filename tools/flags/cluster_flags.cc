@@ -21,6 +21,9 @@ ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: s
 ABSL_FLAG(
     std::string, cpu_variant, "best",
     "kernels of the cpu backend: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
+ABSL_FLAG(int, threads, 0,
+          "threads that compute, of each rank and shard; 0: their share of the processors (in one "
+          "process: 1; bench kernels: all)");
 ABSL_FLAG(int, max_context_tokens, 0,
           "longest prompt plus answer; 0: what the model allows and the cache holds");
 ABSL_FLAG(int64_t, kv_cache_bytes, 0, "KV cache of a rank; 0: what 65536 tokens need");
@@ -102,6 +105,7 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   topology.numerics.set_ffn_weights(ffn_weights);
   topology.numerics.set_backend(backend);
   topology.limits = LimitsFromFlags();
+  topology.num_threads = absl::GetFlag(FLAGS_threads);
   return topology;
 }
 

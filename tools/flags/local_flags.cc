@@ -1,17 +1,23 @@
 #include "tools/flags/local_flags.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "tools/flags/cluster_flags.h"
 
-ABSL_FLAG(std::string, transport, "",
-          "between ranks and shards inside this process: loopback or grpc; empty: loopback for one "
-          "rank and one "
-          "shard, else grpc");
+ABSL_FLAG(
+    std::string, transport, "",
+    "between ranks and shards inside this process: loopback, grpc or shm; empty: loopback for "
+    "one rank and one shard, else grpc");
 
 namespace orrery {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+}  // namespace
 
 absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_precision) {
   LocalClusterOptions options;
@@ -32,16 +38,26 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   if (const std::string format = absl::GetFlag(FLAGS_ffn_weights); !format.empty()) {
     ASSIGN_OR_RETURN(options.numerics.ffn_weights, ParseWeightFormat(format));
   }
+  const int num_threads = absl::GetFlag(FLAGS_threads);
+  if (num_threads < 0 || num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--threads is ", num_threads, ", must be 0 to ", kMaxThreads));
+  }
+  options.num_threads = std::max(1, num_threads);
   const std::string transport = absl::GetFlag(FLAGS_transport);
   if (transport.empty()) {
     options.transport = options.num_ranks == 1 && options.num_shards == 1
                             ? LocalTransport::kLoopback
                             : LocalTransport::kGrpc;
-  } else if (transport == "loopback" || transport == "grpc") {
-    options.transport = transport == "grpc" ? LocalTransport::kGrpc : LocalTransport::kLoopback;
+  } else if (transport == "loopback") {
+    options.transport = LocalTransport::kLoopback;
+  } else if (transport == "grpc") {
+    options.transport = LocalTransport::kGrpc;
+  } else if (transport == "shm") {
+    options.transport = LocalTransport::kShm;
   } else {
     return absl::InvalidArgumentError(
-        absl::StrCat("--transport is \"", transport, "\", must be loopback or grpc"));
+        absl::StrCat("--transport is \"", transport, "\", must be loopback, grpc or shm"));
   }
   return options;
 }

@@ -69,8 +69,15 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
     member->set_address(absl::StrCat("127.0.0.1:", ports[next_port++]));
   };
   fill(cluster.add_router(), "router", 0);
-  for (int i = 0; i < topology.num_ranks; ++i) fill(cluster.add_attention(), "attention", i);
-  for (int i = 0; i < topology.num_shards; ++i) fill(cluster.add_expert(), "expert", i);
+  const auto fill_computing = [&](internal::ClusterMember* member, const std::string& role,
+                                  int index) {
+    fill(member, role, index);
+    member->set_num_threads(topology.num_threads);
+  };
+  for (int i = 0; i < topology.num_ranks; ++i) {
+    fill_computing(cluster.add_attention(), "attention", i);
+  }
+  for (int i = 0; i < topology.num_shards; ++i) fill_computing(cluster.add_expert(), "expert", i);
   return cluster;
 }
 

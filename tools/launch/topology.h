@@ -24,6 +24,7 @@ struct Topology {
   int num_shards = 1;  // 0 for a dense model
   internal::Numerics numerics;
   internal::Limits limits;
+  int num_threads = 0;  // of each rank and shard; 0: their share of the processors
 };
 
 // With ports that are free now. INVALID_ARGUMENT for a topology without ranks.

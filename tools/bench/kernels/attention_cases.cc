@@ -9,6 +9,8 @@
 namespace orrery {
 namespace {
 
+constexpr uintptr_t kLineBytes = 64;
+
 // num_sequences of one layer, each with num_rows rows that end at the context's end.
 struct Attention {
   std::string operation;
@@ -38,27 +40,37 @@ void MeasureOne(const Attention& attention, const KernelPreset& preset, const Ke
   // Caches of as many layers as the working set holds.
   const int num_layers = meter.NumCopies(work.bytes);
   const int num_blocks = attention.num_sequences * attention.blocks_per_sequence();
-  std::vector<uint16_t> rows = Bf16Noise(
-      static_cast<size_t>(num_layers) * num_blocks * kKvBlockTokens * row_width, /*seed=*/1);
+  std::vector<uint16_t> noise =
+      Bf16Noise(static_cast<size_t>(num_layers) * num_blocks * kKvBlockTokens * row_width +
+                    kLineBytes / sizeof(uint16_t),
+                /*seed=*/1);
+  // Memory of a device begins on such a border.
+  const uintptr_t rows =
+      (reinterpret_cast<uintptr_t>(noise.data()) + kLineBytes - 1) / kLineBytes * kLineBytes;
   std::vector<int32_t> block_ids(static_cast<size_t>(num_layers) * num_blocks);
   std::iota(block_ids.begin(), block_ids.end(), 0);
+  const int num_rows = attention.num_sequences * attention.num_rows;
   const std::vector<float> q =
-      Noise(static_cast<size_t>(attention.num_rows) * preset.num_heads * row_width, /*seed=*/2);
-  std::vector<float> out(static_cast<size_t>(attention.num_rows) * preset.num_heads *
-                         preset.kv_lora_rank);
+      Noise(static_cast<size_t>(num_rows) * preset.num_heads * row_width, /*seed=*/2);
+  std::vector<float> out(static_cast<size_t>(num_rows) * preset.num_heads * preset.kv_lora_rank);
+  const ConstMatrix queries(q.data(), num_rows, preset.num_heads * row_width);
+  const Matrix results(out.data(), num_rows, preset.num_heads * preset.kv_lora_rank);
 
   AttendArgs args;
-  args.q = {q.data(), attention.num_rows, preset.num_heads * row_width};
   args.num_heads = preset.num_heads;
   args.key_dim = row_width;
   args.value_dim = preset.kv_lora_rank;
   args.scale = 1.0f / std::sqrt(static_cast<float>(preset.nope_dim + preset.rope_dim));
   args.cache = {.format = DType::kBf16,
-                .data = reinterpret_cast<std::byte*>(rows.data()),
+                .data = reinterpret_cast<std::byte*>(rows),
                 .num_blocks = num_layers * num_blocks,
                 .row_width = row_width};
   args.first_position = attention.context - attention.num_rows;
-  args.out = {out.data(), attention.num_rows, preset.num_heads * preset.kv_lora_rank};
+  std::vector<AttendArgs> all(attention.num_sequences, args);
+  for (int s = 0; s < attention.num_sequences; ++s) {
+    all[s].q = queries.Rows(s * attention.num_rows, attention.num_rows);
+    all[s].out = results.Rows(s * attention.num_rows, attention.num_rows);
+  }
   int layer = 0;
   meter.Measure(what, work,
                 {.run =
@@ -66,10 +78,10 @@ void MeasureOne(const Attention& attention, const KernelPreset& preset, const Ke
                        for (int s = 0; s < attention.num_sequences; ++s) {
                          const size_t first = static_cast<size_t>(layer) * num_blocks +
                                               s * attention.blocks_per_sequence();
-                         args.block_ids = absl::MakeConstSpan(block_ids).subspan(
+                         all[s].block_ids = absl::MakeConstSpan(block_ids).subspan(
                              first, attention.blocks_per_sequence());
-                         meter.kernels().Attend(args);
                        }
+                       meter.kernels().Attend(all);
                        layer = (layer + 1) % num_layers;
                      },
                  .run_peer = nullptr});

@@ -13,7 +13,7 @@
 #include "tools/terminal.h"
 
 ABSL_FLAG(std::string, preset, "v3-mini",
-          "of bench kernels: shapes to measure: v3-mini or r1-layer");
+          "of bench kernels and bench model: shapes to measure: v3-mini or r1-layer");
 ABSL_FLAG(std::string, filter, "",
           "of bench kernels: only operations with this in their name, which is like "
           "feed_forward/fp8/16");
@@ -21,8 +21,6 @@ ABSL_FLAG(absl::Duration, min_time, absl::Milliseconds(500),
           "of bench kernels: how long to measure each operation, and its peer, at least");
 ABSL_FLAG(int64_t, working_set, 0,
           "of bench kernels: bytes that calls go round; 0: three times the last-level cache");
-ABSL_FLAG(int, threads, 0,
-          "of bench kernels: threads of the kernels, the ceilings and oneDNN; 0: one per core");
 
 namespace orrery {
 namespace {

@@ -3,6 +3,12 @@
 #ifndef ORRERY_TOOLS_BENCH_KERNELS_KERNELS_COMMAND_H_
 #define ORRERY_TOOLS_BENCH_KERNELS_KERNELS_COMMAND_H_
 
+#include <string>
+
+#include "absl/flags/declare.h"
+
+ABSL_DECLARE_FLAG(std::string, preset);  // of bench model too
+
 namespace orrery {
 
 inline constexpr char kKernelsFlags[] = "tools/bench/kernels/kernels_command.cc";

@@ -220,10 +220,12 @@ absl::Status Checker::UseCluster(const Setting& setting) {
   cluster_setting_.reset();
   LocalClusterOptions options = options_.cluster;
   options.cpu_variant = setting.cpu_variant();
-  options.transport =
-      setting.transport == Setting::kGrpc ? LocalTransport::kGrpc : LocalTransport::kLoopback;
+  options.transport = setting.transport == Setting::kGrpc  ? LocalTransport::kGrpc
+                      : setting.transport == Setting::kShm ? LocalTransport::kShm
+                                                           : LocalTransport::kLoopback;
   options.num_ranks = setting.ranks;
   options.num_shards = setting.shards;
+  options.num_threads = setting.threads;
   options.max_context_tokens = workload_.max_context_tokens;
   options.with_mtp = limits_.has_mtp;
   ASSIGN_OR_RETURN(cluster_, LocalCluster::Create(options));

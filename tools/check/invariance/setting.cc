@@ -73,7 +73,8 @@ Setting FromLevels(const std::vector<Axis>& axes, const FactorLevels& levels) {
 }
 
 auto ClusterKey(const Setting& setting) {
-  return std::tie(setting.ranks, setting.shards, setting.transport, setting.variant);
+  return std::tie(setting.ranks, setting.shards, setting.transport, setting.variant,
+                  setting.threads);
 }
 
 template <typename List, typename GetName>
@@ -102,12 +103,15 @@ std::vector<Axis> AllAxes() {
       {"mtp", &S::drafts, {{0, "off"}, {1, "1"}, {2, "2"}}},
       {"ranks", &S::ranks, {{1, "1"}, {2, "2"}, {3, "3"}}},
       {"shards", &S::shards, {{1, "1"}, {2, "2"}, {4, "4"}}},
-      {"transport", &S::transport, {{S::kLoopback, "loopback"}, {S::kGrpc, "grpc"}}},
+      {"transport",
+       &S::transport,
+       {{S::kLoopback, "loopback"}, {S::kGrpc, "grpc"}, {S::kShm, "shm"}}},
       {"variant",
        &S::variant,
        {Variant(CpuVariant::kBest, "best"), Variant(CpuVariant::kAvx512Bf16, "avx512bf16"),
         Variant(CpuVariant::kAvx512, "avx512"), Variant(CpuVariant::kAvx2, "avx2"),
         Variant(CpuVariant::kScalar, "scalar")}},
+      {"threads", &S::threads, {{1, "1"}, {3, "3"}}},
       {"sampling",
        &S::sampling,
        {{S::kGreedy, "greedy"}, {S::kSeeded, "seeded"}, {S::kMixed, "mixed"}}},

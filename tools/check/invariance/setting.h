@@ -29,7 +29,7 @@ struct Setting {
     kAmple,
     kTight
   };  // kTight: too small for what runs, so that sequences are preempted
-  enum Transport { kLoopback, kGrpc };
+  enum Transport { kLoopback, kGrpc, kShm };
   enum Sampling { kGreedy, kSeeded, kMixed };  // kMixed: every other request
 
   int batch = 1;  // requests of one rank at once
@@ -42,6 +42,7 @@ struct Setting {
   int shards = 1;
   int transport = kLoopback;
   int variant = static_cast<int>(CpuVariant::kBest);
+  int threads = 1;  // of each rank and shard
   int sampling = kGreedy;
   int n = 1;
 

@@ -108,7 +108,7 @@ TEST(ChooseSettings, AddRandomOnesBySeedWithoutRepetitionGroupedByCluster) {
     if (i > 0 && !ShareCluster(settings[i - 1], settings[i])) ++num_clusters;
   }
   EXPECT_EQ(texts.size(), settings.size());
-  EXPECT_LE(num_clusters, 3 * 3 * 2 * 2);
+  EXPECT_LE(num_clusters, 3 * 3 * 2 * 2 * 2);
 }
 
 }  // namespace

@@ -1,0 +1,41 @@
+#include "exchange/factory/rank_exchange.h"
+
+#include <utility>
+
+#include "exchange/factory/either_channel.h"
+#include "exchange/rank_endpoint.h"
+#include "exchange/shm/shm_rank.h"
+
+namespace orrery {
+namespace {
+
+absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) {
+  GrpcRankOptions grpc = {.exchange = options.exchange,
+                          .rank_name = options.rank_name,
+                          .peers = options.peers,
+                          .tls = options.tls,
+                          .max_backoff = options.max_backoff};
+  ShmRankOptions shm = {.exchange = options.exchange,
+                        .rank_name = options.rank_name,
+                        .max_backoff = options.max_backoff};
+  for (const GrpcPeer& peer : options.peers) shm.shard_names.push_back(peer.address);
+  if (options.transport == Transport::kGrpc) return MakeGrpcChannels(grpc);
+  if (options.transport == Transport::kShm) return MakeShmChannels(shm);
+  shm.is_optional = true;
+  EitherFactories factories;
+  ASSIGN_OR_RETURN(factories.first, MakeShmChannels(shm));
+  ASSIGN_OR_RETURN(factories.second, MakeGrpcChannels(grpc));
+  return [factories = std::move(factories)](int peer, Lane lane, ChannelSink* sink) {
+    return std::make_unique<EitherChannel>(factories, peer, lane, sink);
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RankExchange>> MakeRankExchange(const RankExchangeOptions& options) {
+  ASSIGN_OR_RETURN(const ChannelFactory channels, MakeChannels(options));
+  return std::make_unique<RankEndpoint>(options.exchange, static_cast<int>(options.peers.size()),
+                                        channels);
+}
+
+}  // namespace orrery

@@ -1,0 +1,13 @@
+#include "kernels/cpu/lanes_avx512.h"
+#include "kernels/cpu/tile_matmul-inl.h"
+#include "kernels/cpu/tiles_model.h"
+
+namespace orrery {
+
+const LaneKernels& AmxModelLaneKernels() {
+  static constexpr LaneKernels kTable =
+      MakeTileKernels<isa_avx512::LanesOf<true>, isa_amx_model::Tiles>();
+  return kTable;
+}
+
+}  // namespace orrery
