@@ -160,6 +160,7 @@ absl::StatusOr<Model> LoadModel(WeightLoader& loader, const ModelConfig& config,
   Model model;
   model.config = config;
   model.numerics = options.numerics;
+  RETURN_IF_ERROR(MakeRope(options.max_positions, device, model));
   ASSIGN_OR_RETURN(model.embedding,
                    loader.Rows("model.embed_tokens", config.vocab_size, config.hidden_size));
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -173,7 +174,6 @@ absl::StatusOr<Model> LoadModel(WeightLoader& loader, const ModelConfig& config,
   ASSIGN_OR_RETURN(model.head,
                    loader.Linear(config.tie_word_embeddings ? "model.embed_tokens" : "lm_head",
                                  config.vocab_size, config.hidden_size));
-  RETURN_IF_ERROR(MakeRope(options.max_positions, device, model));
   return model;
 }
 

@@ -35,6 +35,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
     }
   }
   loader->Expect(records);
+  RETURN_IF_ERROR(shard->ReserveScratch());  // while records come
   for (const int layer : MoeLayers(config, parts.with_mtp)) {
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {
@@ -47,7 +48,6 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
     shard->held_.push_back(std::move(held));
   }
   shard->parts_.files = nullptr;
-  RETURN_IF_ERROR(shard->ReserveScratch());
   return shard;
 }
 

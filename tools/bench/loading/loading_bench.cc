@@ -22,16 +22,19 @@
 namespace orrery {
 namespace {
 
+// What a member takes beside its weights, about.
+constexpr int64_t kScratchBytes = int64_t{512} << 20;
+
 // A member as this benchmark sees it.
 struct Member {
   std::string what;
   std::vector<std::string> records;  // that it loads
-  std::function<absl::Status()> load;
+  std::function<absl::StatusOr<std::shared_ptr<void>>()> load;
 };
 
 // Numbers of one member in each round.
 struct Rounds {
-  std::vector<double> seconds, load, buffered, direct, ratio;
+  std::vector<double> seconds, load, buffered, direct, memory, ratio;
 };
 
 double Median(std::vector<double> values) {
@@ -71,6 +74,20 @@ absl::Status ReadSequentially(const StoreFile& file,
   return absl::OkStatus();
 }
 
+// Takes as much memory as will be loaded, touches it, and gives it back: a virtual machine returns
+// large free pages to its host, and gets them again slower than any disk. Bytes per second.
+absl::StatusOr<double> WarmMemoryUp(int64_t num_bytes) {
+  constexpr int64_t kPage = 4096;
+  const AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(num_bytes);
+  if (memory == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", num_bytes, " bytes"));
+  }
+  const absl::Time begin = absl::Now();
+  volatile std::byte* const bytes = memory.get();
+  for (int64_t i = 0; i < num_bytes; i += kPage) bytes[i] = std::byte{1};
+  return static_cast<double>(num_bytes) / absl::ToDoubleSeconds(absl::Now() - begin);
+}
+
 absl::Status MeasureRound(const PackedStore& store, const Member& member, int64_t num_bytes,
                           Rounds& rounds) {
   const std::vector<const StoreRecord*> records = Find(store, member.records);
@@ -86,7 +103,14 @@ absl::Status MeasureRound(const PackedStore& store, const Member& member, int64_
   ASSIGN_OR_RETURN(const double direct_seconds,
                    TimeOf([&] { return ReadSequentially(direct, records); }));
   buffered.DropCache();
-  ASSIGN_OR_RETURN(const double load_seconds, TimeOf(member.load));
+  ASSIGN_OR_RETURN(const double memory, WarmMemoryUp(num_bytes + kScratchBytes));
+  rounds.memory.push_back(memory);
+  std::shared_ptr<void> loaded;  // given back after the time is taken
+  ASSIGN_OR_RETURN(const double load_seconds, TimeOf([&]() -> absl::Status {
+                     ASSIGN_OR_RETURN(loaded, member.load());
+                     return absl::OkStatus();
+                   }));
+  loaded.reset();
   buffered.DropCache();
   rounds.buffered.push_back(rate(buffered_seconds));
   rounds.direct.push_back(rate(direct_seconds));
@@ -111,6 +135,7 @@ absl::StatusOr<LoadingFigures> Measure(const PackedStore& store, const Member& m
   figures.load_rate = Median(rounds.load);
   figures.sequential_buffered = Median(rounds.buffered);
   figures.sequential_direct = Median(rounds.direct);
+  figures.memory = Median(rounds.memory);
   figures.ratio = Median(rounds.ratio);
   return figures;
 }
@@ -143,28 +168,30 @@ absl::StatusOr<std::vector<LoadingFigures>> MeasureLoading(const LoadingOptions&
         shard.records.push_back(ExpertRecord(layer, expert));
       }
     }
-    shard.load = [&, range]() -> absl::Status {
+    shard.load = [&, range]() -> absl::StatusOr<std::shared_ptr<void>> {
       ASSIGN_OR_RETURN(const WeightFiles opened, open());
-      return Shard::Load({.files = &opened,
-                          .config = config,
-                          .numerics = options.numerics,
-                          .kernels = kernels.get(),
-                          .device = device.get(),
-                          .stream = stream.get()},
-                         range, &loaded_bytes)
-          .status();
+      ASSIGN_OR_RETURN(std::unique_ptr<Shard> loaded, Shard::Load({.files = &opened,
+                                                                   .config = config,
+                                                                   .numerics = options.numerics,
+                                                                   .kernels = kernels.get(),
+                                                                   .device = device.get(),
+                                                                   .stream = stream.get()},
+                                                                  range, &loaded_bytes));
+      return std::shared_ptr<Shard>(std::move(loaded));
     };
     members.push_back(std::move(shard));
   }
-  members.push_back({.what = "rank",
-                     .records = RankRecords(config, /*with_mtp=*/false),
-                     .load = [&]() -> absl::Status {
-                       ASSIGN_OR_RETURN(const WeightFiles opened, open());
-                       return LoadModel(opened, config,
-                                        {.numerics = options.numerics, .max_positions = 4096},
-                                        kernels.get(), device.get(), &loaded_bytes)
-                           .status();
-                     }});
+  Member rank;
+  rank.what = "rank";
+  rank.records = RankRecords(config, /*with_mtp=*/false);
+  rank.load = [&]() -> absl::StatusOr<std::shared_ptr<void>> {
+    ASSIGN_OR_RETURN(const WeightFiles opened, open());
+    ASSIGN_OR_RETURN(Model model, LoadModel(opened, config,
+                                            {.numerics = options.numerics, .max_positions = 4096},
+                                            kernels.get(), device.get(), &loaded_bytes));
+    return std::make_shared<Model>(std::move(model));
+  };
+  members.push_back(std::move(rank));
   std::vector<LoadingFigures> all;
   for (const Member& member : members) {
     ASSIGN_OR_RETURN(LoadingFigures figures, Measure(*files.store(), member, options.num_rounds));

@@ -5,7 +5,7 @@
 // In each round, one after the other and each with a cold page cache: the records of a shard and of a
 // rank are read by one thread in the order of the file, through the page cache and past it, into a
 // buffer that is used again; then they are loaded as a member loads them, checksums and all. So every
-// ratio is of one round.
+// ratio is of one round. The memory that loading takes is touched once before each round.
 //
 // Errors: those of the store; FAILED_PRECONDITION without one.
 #ifndef ORRERY_TOOLS_BENCH_LOADING_LOADING_BENCH_H_
@@ -38,7 +38,8 @@ struct LoadingFigures {
   double load_rate = 0;            // bytes per second
   double sequential_buffered = 0;  // bytes per second
   double sequential_direct = 0;
-  double ratio = 0;  // of loading to the faster of the two
+  double memory = 0;  // bytes per second at which the system gave fresh memory, before each round
+  double ratio = 0;   // of loading to the faster of the two
 };
 
 // A shard (unless the model is dense), then a rank.
