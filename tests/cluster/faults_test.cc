@@ -196,6 +196,20 @@ std::string CarrierTo(const v1::ClusterStatusResponse& status, const std::string
   return "";
 }
 
+// The router learns of it with the rank's next description, and a rank that found gRPC first changes
+// over a little later.
+std::string AwaitCarrierTo(OrreryClient& client, const std::string& shard,
+                           const std::string& wanted) {
+  std::string carrier;
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (carrier != wanted && absl::Now() < deadline) {
+    const auto status = client.ClusterStatus();
+    if (!status.ok()) return std::string(status.status().message());
+    carrier = CarrierTo(*status, shard);
+  }
+  return carrier;
+}
+
 TEST_P(ClusterExchangeTest, AnAnswerGoesOnWhenAKilledShardIsBack) {
   internal::ClusterFile cluster = AbacusCluster(1, 2);
   cluster.set_exchange(GetParam().exchange);
@@ -207,10 +221,9 @@ TEST_P(ClusterExchangeTest, AnAnswerGoesOnWhenAKilledShardIsBack) {
   *request.mutable_messages() = ReadProblems(1)[0].messages;
   const auto undisturbed = client.Generate(request, kPatience);
   ASSERT_TRUE(undisturbed.ok()) << undisturbed.status();
-  const auto status = client.ClusterStatus();
-  ASSERT_TRUE(status.ok()) << status.status();
-  EXPECT_EQ(CarrierTo(*status, "expert-0"), GetParam().carrier);
-  EXPECT_EQ(CarrierTo(*status, "expert-1"), GetParam().carrier);
+  for (const std::string shard : {"expert-0", "expert-1"}) {
+    EXPECT_EQ(AwaitCarrierTo(client, shard, GetParam().carrier), GetParam().carrier) << shard;
+  }
 
   LaunchOptions options = TestLaunchOptions();
   options.left_out = {"router-0", "attention-0", "expert-0"};
