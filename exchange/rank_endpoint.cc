@@ -1,6 +1,8 @@
 #include "exchange/rank_endpoint.h"
 
+#include <algorithm>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,9 +41,10 @@ class RankEndpoint::Link : public ChannelSink {
 };
 
 RankEndpoint::RankEndpoint(const ExchangeOptions& options, int num_peers,
-                           const ChannelFactory& make_channel)
+                           const ChannelFactory& make_channel, absl::Duration look_time)
     : options_(options),
       numerics_hash_(NumericsHash(options.numerics_id)),
+      look_time_(look_time),
       asked_(options.max_tickets),
       table_(options.max_tickets),
       links_(num_peers) {
@@ -202,9 +205,22 @@ EntryState StateWithoutReply(TicketTable::FrameState state) {
 
 }  // namespace
 
+bool RankEndpoint::AwaitSettled(std::unique_lock<std::mutex>& lock, Ticket ticket,
+                                absl::Time deadline) {
+  if (look_time_ > absl::ZeroDuration()) {
+    const absl::Time sleep_at = std::min(deadline, absl::Now() + look_time_);
+    while (!table_.Settled(ticket) && absl::Now() < sleep_at) {
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    }
+  }
+  return WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+}
+
 bool RankEndpoint::Await(Ticket ticket, absl::Time deadline) {
   std::unique_lock lock(mutex_);
-  return WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+  return AwaitSettled(lock, ticket, deadline);
 }
 
 CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
@@ -212,7 +228,7 @@ CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
   std::vector<TicketTable::Outcome> outcomes;
   {
     std::unique_lock lock(mutex_);
-    WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+    AwaitSettled(lock, ticket, deadline);
     // From here on replies to this ticket are late: what is in outcomes is all that reaches the
     // buffer.
     outcomes = table_.Close(ticket);

@@ -29,7 +29,10 @@ namespace orrery {
 
 class RankEndpoint : public RankExchange {
  public:
-  RankEndpoint(const ExchangeOptions& options, int num_peers, const ChannelFactory& make_channel);
+  // look_time: how long a wait for replies looks for them again and again, behind every thread that
+  // has something to do, before it sleeps.
+  RankEndpoint(const ExchangeOptions& options, int num_peers, const ChannelFactory& make_channel,
+               absl::Duration look_time = absl::ZeroDuration());
   ~RankEndpoint() override;
 
   int num_peers() const override { return static_cast<int>(links_.size()); }
@@ -61,12 +64,14 @@ class RankEndpoint : public RankExchange {
   // Tells the peers of the frames that are still waited for that nobody does any more.
   void TellPeersToDrop(Ticket ticket, const Asked& asked,
                        const std::vector<TicketTable::Outcome>& outcomes);
+  bool AwaitSettled(std::unique_lock<std::mutex>& lock, Ticket ticket, absl::Time deadline);
   absl::Status OnReply(const Link& link, std::string frame);
   void OnLinkChanged(Link& link, bool open);
   const Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;
+  const absl::Duration look_time_;
   std::vector<Asked> asked_;  // [ticket slot]; only the rank's loop uses it
 
   mutable std::mutex mutex_;

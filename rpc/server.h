@@ -74,7 +74,7 @@ class Server {
   Server() = default;
   void ListenLocally(std::unique_ptr<LocalAcceptor> acceptor);
 
-  const Wakeful wakeful_;
+  const Wakeful wakeful_;  // while there is a server, the threads of its callbacks are
   std::unique_ptr<LocalAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
   std::mutex stop_mutex_;

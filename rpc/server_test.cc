@@ -14,6 +14,8 @@
 #include "proto/member.grpc.pb.h"
 #include "rpc/channel.h"
 #include "rpc/deadline.h"
+#include "rpc/local_socket.h"
+#include "rpc/member_channel.h"
 #include "rpc/status.h"
 #include "rpc/test_certificates.h"
 
@@ -89,6 +91,47 @@ TEST(Server, AnswersOnThePortThatItFound) {
   EXPECT_EQ(Describe(ChannelTo(server->address())), absl::OkStatus());
   EXPECT_LE(member.deadline_seconds, 60);
   EXPECT_GE(member.deadline_seconds, 1);
+}
+
+TEST(Server, IsReachedThroughItsUnixSocketFromItsOwnHost) {
+  FakeMember member;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  const auto channel = MemberChannel::Make(server->address(), {}).value();
+  EXPECT_EQ(Describe(channel->Now()), absl::OkStatus());
+  EXPECT_EQ(channel->Now()->GetState(false), GRPC_CHANNEL_READY);
+  // The same way again, by nothing but the socket.
+  EXPECT_EQ(Describe(MakeLocalChannel(server->address())), absl::OkStatus());
+}
+
+TEST(Server, IsReachedOverTcpWhereItsUnixSocketIsNot) {
+  FakeMember member;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  // Another name of the address, as behind a port that a container publishes.
+  const std::string address = absl::StrCat("localhost:", server->port());
+  EXPECT_FALSE(SomebodyListensLocally(address));
+  EXPECT_EQ(Describe(MemberChannel::Make(address, {}).value()->Now()), absl::OkStatus());
+}
+
+TEST(Server, LeavesItsUnixSocketToTheNextOne) {
+  FakeMember member;
+  auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  const std::string address = server->address();
+  const auto channel = MemberChannel::Make(address, {}).value();
+  ASSERT_EQ(Describe(channel->Now()), absl::OkStatus());
+  server->Stop(absl::Now());
+  EXPECT_FALSE(SomebodyListensLocally(address));
+  EXPECT_EQ(Describe(channel->Now()).code(), absl::StatusCode::kUnavailable);
+  server.reset();
+  auto next = Server::Start({.address = address}, {&member});
+  if (!next.ok()) GTEST_SKIP() << "somebody else took the port";
+  EXPECT_TRUE(SomebodyListensLocally(address));
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  SetDeadline(context, absl::Now() + absl::Minutes(1));
+  internal::MemberDescription response;
+  EXPECT_EQ(
+      FromGrpcStatus(internal::Member::NewStub(channel->Now())->Describe(&context, {}, &response)),
+      absl::OkStatus());
 }
 
 TEST(Server, SaysWhichAddressIsInUse) {
@@ -230,6 +273,12 @@ class TlsTest : public ::testing::Test {
 
 TEST_F(TlsTest, LetsMembersOfOneAuthorityTalk) {
   EXPECT_EQ(Describe(ChannelTo(server_->address(), client_files_)), absl::OkStatus());
+}
+
+TEST_F(TlsTest, HasNoUnixSocketWhichWouldBePlainText) {
+  EXPECT_FALSE(SomebodyListensLocally(server_->address()));
+  const auto channel = MemberChannel::Make(server_->address(), client_files_).value();
+  EXPECT_EQ(Describe(channel->Now()), absl::OkStatus());
 }
 
 TEST_F(TlsTest, RefusesPlainTextAndStrangers) {

@@ -4,6 +4,7 @@
 
 #include "exchange/factory/either_channel.h"
 #include "exchange/rank_endpoint.h"
+#include "exchange/shm/look_time.h"
 #include "exchange/shm/shm_rank.h"
 
 namespace orrery {
@@ -34,8 +35,10 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeRankExchange(const RankExchangeOptions& options) {
   ASSIGN_OR_RETURN(const ChannelFactory channels, MakeChannels(options));
+  const absl::Duration look_time =
+      options.transport == Transport::kGrpc ? absl::ZeroDuration() : kShmLookTime;
   return std::make_unique<RankEndpoint>(options.exchange, static_cast<int>(options.peers.size()),
-                                        channels);
+                                        channels, look_time);
 }
 
 }  // namespace orrery

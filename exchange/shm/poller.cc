@@ -1,5 +1,6 @@
 #include "exchange/shm/poller.h"
 
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -15,7 +16,7 @@ constexpr uint64_t kWakeId = 0;  // members start at 1
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Poller>> Poller::Create(int num_threads) {
+absl::StatusOr<std::unique_ptr<Poller>> Poller::Create(int num_threads, absl::Duration look_time) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return SystemError("epoll_create1");
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -26,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Poller>> Poller::Create(int num_threads) {
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wake.get(), &event) != 0) {
     return SystemError("epoll_ctl");
   }
-  std::unique_ptr<Poller> poller(new Poller(std::move(epoll), std::move(wake)));
+  std::unique_ptr<Poller> poller(new Poller(std::move(epoll), std::move(wake), look_time));
   for (int i = 0; i < num_threads; ++i) {
     poller->threads_.emplace_back([loop = poller.get()] { loop->Loop(); });
   }
@@ -134,9 +135,17 @@ int Poller::RunTimes() {
 }
 
 void Poller::Loop() {
+  absl::Time sleep_at = absl::InfinitePast();
   while (!stopping_) {
     epoll_event event = {};  // one: what else is ready is for the other threads
-    if (::epoll_wait(epoll_.get(), &event, 1, RunTimes()) != 1) continue;
+    int timeout_ms = RunTimes();
+    const bool looks_only = timeout_ms != 0 && absl::Now() < sleep_at;
+    if (looks_only) timeout_ms = 0;
+    if (::epoll_wait(epoll_.get(), &event, 1, timeout_ms) != 1) {
+      if (looks_only) ::sched_yield();  // whoever has something to do goes first
+      continue;
+    }
+    sleep_at = absl::Now() + look_time_;
     if (event.data.u64 != kWakeId) {
       Call(event.data.u64, [](Member& member) { member.OnReady(); });
     } else if (!stopping_) {

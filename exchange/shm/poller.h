@@ -41,7 +41,10 @@ class Poller {
     virtual absl::Time OnTime(absl::Time now) { return absl::InfiniteFuture(); }
   };
 
-  static absl::StatusOr<std::unique_ptr<Poller>> Create(int num_threads);
+  // look_time: how long a thread goes on looking, without sleeping but behind everybody who has
+  // something to do, after something was ready.
+  static absl::StatusOr<std::unique_ptr<Poller>> Create(
+      int num_threads, absl::Duration look_time = absl::ZeroDuration());
   ~Poller() { Stop(); }
   // Waits for calls that run; there are none afterwards.
   void Stop();
@@ -61,13 +64,15 @@ class Poller {
     int num_calls = 0;  // under way
   };
 
-  Poller(UniqueFd epoll, UniqueFd wake) : epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+  Poller(UniqueFd epoll, UniqueFd wake, absl::Duration look_time)
+      : look_time_(look_time), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
   void Loop();
   void Call(uint64_t id, const std::function<void(Member&)>& call);
   // Calls OnTime if it is time, and says how long to wait at most, in milliseconds; -1: no limit.
   int RunTimes();
   void Ring();
 
+  const absl::Duration look_time_;
   const UniqueFd epoll_;
   const UniqueFd wake_;  // an eventfd
   std::atomic<bool> stopping_ = false;

@@ -56,8 +56,8 @@ absl::StatusOr<Segment> Segment::Map(UniqueFd fd, size_t ring_bytes) {
 }
 
 absl::StatusOr<Segment> Segment::MapChecked(UniqueFd fd, size_t ring_bytes) {
-  void* const base =
-      ::mmap(nullptr, SegmentBytes(ring_bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  void* const base = ::mmap(nullptr, SegmentBytes(ring_bytes), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_POPULATE, fd.get(), 0);
   if (base == MAP_FAILED) return SystemError("mmap");
   return Segment(std::move(fd), static_cast<std::byte*>(base), ring_bytes);
 }

@@ -180,7 +180,7 @@ TEST(ShmExchange, QueuesWhatTheRingDoesNotHold) {
   shard->SetAccepting(true);
   const auto rank = MakeShmRankExchange({.exchange = options, .shard_names = {name}}).value();
   ASSERT_TRUE(rank->AwaitConnected(0, Far()));
-  DispatchPlan plan = {{.peer = 0}};
+  DispatchPlan plan = {{.peer = 0, .entries = {}}};
   for (int i = 0; i < 40; ++i) plan[0].entries.push_back({.row = i, .expert = 0, .result = i});
   std::vector<std::byte> rows(40 * options.row_bytes), results(40 * options.result_bytes);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(i / 7);
@@ -216,7 +216,7 @@ TEST(ShmExchange, LosesAPeerWhoseQueueIsFull) {
     accepted.push_back(std::move(socket));
   }
   ASSERT_TRUE(rank->AwaitConnected(0, Far()));
-  DispatchPlan plan = {{.peer = 0}};
+  DispatchPlan plan = {{.peer = 0, .entries = {}}};
   for (int i = 0; i < 10; ++i) plan[0].entries.push_back({.row = i, .expert = 0, .result = i});
   const std::vector<std::byte> rows(10 * options.row_bytes);
   const Ticket ticket = rank->Dispatch(0, Lane::kDecode, plan, rows).value();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "exchange/shm/look_time.h"
 #include "exchange/shm/shm_link.h"
 #include "exchange/shm/socket.h"
 
@@ -189,7 +190,7 @@ absl::StatusOr<std::unique_ptr<ShmListener>> ShmListener::Listen(
     const ShmShardOptions& options, std::shared_ptr<ShardEndpoint> endpoint) {
   ASSIGN_OR_RETURN(UniqueFd socket, ListenAt(options.name));
   std::unique_ptr<ShmListener> listener(new ShmListener(options, std::move(endpoint)));
-  ASSIGN_OR_RETURN(listener->poller_, Poller::Create(kNumThreads));
+  ASSIGN_OR_RETURN(listener->poller_, Poller::Create(kNumThreads, kShmLookTime));
   auto door = std::make_shared<Door>(listener.get(), std::move(socket));
   door->Start(listener->poller_->Add(door));
   return listener;

@@ -207,7 +207,7 @@ absl::StatusOr<ChannelFactory> MakeShmChannels(const ShmRankOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "timeouts and backoffs must be positive, one is ", absl::FormatDuration(shortest)));
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<Poller> poller, Poller::Create(/*num_threads=*/1));
+  ASSIGN_OR_RETURN(std::shared_ptr<Poller> poller, Poller::Create(/*num_threads=*/1, kShmLookTime));
   return [options, poller = std::move(poller)](int peer, Lane lane, ChannelSink* sink) {
     return std::make_unique<ShmRankChannel>(options, peer, lane, poller, sink);
   };
@@ -215,8 +215,8 @@ absl::StatusOr<ChannelFactory> MakeShmChannels(const ShmRankOptions& options) {
 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeShmRankExchange(ShmRankOptions options) {
   ASSIGN_OR_RETURN(const ChannelFactory channels, MakeShmChannels(options));
-  return std::make_unique<RankEndpoint>(options.exchange,
-                                        static_cast<int>(options.shard_names.size()), channels);
+  return std::make_unique<RankEndpoint>(
+      options.exchange, static_cast<int>(options.shard_names.size()), channels, kShmLookTime);
 }
 
 }  // namespace orrery

@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "exchange/channel.h"
 #include "exchange/exchange.h"
+#include "exchange/shm/look_time.h"
 
 namespace orrery {
 

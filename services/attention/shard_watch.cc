@@ -65,7 +65,8 @@ void ShardWatch::Watch(int shard) {
     mutex_.Unlock();
     Ask(shard);
     mutex_.Lock();
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), options_.interval);
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
+                            status_[shard].ok() ? options_.calm_interval : options_.interval);
   }
 }
 

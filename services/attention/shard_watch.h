@@ -43,9 +43,11 @@ class ShardWatch {
     std::vector<Shard> shards;
     Fingerprint fingerprint;
     std::string numerics_id;
-    // Between two questions to one shard, and how long one may take. A shard that stays silent
-    // counts as gone.
+    // Between two questions to one shard: while it is not usable, and once it is, when an idle
+    // cluster should cost nothing and a loss is noticed by the exchange first. And how long one may
+    // take; a shard that stays silent counts as gone.
     absl::Duration interval = absl::Milliseconds(100);
+    absl::Duration calm_interval = absl::Seconds(1);
     absl::Duration timeout = absl::Seconds(2);
   };
 

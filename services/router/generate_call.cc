@@ -17,8 +17,9 @@ class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::Sequence
     SetDeadline(context_, deadline);
   }
 
-  void Start(internal::Attention::Stub& stub, const internal::SequenceRequest& sequence) {
-    stub.async()->Generate(&context_, &sequence, this);
+  void Start(MemberChannel& rank, const internal::SequenceRequest& sequence) {
+    stub_ = internal::Attention::NewStub(rank.Now());
+    stub_->async()->Generate(&context_, &sequence, this);
     AddHold();
     StartRead(&event_);
     StartCall();
@@ -35,6 +36,7 @@ class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::Sequence
 
  private:
   const std::shared_ptr<GenerateCall> call_;
+  std::unique_ptr<internal::Attention::Stub> stub_;
   grpc::ClientContext context_;
   internal::SequenceEvent event_;
 };

@@ -44,6 +44,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "proto/attention.grpc.pb.h"
 #include "proto/orrery.pb.h"
+#include "rpc/member_channel.h"
 #include "services/router/answer_translator.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
@@ -51,7 +52,7 @@
 namespace orrery {
 
 // By index in the membership.
-using RankStubs = std::map<int, std::unique_ptr<internal::Attention::Stub>>;
+using RankChannels = std::map<int, std::shared_ptr<MemberChannel>>;
 
 class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                      public std::enable_shared_from_this<GenerateCall> {
@@ -59,7 +60,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   struct Shared {
     const ServedModel* model = nullptr;
     RouterState* state = nullptr;
-    const RankStubs* ranks = nullptr;
+    const RankChannels* ranks = nullptr;
   };
   struct Options {
     int64_t number = 0;  // for the core

@@ -41,11 +41,8 @@ class RouterImpl : public Router {
   ~RouterImpl() override { Stop(absl::Now()); }
 
   absl::Status Start(const ServerOptions& options,
-                     const std::vector<std::shared_ptr<grpc::Channel>>& channels) {
-    RouterService::RankChannels ranks;
-    state_.With([&](const RouterCore& core) {
-      for (const int rank : core.membership().ranks()) ranks[rank] = channels[rank];
-    });
+                     const std::vector<std::shared_ptr<grpc::Channel>>& channels,
+                     const RankChannels& ranks) {
     service_ = std::make_unique<RouterService>(
         RouterService::Options{.self = self_, .share_prefix_cache = share_prefix_cache_}, &model_,
         &state_, ranks);
@@ -110,10 +107,14 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   const TlsFiles tls = TlsFilesOf(cluster);
   std::vector<MemberInfo> others;
   std::vector<std::shared_ptr<grpc::Channel>> channels;
+  RankChannels ranks;
   for (const auto& [role, member] : AllMembers(cluster)) {
     if (member == self) continue;
     others.push_back({role, member->name(), member->address()});
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
+    if (role != internal::ROLE_ATTENTION) continue;
+    ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
+                     MemberChannel::Make(member->address(), tls));
   }
   // What every rank runs, and its queue; what does not fit there need not wait here.
   const internal::Limits& limits = cluster.limits();
@@ -131,7 +132,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   // The core has twice as many places, and is to refuse what exceeds them.
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection, 4 * core_options.max_open_requests);
-  RETURN_IF_ERROR(router->Start(server_options, channels));
+  RETURN_IF_ERROR(router->Start(server_options, channels, ranks));
   return std::unique_ptr<Router>(std::move(router));
 }
 

@@ -81,14 +81,6 @@ grpc::ServerUnaryReactor* RespondNow(grpc::CallbackServerContext* context,
   return reactor;
 }
 
-RankStubs MakeStubs(const RouterService::RankChannels& channels) {
-  RankStubs stubs;
-  for (const auto& [member, channel] : channels) {
-    stubs[member] = internal::Attention::NewStub(channel);
-  }
-  return stubs;
-}
-
 }  // namespace
 
 RouterService::RouterService(Options options, const ServedModel* model, RouterState* state,
@@ -96,7 +88,7 @@ RouterService::RouterService(Options options, const ServedModel* model, RouterSt
     : options_(std::move(options)),
       model_(model),
       state_(state),
-      ranks_(MakeStubs(ranks)),
+      ranks_(ranks),
       life_(DrawSeed()),
       workers_(options_.workers) {}
 

@@ -46,7 +46,7 @@ class RouterService : public RawOrreryService {
     WorkQueue::Options workers = {};
   };
   // Channels of the attention ranks, by their index in the membership.
-  using RankChannels = std::map<int, std::shared_ptr<grpc::Channel>>;
+  using RankChannels = orrery::RankChannels;
 
   // `model` and `state` must outlive the service.
   RouterService(Options options, const ServedModel* model, RouterState* state,
@@ -77,7 +77,7 @@ class RouterService : public RawOrreryService {
   const Options options_;
   const ServedModel* const model_;
   RouterState* const state_;
-  const RankStubs ranks_;
+  const RankChannels ranks_;
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};

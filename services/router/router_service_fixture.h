@@ -136,7 +136,7 @@ class RouterServiceTest : public ::testing::Test {
       auto server = Server::Start(AnyPort(), {rank_service(i)});
       ASSERT_TRUE(server.ok()) << server.status();
       rank_servers_.push_back(*std::move(server));
-      channels[i] = MakeChannel(rank_servers_[i]->address(), {}).value();
+      channels[i] = MemberChannel::Make(rank_servers_[i]->address(), {}).value();
       SayReady(i);
     }
     service_ = std::make_unique<RouterService>(setup_.service, &model_, &state_, channels);

@@ -178,6 +178,78 @@ TEST(ClusterFaults, AnAnswerWhoseRankIsKilledEndsWithAClearErrorAndTheRouterGoes
   EXPECT_TRUE(client.Generate(request, kPatience).ok());
 }
 
+struct ExchangeCase {
+  std::string name;
+  internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;
+  std::string carrier;
+};
+
+class ClusterExchangeTest : public ::testing::TestWithParam<ExchangeCase> {};
+
+// What carries the rank's rows to this shard; empty if nothing does.
+std::string CarrierTo(const v1::ClusterStatusResponse& status, const std::string& shard) {
+  for (const v1::MemberStatus& member : status.member()) {
+    for (const v1::ExchangeLink& link : member.exchange_link()) {
+      if (link.shard() == shard) return link.exchange();
+    }
+  }
+  return "";
+}
+
+// The router learns of it with the rank's next description, and a rank that found gRPC first changes
+// over a little later.
+std::string AwaitCarrierTo(OrreryClient& client, const std::string& shard,
+                           const std::string& wanted) {
+  std::string carrier;
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (carrier != wanted && absl::Now() < deadline) {
+    const auto status = client.ClusterStatus();
+    if (!status.ok()) return std::string(status.status().message());
+    carrier = CarrierTo(*status, shard);
+  }
+  return carrier;
+}
+
+TEST_P(ClusterExchangeTest, AnAnswerGoesOnWhenAKilledShardIsBack) {
+  internal::ClusterFile cluster = AbacusCluster(1, 2);
+  cluster.set_exchange(GetParam().exchange);
+  const auto launcher = StartFrom(cluster);
+  ASSERT_NE(launcher, nullptr);
+  ASSERT_TRUE(launcher->WaitUntilReady(kPatience).ok());
+  OrreryClient client = Connect(*launcher);
+  v1::GenerateRequest request;
+  *request.mutable_messages() = ReadProblems(1)[0].messages;
+  const auto undisturbed = client.Generate(request, kPatience);
+  ASSERT_TRUE(undisturbed.ok()) << undisturbed.status();
+  for (const std::string shard : {"expert-0", "expert-1"}) {
+    EXPECT_EQ(AwaitCarrierTo(client, shard, GetParam().carrier), GetParam().carrier) << shard;
+  }
+
+  LaunchOptions options = TestLaunchOptions();
+  options.left_out = {"router-0", "attention-0", "expert-0"};
+  std::unique_ptr<Launcher> again;
+  const auto answer = client.Generate(request, kPatience, [&](const v1::Delta&) {
+    if (again == nullptr) {
+      EXPECT_TRUE(launcher->Kill("expert-1", SIGKILL).ok());
+      EXPECT_TRUE(launcher->WaitForExit("expert-1", absl::Now() + kPatience).has_value());
+      again = StartFrom(cluster, options);
+    }
+    return true;
+  });
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_NE(again, nullptr);
+  EXPECT_EQ(answer->ids, undisturbed->ids);
+  EXPECT_EQ(answer->content, undisturbed->content);
+}
+
+INSTANTIATE_TEST_SUITE_P(Exchanges, ClusterExchangeTest,
+                         ::testing::Values(ExchangeCase{"Auto", internal::EXCHANGE_AUTO, "shm"},
+                                           ExchangeCase{"Shm", internal::EXCHANGE_SHM, "shm"},
+                                           ExchangeCase{"Grpc", internal::EXCHANGE_GRPC, "grpc"}),
+                         [](const ::testing::TestParamInfo<ExchangeCase>& info) {
+                           return info.param.name;
+                         });
+
 TEST(ClusterFaults, EveryMemberStopsInOrderWhenAskedTo) {
   const auto launcher = StartReady(AbacusTopology(1, 2));
   ASSERT_NE(launcher, nullptr);

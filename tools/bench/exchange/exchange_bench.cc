@@ -59,10 +59,13 @@ struct Layer {
 // One way from the rank to the shard.
 struct Way {
   std::string name;
-  std::unique_ptr<RankExchange> own_exchange;  // null for loopback
+  std::unique_ptr<RankExchange> own_exchange = nullptr;  // null for loopback
   RankExchange* exchange = nullptr;
-  std::unique_ptr<BareStream> bare;                  // null where there is none
-  std::vector<double> exchange_us, bare_us, ratios;  // one per round
+  std::unique_ptr<BareStream> bare = nullptr;  // null where there is none
+  // One per round.
+  std::vector<double> exchange_us = {};
+  std::vector<double> bare_us = {};
+  std::vector<double> ratios = {};
 };
 
 absl::StatusOr<double> ExchangeOnce(Way& way, Layer& layer) {
@@ -137,7 +140,7 @@ class Bench {
     RETURN_IF_ERROR(Add(std::move(shm)));
     ASSIGN_OR_RETURN(loopback_, Loopback::Create({.num_ranks = 1, .num_shards = 1}, exchange));
     loop_ = std::make_unique<EchoLoop>(&loopback_->shard(0), exchange);
-    ways_.push_back({.name = "loopback", .own_exchange = nullptr, .exchange = &loopback_->rank(0)});
+    ways_.push_back({.name = "loopback", .exchange = &loopback_->rank(0)});
     return absl::OkStatus();
   }
 
