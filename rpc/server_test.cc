@@ -105,9 +105,9 @@ TEST(Server, IsReachedThroughItsUnixSocketFromItsOwnHost) {
 
 TEST(Server, IsReachedOverTcpWhereItsUnixSocketIsNot) {
   FakeMember member;
-  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&member}).value();
+  const auto server = Server::Start({.address = "0.0.0.0:0"}, {&member}).value();
   // Another name of the address, as behind a port that a container publishes.
-  const std::string address = absl::StrCat("localhost:", server->port());
+  const std::string address = absl::StrCat("127.0.0.1:", server->port());
   EXPECT_FALSE(SomebodyListensLocally(address));
   EXPECT_EQ(Describe(MemberChannel::Make(address, {}).value()->Now()), absl::OkStatus());
 }
