@@ -41,11 +41,11 @@ struct ModelBenchOptions {
 struct ModelFigures {
   std::string phase;  // "decode", "prefill"
   int num_rows = 0;
-  Spread seconds;        // of the step
-  double least_seconds;  // of its roofline, at the ceilings of the rounds
+  Spread seconds = {};         // of the step
+  double least_seconds = 0.0;  // of its roofline, at the ceilings of the rounds
   double bytes = 0.0;
   double flops = 0.0;
-  Spread share;  // least time over ours
+  Spread share = {};  // least time over ours
 };
 
 struct ModelBenchResult {

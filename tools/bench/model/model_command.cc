@@ -64,7 +64,8 @@ absl::StatusOr<std::string> ModelDir(Terminal& out) {
     out.ShowProgress(ProgressLine({.label = "writing the model",
                                    .done = done,
                                    .total = total,
-                                   .elapsed = absl::Now() - begin},
+                                   .elapsed = absl::Now() - begin,
+                                   .unit = "bytes"},
                                   40));
   });
   out.ClearProgress();
