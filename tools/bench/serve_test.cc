@@ -107,7 +107,7 @@ TEST(BenchServe, WrongFlagsAreRefusedBeforeAnythingStarts) {
         {"serve --concurency=1", "unknown flag"},
         {"step --rate=1", "`orrery bench step` has no use for --rate"},
         {"step --model=models/abacus --precision=fp4", "use bf16 or f32"},
-        {"stop", "orrery bench step"}}) {
+        {"stop", "orrery bench serve"}}) {
     const Ran ran = Bench(arguments);
     EXPECT_EQ(ran.code, 2) << arguments;
     EXPECT_THAT(ran.output, HasSubstr(expected)) << arguments;
