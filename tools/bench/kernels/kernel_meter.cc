@@ -55,10 +55,12 @@ KernelRound KernelMeter::MeasureRound(const Work& work, const Subject& subject) 
   KernelRound round;
   CeilingMeter& ceilings = *options_.ceilings;
   const int num_threads = options_.num_threads;
-  round.ceilings.bytes_per_s = RateOf([&] { return ceilings.ReadBytesPerSecond(num_threads); });
+  const absl::Duration enough = options_.min_time / options_.num_rounds * kCeilingPart;
+  round.ceilings.bytes_per_s =
+      AverageRate(enough, [&] { return ceilings.ReadBytesPerSecond(num_threads); });
   if (work.flops > 0.0) {
     round.ceilings.flops_per_s =
-        RateOf([&] { return ceilings.MultiplyFlopsPerSecond(num_threads); });
+        AverageRate(enough, [&] { return ceilings.MultiplyFlopsPerSecond(num_threads); });
   }
   round.seconds = TimeOf(subject.run);
   if (subject.run_peer) {
@@ -79,18 +81,6 @@ double KernelMeter::TimeOf(const std::function<void()>& run) const {
     elapsed = absl::GetCurrentTimeNanos() - begin;
   } while (elapsed < absl::ToInt64Nanoseconds(enough));
   return std::max(static_cast<double>(elapsed) * 1e-9 / num_calls, 1e-9);
-}
-
-double KernelMeter::RateOf(const std::function<double()>& sample) const {
-  const absl::Duration enough = options_.min_time / options_.num_rounds * kCeilingPart;
-  const absl::Time begin = absl::Now();
-  double seconds_per_work = 0.0;
-  int num_samples = 0;
-  do {
-    seconds_per_work += 1.0 / sample();
-    ++num_samples;
-  } while (absl::Now() - begin < enough);
-  return num_samples / seconds_per_work;
 }
 
 }  // namespace orrery

@@ -59,9 +59,6 @@ class KernelMeter {
   KernelRound MeasureRound(const Work& work, const Subject& subject);
   // Seconds of one call, over calls until the round's part of min_time is over.
   double TimeOf(const std::function<void()>& run) const;
-  // Of samples of equal work, over a part of that time: bursts alone would slip between the turns of
-  // other processes.
-  double RateOf(const std::function<double()>& sample) const;
 
   const Options options_;
   std::vector<KernelFigures> figures_;

@@ -16,6 +16,8 @@ namespace orrery {
 namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+// How long each ceiling is measured, each round.
+constexpr absl::Duration kCeilingTime = absl::Milliseconds(200);
 
 // The largest that this process's resident memory has been, files that it maps included.
 int64_t PeakBytes() {
@@ -139,8 +141,12 @@ class ModelBench {
     std::vector<double> seconds, least, share;
     for (int round = 0; round < options_.num_rounds; ++round) {
       const Ceilings ceilings = {
-          .bytes_per_s = meter_->ReadBytesPerSecond(options_.cluster.num_threads),
-          .flops_per_s = meter_->MultiplyFlopsPerSecond(options_.cluster.num_threads)};
+          .bytes_per_s =
+              AverageRate(kCeilingTime,
+                          [&] { return meter_->ReadBytesPerSecond(options_.cluster.num_threads); }),
+          .flops_per_s = AverageRate(kCeilingTime, [&] {
+            return meter_->MultiplyFlopsPerSecond(options_.cluster.num_threads);
+          })};
       bytes_per_s_.push_back(ceilings.bytes_per_s);
       flops_per_s_.push_back(ceilings.flops_per_s);
       ASSIGN_OR_RETURN(const double time, measure(round));

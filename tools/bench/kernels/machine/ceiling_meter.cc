@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 namespace orrery {
 namespace {
@@ -82,6 +83,17 @@ double CeilingMeter::MultiplyFlopsPerSecond(int num_threads) {
     if (loops_.multiply(kMultiplyRounds) >= 0.0f) ++num_finite;
   });
   return loops_.flops_per_round * kMultiplyRounds * num_threads / seconds;
+}
+
+double AverageRate(absl::Duration enough, const std::function<double()>& measure) {
+  const absl::Time begin = absl::Now();
+  double seconds_per_work = 0.0;
+  int num_samples = 0;
+  do {
+    seconds_per_work += 1.0 / measure();
+    ++num_samples;
+  } while (absl::Now() - begin < enough);
+  return num_samples / seconds_per_work;
 }
 
 }  // namespace orrery

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string_view>
 
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "tools/bench/kernels/machine/machine_loops.h"
 #include "tools/bench/kernels/machine/mapped_buffer.h"
@@ -23,6 +24,10 @@ namespace orrery {
 
 // The loops of a variant of the kernels (Kernels::variant()). UNIMPLEMENTED for one that has none yet.
 absl::StatusOr<const MachineLoops*> MachineLoopsFor(std::string_view variant);
+
+// Of samples of equal work that are repeated for a while: bursts alone would slip between the turns of
+// other processes.
+double AverageRate(absl::Duration enough, const std::function<double()>& measure);
 
 class CeilingMeter {
  public:
