@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "kernels/conformance/allocation_counter.h"
+#include "base/allocation_counter.h"
 #include "kernels/conformance/kernels_testing.h"
 
 namespace orrery {

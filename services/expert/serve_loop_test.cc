@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "base/allocation_counter.h"
 #include "checkpoint/test_files.h"
 #include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
@@ -21,7 +22,6 @@
 #include "gtest/gtest.h"
 #include "kernels/factory/make_kernels.h"
 #include "rpc/server.h"
-#include "services/expert/allocation_counter.h"
 
 namespace orrery {
 namespace {

@@ -18,9 +18,12 @@ ABSL_FLAG(std::string, ffn_weights, "",
           "weights of feed-forwards in memory: stored (as in the checkpoint), int8 or int4; empty: "
           "stored");
 ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
-ABSL_FLAG(std::string, cpu_variant, "best",
-          "kernels of the cpu backend: best, amx, avx512bf16, avx512, avx2 or scalar (amx-model: for "
-          "tests); the bits are the same");
+ABSL_FLAG(
+    std::string, cpu_variant, "best",
+    "kernels of the cpu backend: best, amx, avx512bf16, avx512, avx2 or scalar (amx-model: for "
+    "tests); the bits are the same");
+ABSL_FLAG(std::string, exchange, "",
+          "rows between the processes of ranks and shards: auto, grpc or shm; empty: auto");
 ABSL_FLAG(int, threads, 0,
           "threads that compute, of each rank and shard; 0: their share of the processors (in one "
           "process: 1; bench kernels and bench model: all)");
@@ -104,6 +107,8 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   topology.numerics.set_row_format(row_format);
   topology.numerics.set_ffn_weights(ffn_weights);
   topology.numerics.set_backend(backend);
+  ASSIGN_OR_RETURN(topology.exchange, ParseEnum<internal::Exchange>("exchange", "EXCHANGE_",
+                                                                    absl::GetFlag(FLAGS_exchange)));
   topology.limits = LimitsFromFlags();
   topology.num_threads = absl::GetFlag(FLAGS_threads);
   return topology;

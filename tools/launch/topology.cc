@@ -63,6 +63,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
   cluster.mutable_model()->set_dir(dir.string());
   *cluster.mutable_numerics() = topology.numerics;
   *cluster.mutable_limits() = topology.limits;
+  cluster.set_exchange(topology.exchange);
   size_t next_port = 0;
   const auto fill = [&](internal::ClusterMember* member, const std::string& role, int index) {
     member->set_name(absl::StrCat(role, "-", index));

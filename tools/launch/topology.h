@@ -24,6 +24,7 @@ struct Topology {
   int num_shards = 1;  // 0 for a dense model
   internal::Numerics numerics;
   internal::Limits limits;
+  internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;
   int num_threads = 0;  // of each rank and shard; 0: their share of the processors
 };
 

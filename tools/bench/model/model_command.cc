@@ -74,10 +74,10 @@ absl::StatusOr<std::string> ModelDir(Terminal& out) {
 }
 
 absl::StatusOr<ModelBenchOptions> OptionsFromFlags() {
-  RETURN_IF_ERROR(AllowOnly(
-      "bench model",
-      {"batches", "bin_dir", "cpu_variant", "exchange_batch", "ffn_weights", "json_file", "model",
-       "prefill_tokens", "preset", "row_format", "start_timeout", "synthetic_dir", "threads"}));
+  RETURN_IF_ERROR(
+      AllowOnly("bench model", {"batches", "bin_dir", "cpu_variant", "exchange", "exchange_batch",
+                                "ffn_weights", "json_file", "model", "prefill_tokens", "preset",
+                                "row_format", "start_timeout", "synthetic_dir", "threads"}));
   ModelBenchOptions options;
   options.command = CommandFromFlags({kModelFlags, kKernelsFlags, kServeFlags, kClusterFlags},
                                      "orrery bench model");

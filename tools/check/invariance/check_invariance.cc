@@ -180,7 +180,9 @@ void Checker::FindVariants() {
     report_.Skipped("variant", "not covered: only the cpu backend has variants");
     return;
   }
-  const std::pair<const char*, CpuVariant> variants[] = {{"avx512bf16", CpuVariant::kAvx512Bf16},
+  const std::pair<const char*, CpuVariant> variants[] = {{"amx", CpuVariant::kAmx},
+                                                         {"amx-model", CpuVariant::kAmxModel},
+                                                         {"avx512bf16", CpuVariant::kAvx512Bf16},
                                                          {"avx512", CpuVariant::kAvx512},
                                                          {"avx2", CpuVariant::kAvx2}};
   for (const auto& [name, variant] : variants) {

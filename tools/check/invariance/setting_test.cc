@@ -17,7 +17,8 @@ using ::testing::HasSubstr;
 SettingLimits Everything() {
   return {.num_experts = 16,
           .has_mtp = true,
-          .variants = {CpuVariant::kAvx512Bf16, CpuVariant::kAvx512, CpuVariant::kAvx2}};
+          .variants = {CpuVariant::kAmx, CpuVariant::kAmxModel, CpuVariant::kAvx512Bf16,
+                       CpuVariant::kAvx512, CpuVariant::kAvx2}};
 }
 
 std::string ErrorOf(std::string_view text) {

@@ -4,8 +4,8 @@
 //   const int64_t before = NumAllocations();
 //   kernels.Attend(all);
 //   EXPECT_EQ(NumAllocations(), before);
-#ifndef ORRERY_KERNELS_CONFORMANCE_ALLOCATION_COUNTER_H_
-#define ORRERY_KERNELS_CONFORMANCE_ALLOCATION_COUNTER_H_
+#ifndef ORRERY_BASE_ALLOCATION_COUNTER_H_
+#define ORRERY_BASE_ALLOCATION_COUNTER_H_
 
 #include <cstdint>
 
@@ -15,4 +15,4 @@ int64_t NumAllocations();
 
 }  // namespace orrery
 
-#endif  // ORRERY_KERNELS_CONFORMANCE_ALLOCATION_COUNTER_H_
+#endif  // ORRERY_BASE_ALLOCATION_COUNTER_H_

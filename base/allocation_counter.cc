@@ -1,4 +1,4 @@
-#include "kernels/conformance/allocation_counter.h"
+#include "base/allocation_counter.h"
 
 #include <errno.h>
 #include <stdlib.h>
