@@ -98,8 +98,9 @@ class ModelBench {
     LocalClusterOptions cluster = options_.cluster;
     cluster.num_ranks = cluster.num_shards = 1;
     cluster.transport = LocalTransport::kLoopback;
-    ASSIGN_OR_RETURN(const LocalModel model,
-                     LocalModel::Open(cluster, max_batch_, max_tokens_, longest_prompt_));
+    ASSIGN_OR_RETURN(
+        const LocalModel model,
+        LocalModel::Open(cluster, max_batch_, max_tokens_, std::max(longest_prompt_, max_batch_)));
     result_.cluster = model.cluster->Describe();
     ASSIGN_OR_RETURN(meter_,
                      CeilingMeter::Create(std::string(model.cluster->parts(0).kernels->variant()),

@@ -24,6 +24,8 @@
 
 ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "8", "64"}),
           "of bench model: sequences that decode side by side, one run each");
+ABSL_FLAG(int, context_tokens, 128,
+          "of bench model: tokens of each of these sequences when its decoding begins");
 ABSL_FLAG(int, prefill_tokens, 2048, "of bench model: tokens of the prompt; 0: none");
 ABSL_FLAG(
     int, exchange_batch, 8,
@@ -74,10 +76,10 @@ absl::StatusOr<std::string> ModelDir(Terminal& out) {
 }
 
 absl::StatusOr<ModelBenchOptions> OptionsFromFlags() {
-  RETURN_IF_ERROR(
-      AllowOnly("bench model", {"batches", "bin_dir", "cpu_variant", "exchange", "exchange_batch",
-                                "ffn_weights", "json_file", "model", "prefill_tokens", "preset",
-                                "row_format", "start_timeout", "synthetic_dir", "threads"}));
+  RETURN_IF_ERROR(AllowOnly(
+      "bench model", {"batches", "bin_dir", "context_tokens", "cpu_variant", "exchange",
+                      "exchange_batch", "ffn_weights", "json_file", "model", "prefill_tokens",
+                      "preset", "row_format", "start_timeout", "synthetic_dir", "threads"}));
   ModelBenchOptions options;
   options.command = CommandFromFlags({kModelFlags, kKernelsFlags, kServeFlags, kClusterFlags},
                                      "orrery bench model");
@@ -90,6 +92,11 @@ absl::StatusOr<ModelBenchOptions> OptionsFromFlags() {
         absl::StrCat("--prefill_tokens is ", tokens, ", must not be negative"));
   } else if (tokens > 0) {
     options.prefills.push_back(tokens);
+  }
+  options.context_tokens = absl::GetFlag(FLAGS_context_tokens);
+  if (options.context_tokens < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--context_tokens is ", options.context_tokens, ", must be at least 1"));
   }
   options.exchange_batch = absl::GetFlag(FLAGS_exchange_batch);
   if (options.exchange_batch < 0) {
