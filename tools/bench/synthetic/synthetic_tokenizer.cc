@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "checkpoint/text/byte_alphabet.h"
 #include "nlohmann/json.hpp"
 
 namespace orrery {
@@ -11,21 +12,6 @@ constexpr char kBos[] = "<｜begin▁of▁sentence｜>";
 constexpr char kEos[] = "<｜end▁of▁sentence｜>";
 constexpr char kUser[] = "<｜User｜>";
 constexpr char kAssistant[] = "<｜Assistant｜>";
-
-// GPT-2's byte alphabet: printable bytes stand for themselves, the others for U+0100 and up, in
-// order.
-std::string ByteCharacter(int byte) {
-  const auto is_printable = [](int b) {
-    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
-  };
-  int code = byte;
-  if (!is_printable(byte)) {
-    code = 256;
-    for (int b = 0; b < byte; ++b) code += is_printable(b) ? 0 : 1;
-  }
-  if (code < 128) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xc0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3f))};
-}
 
 }  // namespace
 
@@ -41,7 +27,8 @@ std::string SyntheticTokenizer() {
                      {"special", true}});
   }
   nlohmann::json vocab = nlohmann::json::object();
-  for (int byte = 0; byte < 256; ++byte) vocab[ByteCharacter(byte)] = added.size() + byte;
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[BytesToAlphabet(std::string(1, static_cast<char>(byte)))] = added.size() + byte;
   const nlohmann::json tokenizer = {
       {"version", "1.0"},
       {"truncation", nullptr},
