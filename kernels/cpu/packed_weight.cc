@@ -249,10 +249,6 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Map(const WeightImag
   return std::unique_ptr<PackedWeight>(new PackedWeight(parts, image));
 }
 
-size_t PackedWeight::num_decoded() const {
-  return ElementBits(parts_.format()) <= 8 ? kMaxDecodedPanels * parts_.layout().panel_stride() : 0;
-}
-
 void PackedWeight::Describe(MatmulJob& job) const {
   const std::byte* const scales = image_.bytes.data() + PackedImage::kScalesOffset;
   const bool per_output = parts_.has_output_scales();

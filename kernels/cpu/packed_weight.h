@@ -125,8 +125,6 @@ class PackedWeight final : public Weight {
     return parts_.header().product_format == static_cast<int32_t>(ProductFormat::kBf16);
   }
   int padded_inputs() const { return parts_.layout().padded_inputs(); }
-  // Values for MatmulJob::decoded; 0 if nothing is to be decoded.
-  size_t num_decoded() const;
   // Fills in what the weight decides.
   void Describe(MatmulJob& job) const;
 
