@@ -22,7 +22,7 @@
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/shm/shm_listener.h"
 #include "rpc/server.h"
-#include "tools/bench/exchange/bare_stream.h"
+#include "tools/bench/bare_stream/bare_stream.h"
 
 namespace orrery {
 

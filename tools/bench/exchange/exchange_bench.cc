@@ -11,7 +11,7 @@
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/loopback/loopback.h"
 #include "exchange/shm/shm_rank.h"
-#include "tools/bench/exchange/bare_stream.h"
+#include "tools/bench/bare_stream/bare_stream.h"
 #include "tools/bench/exchange/echo_shard.h"
 
 namespace orrery {

@@ -10,11 +10,12 @@
 #include "absl/time/clock.h"
 #include "device/host/host_device.h"
 #include "exchange/frame.h"
+#include "rpc/server.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/step.h"
 #include "services/expert/shard.h"
+#include "tools/bench/bare_stream/bare_stream.h"
 #include "tools/bench/step/direct_exchange.h"
-#include "tools/bench/step/stream_echo.h"
 
 namespace orrery {
 namespace {
@@ -84,7 +85,7 @@ absl::Duration Median(std::vector<absl::Duration> times) {
 }
 
 // A frame of one row per sequence to the shard, and all of its results back.
-StreamEcho::Sizes FrameSizes(const ModelConfig& config, const Shard& shard, int num_sequences) {
+BareStream::Sizes FrameSizes(const ModelConfig& config, const Shard& shard, int num_sequences) {
   const size_t entries = static_cast<size_t>(num_sequences) * config.num_experts_per_token;
   return {.bytes_out = DispatchRowsOffset(entries) + num_sequences * shard.row_bytes(),
           .bytes_back = ReplyRowsOffset(entries) + entries * shard.result_bytes()};
@@ -124,8 +125,12 @@ absl::StatusOr<StepCosts> MeasureStep(const StepBenchOptions& options) {
   StepParts without_way = over_grpc;
   without_way.exchange = &direct;
 
-  ASSIGN_OR_RETURN(const std::unique_ptr<StreamEcho> echo, StreamEcho::Start());
-  const StreamEcho::Sizes sizes = FrameSizes(config, *shard, options.num_sequences);
+  BareEchoService echo_service;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Server> echo_server,
+                   Server::Start({.address = "127.0.0.1:0"}, {&echo_service}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BareStream> echo,
+                   BareStream::Open(echo_server->address(), /*local_socket=*/true));
+  const BareStream::Sizes sizes = FrameSizes(config, *shard, options.num_sequences);
   ASSIGN_OR_RETURN(const std::unique_ptr<Stepper> far, Stepper::Create(over_grpc, options));
   ASSIGN_OR_RETURN(const std::unique_ptr<Stepper> near, Stepper::Create(without_way, options));
   std::vector<absl::Duration> step, kernels, round_trips;

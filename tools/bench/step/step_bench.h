@@ -5,7 +5,7 @@
 //   costs.overhead()      // 1.18: the step takes 1.18 times kernels + exchanges * bare round trips
 //
 // All in one run, in turns, as medians: a step over gRPC with one shard, the same step without any way
-// (direct_exchange.h), and a bare round trip of the same bytes on a stream (stream_echo.h).
+// (direct_exchange.h), and a bare round trip of the same bytes on a stream (tools/bench/bare_stream).
 #ifndef ORRERY_TOOLS_BENCH_STEP_STEP_BENCH_H_
 #define ORRERY_TOOLS_BENCH_STEP_STEP_BENCH_H_
 

@@ -1,7 +1,6 @@
 #include "tools/bench/step/step_bench.h"
 
 #include "gtest/gtest.h"
-#include "tools/bench/step/stream_echo.h"
 
 namespace orrery {
 namespace {
@@ -23,16 +22,6 @@ TEST(StepBench, AModelThatIsNotThereIsAnError) {
   StepBenchOptions options;
   options.cluster.model_dir = "models/nowhere";
   EXPECT_FALSE(MeasureStep(options).ok());
-}
-
-TEST(StreamEcho, BringsBackWhatWasAskedFor) {
-  auto echo = StreamEcho::Start();
-  ASSERT_TRUE(echo.ok()) << echo.status();
-  for (const size_t size : {size_t{1}, size_t{5000}, size_t{500000}}) {
-    const auto time = (*echo)->RoundTrip({.bytes_out = size, .bytes_back = size});
-    ASSERT_TRUE(time.ok()) << time.status();
-    EXPECT_GT(*time, absl::ZeroDuration());
-  }
 }
 
 }  // namespace

@@ -1,13 +1,12 @@
 // The floor under an exchange over gRPC: byte buffers there and back on one open stream, with
-// nothing behind it. Unlike tools/bench/step/stream_echo.h it has the server in another process, no
-// protocol buffers, and a choice of the socket.
+// nothing behind it. The server, in this process or another, answers in its callback.
 //
 //   ASSIGN_OR_RETURN(auto bare, BareStream::Open("127.0.0.1:7421", /*local_socket=*/true));
 //   ASSIGN_OR_RETURN(absl::Duration time, bare->RoundTrip({.bytes_out = 4200, .bytes_back = 25000}));
 //
 // Bytes are not copied by us on either side. For measurements only. Threads: one owner.
-#ifndef ORRERY_TOOLS_BENCH_EXCHANGE_BARE_STREAM_H_
-#define ORRERY_TOOLS_BENCH_EXCHANGE_BARE_STREAM_H_
+#ifndef ORRERY_TOOLS_BENCH_BARE_STREAM_BARE_STREAM_H_
+#define ORRERY_TOOLS_BENCH_BARE_STREAM_BARE_STREAM_H_
 
 #include <cstddef>
 #include <memory>
@@ -42,4 +41,4 @@ class BareStream {
 
 }  // namespace orrery
 
-#endif  // ORRERY_TOOLS_BENCH_EXCHANGE_BARE_STREAM_H_
+#endif  // ORRERY_TOOLS_BENCH_BARE_STREAM_BARE_STREAM_H_

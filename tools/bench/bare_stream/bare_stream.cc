@@ -1,4 +1,4 @@
-#include "tools/bench/exchange/bare_stream.h"
+#include "tools/bench/bare_stream/bare_stream.h"
 
 #include <algorithm>
 #include <array>
