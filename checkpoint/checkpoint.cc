@@ -166,6 +166,7 @@ absl::StatusOr<Fingerprint> Checkpoint::ComputeFingerprint(FingerprintScope scop
     const std::lock_guard<std::mutex> lock(shard.mutex);
     if (shard.file != nullptr) {
       if (shard.hash.empty()) shard.hash = ContentHash(shard.file->bytes());
+      SafetensorsFile::Forget(shard.file->bytes());
     } else if (const std::string path = JoinPath(impl_->directory, name);
                scope == FingerprintScope::kPresentFiles && FileExists(path)) {
       ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));

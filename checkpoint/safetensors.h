@@ -47,6 +47,9 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& unreadable_tensors() const { return unreadable_; }
   // The whole file, header included.
   absl::Span<const std::byte> bytes() const { return {map_, num_bytes_}; }
+  // These bytes of the file were read for now: their pages no longer count as this process's memory.
+  // They may be read again, which takes them from the page cache or the disk.
+  static void Forget(absl::Span<const std::byte> bytes);
 
  private:
   SafetensorsFile() = default;

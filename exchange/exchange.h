@@ -164,8 +164,10 @@ class ShardExchange {
   virtual ~ShardExchange() = default;
   // Waits until frames wait, at most until the deadline; says whether they do. They stay in the
   // inbox: for a loop that has to get hold of its machine before it may take them. False after
-  // Close().
+  // Close(), and for who was woken up.
   virtual bool Await(absl::Time deadline) = 0;
+  // The Await under way, or else the next one, waits no longer. From any thread.
+  virtual void WakeUp() = 0;
   // The next frames to run; nullopt when the deadline passes or after Close(). Which ones:
   // exchange/inbox.h.
   virtual std::optional<InboundGroup> Receive(absl::Time deadline) = 0;

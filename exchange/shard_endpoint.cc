@@ -157,19 +157,23 @@ void ShardEndpoint::Arrived() {
   if (is_left) arrived_.notify_one();
 }
 
-bool ShardEndpoint::AwaitFrames(std::unique_lock<std::mutex>& lock, absl::Time deadline) {
-  WaitUntil(arrived_, lock, deadline, [&] { return closed_ || !inbox_.empty(); });
+bool ShardEndpoint::Await(absl::Time deadline) {
+  std::unique_lock lock(mutex_);
+  WaitUntil(arrived_, lock, deadline, [&] { return closed_ || woken_up_ || !inbox_.empty(); });
+  woken_up_ = false;
   return !closed_ && !inbox_.empty();
 }
 
-bool ShardEndpoint::Await(absl::Time deadline) {
-  std::unique_lock lock(mutex_);
-  return AwaitFrames(lock, deadline);
+void ShardEndpoint::WakeUp() {
+  std::lock_guard lock(mutex_);
+  woken_up_ = true;
+  arrived_.notify_all();
 }
 
 std::optional<InboundGroup> ShardEndpoint::Receive(absl::Time deadline) {
   std::unique_lock lock(mutex_);
-  if (!AwaitFrames(lock, deadline)) return std::nullopt;
+  WaitUntil(arrived_, lock, deadline, [&] { return closed_ || !inbox_.empty(); });
+  if (closed_ || inbox_.empty()) return std::nullopt;
   InboundGroup group;
   for (std::unique_ptr<Inbound>& inbound : inbox_.TakeGroup()) {
     inbound->frame.reply_to = next_reply_to_++;

@@ -50,6 +50,7 @@ class ShardEndpoint : public ShardExchange {
   void Arrived();
 
   bool Await(absl::Time deadline) override;
+  void WakeUp() override;
   std::optional<InboundGroup> Receive(absl::Time deadline) override;
   void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
              absl::Span<const std::byte> results) override;
@@ -63,7 +64,6 @@ class ShardEndpoint : public ShardExchange {
   absl::Status OnAbandon(Stream& stream, std::string_view bytes);
   absl::Status Enqueue(Stream& stream, std::unique_ptr<Inbound> inbound);
   void OnClosed(Stream& stream);
-  bool AwaitFrames(std::unique_lock<std::mutex>& lock, absl::Time deadline);
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;
@@ -76,6 +76,7 @@ class ShardEndpoint : public ShardExchange {
   std::function<bool()> serve_;
   int num_serving_ = 0;  // calls of serve_ under way
   bool closed_ = false;
+  bool woken_up_ = false;
   std::map<uint64_t, std::shared_ptr<Stream>> streams_;  // by Inbound::source; the open ones
   uint64_t next_source_ = 1;
   Inbox inbox_;

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
 namespace orrery {
@@ -35,6 +36,13 @@ std::vector<float> ToF32(const TensorView& tensor, size_t num_values) {
   return values;
 }
 
+// At the end of the scope: a checkpoint that was copied into weights should not count as memory, too.
+auto ForgetLater(const TensorView& tensor) {
+  return absl::MakeCleanup([bytes = absl::MakeConstSpan(tensor.data, tensor.num_bytes)] {
+    SafetensorsFile::Forget(bytes);
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<CheckpointLoader::Tensor> CheckpointLoader::Read(const WeightItem& item) {
@@ -43,6 +51,7 @@ absl::StatusOr<CheckpointLoader::Tensor> CheckpointLoader::Read(const WeightItem
   ASSIGN_OR_RETURN(const TensorView view,
                    checkpoint_->Tensor(tensor_name, {num_outputs, num_inputs}));
   Tensor tensor;
+  tensor.view = view;
   tensor.source.dtype = view.dtype;
   tensor.source.data = view.data;
   tensor.source.num_outputs = num_outputs;
@@ -79,6 +88,7 @@ ProductFormat CheckpointLoader::FormatFor(DType stored) const {
 
 absl::StatusOr<std::unique_ptr<Weight>> CheckpointLoader::LoadWeight(const WeightItem& item) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(item));
+  const auto forget = ForgetLater(tensor.view);
   const ProductFormat format = item.kind == WeightItem::Kind::kLinearF32
                                    ? ProductFormat::kF32
                                    : FormatFor(tensor.source.dtype);
@@ -109,6 +119,7 @@ absl::StatusOr<Table> CheckpointLoader::LoadTable(const WeightItem& item) {
   const std::string& tensor_name = item.name;
   const int num_rows = item.num_rows, width = item.num_cols;
   ASSIGN_OR_RETURN(const TensorView view, checkpoint_->Tensor(tensor_name, {num_rows, width}));
+  const auto forget = ForgetLater(view);
   if (view.dtype == DType::kFp8E4m3) {
     return absl::InvalidArgumentError(
         absl::StrCat(tensor_name, " has dtype fp8_e4m3; an embedding must be bf16, f16 or f32"));
@@ -154,6 +165,7 @@ absl::StatusOr<KvHeadWeights> CheckpointLoader::LoadKvHeads(const WeightItem& it
 
 absl::StatusOr<CheckpointLoader::HostMatrix> CheckpointLoader::Dequantized(const WeightItem& item) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(item));
+  const auto forget = ForgetLater(tensor.view);
   const int num_outputs = item.num_rows, num_inputs = item.num_cols;
   const WeightSource& source = tensor.source;
   const std::byte* data = static_cast<const std::byte*>(source.data);

@@ -50,6 +50,7 @@ class CheckpointLoader final : public WeightLoader {
 
  private:
   struct Tensor {
+    TensorView view;
     WeightSource source;
     std::vector<float> scales;  // backs source.scales
   };

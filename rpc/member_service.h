@@ -19,7 +19,9 @@
 
 namespace orrery {
 
-class MemberService : public internal::Member::Service {
+// Served by the thread that brings the question: an idle cluster asks all the time, and waking up
+// another would be most of the cost.
+class MemberService : public internal::Member::CallbackService {
  public:
   using Edit = std::function<void(internal::MemberDescription&)>;
 
@@ -31,7 +33,7 @@ class MemberService : public internal::Member::Service {
     edit(description_);
   }
   // Adds what changes by itself (load, progress) to every answer. May be called from any thread,
-  // under no lock of ours.
+  // under no lock of ours, and must not block.
   void SetLive(Edit live) {
     absl::MutexLock lock(&mutex_);
     live_ = std::move(live);
@@ -49,10 +51,13 @@ class MemberService : public internal::Member::Service {
     return description;
   }
 
-  grpc::Status Describe(grpc::ServerContext*, const internal::DescribeRequest*,
-                        internal::MemberDescription* response) override {
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const internal::DescribeRequest*,
+                                     internal::MemberDescription* response) override {
     *response = Description();
-    return grpc::Status::OK;
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
   }
 
  private:

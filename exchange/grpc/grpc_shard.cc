@@ -167,6 +167,7 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
   void SetAccepting(bool accepting) override { service_.accepting = accepting; }
   std::shared_ptr<ShardEndpoint> endpoint() override { return service_.endpoint; }
   bool Await(absl::Time deadline) override { return service_.endpoint->Await(deadline); }
+  void WakeUp() override { service_.endpoint->WakeUp(); }
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return service_.endpoint->Receive(deadline);
   }

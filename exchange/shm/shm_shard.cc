@@ -21,6 +21,7 @@ class ShmShardExchangeImpl : public ShmShardExchange {
 
   void SetAccepting(bool accepting) override { listener_->SetAccepting(accepting); }
   bool Await(absl::Time deadline) override { return endpoint_->Await(deadline); }
+  void WakeUp() override { endpoint_->WakeUp(); }
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return endpoint_->Receive(deadline);
   }

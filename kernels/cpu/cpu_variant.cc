@@ -9,7 +9,10 @@ namespace orrery {
 namespace {
 
 // These also ask the operating system whether it saves the registers.
-bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c");
+}
 bool HasAvx512() { return HasAvx2() && __builtin_cpu_supports("avx512f"); }
 
 // GCC takes AVX512BW for granted where there is AVX512_BF16.

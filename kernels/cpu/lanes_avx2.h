@@ -1,4 +1,4 @@
-// Sixteen f32 lanes in two AVX2 registers (with FMA). lanes_scalar.h says what each operation
+// Sixteen f32 lanes in two AVX2 registers (with FMA and F16C). lanes_scalar.h says what each operation
 // means, and which rule this header follows.
 #ifndef ORRERY_KERNELS_CPU_LANES_AVX2_H_
 #define ORRERY_KERNELS_CPU_LANES_AVX2_H_
@@ -9,10 +9,12 @@
 namespace orrery::isa_avx2 {
 
 struct Lanes {
-  // 2 rows * 1 panel * (even, odd) * 2 registers = 8 of 16 for the chains; a pair of weights
-  // takes 4.
-  static constexpr int kTileRows = 2;
-  static constexpr int kTileSums = 2;
+  // 6 rows * 1 panel * 2 registers = 12 of 16 for one chain; an input of weights takes 2, one of
+  // activations 1.
+  static constexpr int kTileRows = 6;
+  static constexpr int kTileSums = 6;
+  static constexpr int kTilePanels = 2;
+  static constexpr int kMaxSumsOfBothChains = 2;
   static constexpr bool kDotsBf16 = false;
   static constexpr const char* kName = "avx2";
 
@@ -50,7 +52,14 @@ struct Lanes {
                                                _mm256_srli_epi32(_mm256_castps_si256(high), 16));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
   }
-  static Lanes LoadFp8(const uint8_t* from) { return {HalfFromFp8(from), HalfFromFp8(from + 8)}; }
+  static Lanes LoadFp8(const uint8_t* from) {
+    const __m256i codes =
+        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    const __m256i magnitude = _mm256_set1_epi16(0x7f);
+    const __m256i is_nan = _mm256_cmpeq_epi16(_mm256_and_si256(codes, magnitude), magnitude);
+    const __m256i halves = HalvesOfFp8(_mm256_slli_epi16(codes, 8));
+    return FromHalves(_mm256_blendv_epi8(halves, _mm256_set1_epi16(0x7e00), is_nan));
+  }
   void StoreFp8(uint8_t* to) const {
     int codes[16];
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), ToFp8(low));
@@ -63,10 +72,14 @@ struct Lanes {
     high = {_mm256_and_ps(pairs.low, upper), _mm256_and_ps(pairs.high, upper)};
   }
   static void SplitFp8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
-    const __m256i first = Words(group, chain);
-    const __m256i last = Words(group + 32, chain);
-    low = {FromFp8(first), FromFp8(last)};
-    high = {FromFp8(_mm256_srli_epi32(first, 8)), FromFp8(_mm256_srli_epi32(last, 8))};
+    // The quarters of one chain have their places in turns: the permutation puts them in order.
+    const auto* const from = reinterpret_cast<const __m256i*>(group);
+    const __m256i a = _mm256_loadu_si256(from);
+    const __m256i b = _mm256_loadu_si256(from + 1);
+    const __m256i words = _mm256_permute4x64_epi64(
+        chain == 0 ? _mm256_unpacklo_epi64(a, b) : _mm256_unpackhi_epi64(a, b), 0xd8);
+    low = FromHalves(HalvesOfFp8(_mm256_slli_epi16(words, 8)));
+    high = FromHalves(HalvesOfFp8(words));
   }
   static void SplitInt8(const uint8_t* group, int chain, Lanes& low, Lanes& high) {
     const __m256i first = Words(group, chain);
@@ -158,12 +171,16 @@ struct Lanes {
     const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 16));
     return _mm256_cvtepu16_epi32(chain == 0 ? _mm_unpacklo_epi64(a, b) : _mm_unpackhi_epi64(a, b));
   }
-  static __m256 HalfFromFp8(const uint8_t* from) {
-    const __m256i codes = Bytes(from);
-    const __m256i seven_bits = _mm256_set1_epi32(0x7f);
-    const __m256i is_nan = _mm256_cmpeq_epi32(_mm256_and_si256(codes, seven_bits), seven_bits);
-    const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
-    return _mm256_blendv_ps(FromFp8(codes), nan, _mm256_castsi256_ps(is_nan));
+  // Of the codes (no NaN) in the upper bytes: as f16, 2^-8 of their values. An e4m3 lies in an f16 like
+  // this, and its exponents are as much below; also where the exponent is zero.
+  static __m256i HalvesOfFp8(__m256i words) {
+    return _mm256_and_si256(_mm256_srai_epi16(words, 1),
+                            _mm256_set1_epi16(static_cast<int16_t>(0xbf80)));
+  }
+  static Lanes FromHalves(__m256i halves) {
+    const __m256 scale = _mm256_set1_ps(0x1p8f);
+    return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), scale),
+            _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)), scale)};
   }
   static __m256i ToFp8(__m256 value) {
     const __m256i bits = _mm256_castps_si256(value);
@@ -198,21 +215,6 @@ struct Lanes {
   static __m256 FromInt4(__m256i codes) {
     const __m256i code = _mm256_and_si256(codes, _mm256_set1_epi32(15));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(code, _mm256_set1_epi32(8)));
-  }
-  // Of the lowest byte. A zero exponent: as if it were 1, less the leading 1 that is not there.
-  static __m256 FromFp8(__m256i codes) {
-    const __m256i magnitude =
-        _mm256_slli_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(0x7f)), 20);
-    const __m256i normal = _mm256_add_epi32(magnitude, _mm256_set1_epi32(120 << 23));
-    const __m256 next =
-        _mm256_castsi256_ps(_mm256_add_epi32(magnitude, _mm256_set1_epi32(121 << 23)));
-    const __m256 tiny = _mm256_sub_ps(next, _mm256_set1_ps(0x1p-6f));
-    const __m256i exponent = _mm256_and_si256(codes, _mm256_set1_epi32(0x78));
-    const __m256i is_tiny = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
-    const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(codes, _mm256_set1_epi32(0x80)), 24);
-    const __m256 value =
-        _mm256_blendv_ps(_mm256_castsi256_ps(normal), tiny, _mm256_castsi256_ps(is_tiny));
-    return _mm256_or_ps(value, _mm256_castsi256_ps(sign));
   }
   static __m256 RoundHalf(__m256 a) {
     const __m256i bits = _mm256_castps_si256(a);

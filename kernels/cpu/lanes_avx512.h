@@ -24,6 +24,8 @@ struct LanesOf {
   // half as often. Either way a row alone takes 4 panels at once.
   static constexpr int kTileRows = 4;
   static constexpr int kTileSums = kHasBf16Products ? 8 : 4;
+  static constexpr int kTilePanels = 4;
+  static constexpr int kMaxSumsOfBothChains = kTileSums;
   static constexpr bool kDotsBf16 = kHasBf16Products;
   static constexpr const char* kName = kHasBf16Products ? "avx512bf16" : "avx512";
 

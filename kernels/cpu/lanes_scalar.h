@@ -16,9 +16,12 @@
 namespace orrery::isa_scalar {
 
 struct Lanes {
-  // What a tile of sums keeps in registers: at most so many rows, and so many rows times panels.
+  // What a tile of sums keeps in registers: at most so many rows, rows times panels, and panels.
   static constexpr int kTileRows = 2;
   static constexpr int kTileSums = 2;
+  static constexpr int kTilePanels = 2;
+  // With more sums than these, the chain of the even inputs comes first, and then that of the odd ones.
+  static constexpr int kMaxSumsOfBothChains = kTileSums;
   // Whether pairs of bf16 can be multiplied without widening them: see lanes_avx512.h.
   static constexpr bool kDotsBf16 = false;
   static constexpr const char* kName = "scalar";

@@ -40,24 +40,28 @@ struct Tile {
   }
 };
 
-// The pairs of one chain in the group of four inputs at `input`. A pair of activations is loaded once
-// for all panels.
+// The pairs of one chain in the group of four inputs at `input`, in the steps that a pair takes. What
+// activations load, they load once for all panels.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
 [[gnu::always_inline]] inline void AddGroup(const decltype(Activations::data) (&rows)[kRows],
                                             const decltype(Panels::data) (&columns)[kPanels],
                                             int64_t input, int chain,
                                             Tile<Lanes, kRows, kPanels>& sum) {
-  decltype(Panels::LoadPair(columns[0], 0)) weights[kPanels];
-#pragma GCC unroll 8
-  for (int p = 0; p < kPanels; ++p) {
-    weights[p] = Panels::LoadPair(columns[p] + input * kVectorLanes / Panels::kPerUnit, chain);
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) {
-    const auto activations = Activations::LoadPair(rows[r] + input, chain);
+#pragma GCC unroll 2
+  for (int step = 0; step < Activations::kStepsPerPair; ++step) {
+    Lanes weights[kPanels];
 #pragma GCC unroll 8
     for (int p = 0; p < kPanels; ++p) {
-      sum.at[r][p] = Activations::AddPair(activations, weights[p], sum.at[r][p]);
+      const auto* const group = columns[p] + input * kVectorLanes / Panels::kPerUnit;
+      weights[p] = Panels::Load(group, chain, step);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Lanes activations = Activations::Load(rows[r] + input, chain, step);
+#pragma GCC unroll 8
+      for (int p = 0; p < kPanels; ++p) {
+        sum.at[r][p] = Activations::Add(activations, weights[p], sum.at[r][p]);
+      }
     }
   }
 }
@@ -78,7 +82,15 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
     prefetch.FetchBlock();
     T even = T::Zero();
     T odd = T::Zero();
-    if (Lanes::kDotsBf16 && block + kSumBlock <= end) {
+    const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
+    if constexpr (kRows * kPanels > Lanes::kMaxSumsOfBothChains) {
+      for (int64_t i = block; i < block_end; i += 4) {
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 0, even);
+      }
+      for (int64_t i = block; i < block_end; i += 4) {
+        AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 1, odd);
+      }
+    } else if (Lanes::kDotsBf16 && block + kSumBlock <= end) {
       // Without a loop: of eight rounds, whose last one is guessed wrong, it takes an eighth more time.
 #pragma GCC unroll 8
       for (int i = 0; i < kSumBlock; i += 4) {
@@ -86,7 +98,6 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
         AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, block + i, 1, odd);
       }
     } else {
-      const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
       for (int64_t i = block; i < block_end; i += 4) {
         AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 0, even);
         AddGroup<Lanes, kRows, kPanels, Activations, Panels>(rows, columns, i, 1, odd);
@@ -101,6 +112,34 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
 template <int kMaxRows, typename Body>
 inline void ForEachRowTile(int64_t num_rows, Body body) {
   int64_t row = 0;
+  if constexpr (kMaxRows == 6) {  // of about equal height: low tiles have too few sums to be fast
+    while (row < num_rows) {
+      const int64_t left = num_rows - row;
+      const int64_t num_tiles = (left + kMaxRows - 1) / kMaxRows;
+      const int height = static_cast<int>((left + num_tiles - 1) / num_tiles);
+      switch (height) {
+        case 6:
+          body.template operator()<6>(row);
+          break;
+        case 5:
+          body.template operator()<5>(row);
+          break;
+        case 4:
+          body.template operator()<4>(row);
+          break;
+        case 3:
+          body.template operator()<3>(row);
+          break;
+        case 2:
+          body.template operator()<2>(row);
+          break;
+        default:
+          body.template operator()<1>(row);
+      }
+      row += height;
+    }
+    return;
+  }
   if constexpr (kMaxRows >= 8) {
     for (; row + 8 <= num_rows; row += 8) body.template operator()<8>(row);
   }
@@ -115,11 +154,12 @@ inline void ForEachRowTile(int64_t num_rows, Body body) {
   if (row < num_rows) body.template operator()<1>(row);
 }
 
-// Calls body.operator()<kPanels>(panel) for tiles of panels in [begin, end): four at most, and as
-// many as kRows rows leave room for.
+// Calls body.operator()<kPanels>(panel) for tiles of panels in [begin, end): kTilePanels at most, and
+// as many as kRows rows leave room for.
 template <typename Lanes, int kRows, typename Body>
 inline void ForEachPanelTile(int begin, int end, Body body) {
-  constexpr int kRoom = Lanes::kTileSums / kRows;
+  constexpr int kSums = Lanes::kTileSums / kRows;
+  constexpr int kRoom = kSums < Lanes::kTilePanels ? kSums : Lanes::kTilePanels;
   int panel = begin;
   if constexpr (kRoom >= 4) {
     for (; panel + 4 <= end; panel += 4) body.template operator()<4>(panel);
@@ -230,9 +270,11 @@ typename Form::Panels Decode(const Panels& panels, int num_panels, int num_input
     for (int64_t i = 0; i < num_inputs; i += 4) {
       const auto* const group =
           panels.data + p * panels.panel_stride + i * kVectorLanes / Panels::kPerUnit;
+      auto* const decoded_group = to + p * decoded_stride + i * kVectorLanes;
       for (int chain = 0; chain < 2; ++chain) {
-        Form::StorePair(Panels::LoadPair(group, chain), chain,
-                        to + p * decoded_stride + i * kVectorLanes);
+        for (int step = 0; step < Form::Activations::kStepsPerPair; ++step) {
+          Form::Panels::Store(Panels::Load(group, chain, step), chain, step, decoded_group);
+        }
       }
     }
   }
@@ -279,8 +321,9 @@ void MatmulChunk(const MatmulJob& job, const InputChunk& chunk, const Panels& pa
   auto x = Form::RowsAt(job.x, job.x_stride);
   x.data += chunk.begin;
   const Panels some = PanelsAt<Lanes>(panels, begin, chunk.begin);
-  // Codes are decoded as they are loaded, unless they would be for one tile of rows after the other.
-  if (sizeof(*panels.data) == 1 && !is_one_tile) {
+  // Weights that have another form in memory are decoded as they are loaded, unless they would be for
+  // one tile of rows after the other.
+  if (sizeof(*panels.data) != sizeof(typename Form::Value) && !is_one_tile) {
     MatmulPanels<Lanes>(job, chunk, x,
                         Decode<Lanes, Form>(some, end - begin, num_inputs, job.decoded), plan,
                         begin, end);

@@ -23,20 +23,16 @@
 namespace orrery {
 
 template <typename Lanes>
-struct WidePair {
-  Lanes first;
-  Lanes second;
-};
-
-template <typename Lanes>
 struct F32Activations {
+  // A pair is added one input after the other, because AVX2 has no registers to keep both.
+  static constexpr int kStepsPerPair = 2;
   const float* data;
   int64_t row_stride;
-  // Where the pair is: a value is loaded where it is used, because AVX2 has no registers to keep it in.
-  static const float* LoadPair(const float* group, int chain) { return group + chain; }
-  static Lanes AddPair(const float* pair, const WidePair<Lanes>& weights, Lanes sum) {
-    sum = Lanes::Fma(Lanes::Set(pair[0]), weights.first, sum);
-    return Lanes::Fma(Lanes::Set(pair[2]), weights.second, sum);
+  static Lanes Load(const float* group, int chain, int step) {
+    return Lanes::Set(group[chain + 2 * step]);
+  }
+  static Lanes Add(Lanes input, Lanes weights, Lanes sum) {
+    return Lanes::Fma(input, weights, sum);
   }
 };
 
@@ -45,9 +41,11 @@ struct F32Panels {
   static constexpr int kPerUnit = 1;  // values of *data
   const float* data;
   int64_t panel_stride;
-  static WidePair<Lanes> LoadPair(const float* group, int chain) {
-    return {Lanes::Load(group + chain * kVectorLanes),
-            Lanes::Load(group + (chain + 2) * kVectorLanes)};
+  static Lanes Load(const float* group, int chain, int step) {
+    return Lanes::Load(group + (chain + 2 * step) * kVectorLanes);
+  }
+  static void Store(Lanes weights, int chain, int step, float* group) {
+    weights.Store(group + (chain + 2 * step) * kVectorLanes);
   }
 };
 
@@ -57,22 +55,22 @@ struct WidenedPanels {
   static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
-  static WidePair<Lanes> LoadPair(const uint16_t* group, int chain) {
-    const uint16_t* const line = group + chain * 2 * kVectorLanes;
-    WidePair<Lanes> pair;
-    Lanes::SplitBf16(Lanes::LoadBits(line), pair.second, pair.first);
-    return pair;
+  static Lanes Load(const uint16_t* group, int chain, int step) {
+    Lanes second, first;
+    Lanes::SplitBf16(Lanes::LoadBits(group + chain * 2 * kVectorLanes), second, first);
+    return step == 0 ? first : second;
   }
 };
 
 template <typename Lanes>
 struct PairActivations {
+  static constexpr int kStepsPerPair = 1;
   const uint16_t* data;
   int64_t row_stride;
-  static Lanes LoadPair(const uint16_t* group, int chain) {
+  static Lanes Load(const uint16_t* group, int chain, int) {
     return Lanes::SetPair(group + chain * 2);
   }
-  static Lanes AddPair(Lanes pair, Lanes weights, Lanes sum) {
+  static Lanes Add(Lanes pair, Lanes weights, Lanes sum) {
     return Lanes::AddDot(pair, weights, sum);
   }
 };
@@ -82,8 +80,11 @@ struct PairPanels {
   static constexpr int kPerUnit = 1;  // values of *data
   const uint16_t* data;
   int64_t panel_stride;
-  static Lanes LoadPair(const uint16_t* group, int chain) {
+  static Lanes Load(const uint16_t* group, int chain, int) {
     return Lanes::LoadBits(group + chain * 2 * kVectorLanes);
+  }
+  static void Store(Lanes pairs, int chain, int, uint16_t* group) {
+    pairs.StoreBits(group + chain * 2 * kVectorLanes);
   }
 };
 
@@ -130,7 +131,7 @@ struct CodePanels {
   static constexpr int kPerUnit = Code<Lanes>::kPerByte;
   const uint8_t* data;
   int64_t panel_stride;
-  static Lanes LoadPair(const uint8_t* group, int chain) {
+  static Lanes Load(const uint8_t* group, int chain, int) {
     return Code<Lanes>::Pairs(group, chain);
   }
 };
@@ -139,10 +140,10 @@ struct WidenedCodePanels {
   static constexpr int kPerUnit = Code<Lanes>::kPerByte;
   const uint8_t* data;
   int64_t panel_stride;
-  static WidePair<Lanes> LoadPair(const uint8_t* group, int chain) {
-    WidePair<Lanes> pair;
-    Code<Lanes>::Split(group, chain, pair.second, pair.first);
-    return pair;
+  [[gnu::always_inline]] static Lanes Load(const uint8_t* group, int chain, int step) {
+    Lanes second, first;
+    Code<Lanes>::Split(group, chain, second, first);
+    return step == 0 ? first : second;
   }
 };
 
@@ -165,11 +166,6 @@ struct F32Form {
     words.StoreBits(inputs);
     Lanes::LoadBf16(inputs).Store(to);
     Lanes::LoadBf16(inputs + kVectorLanes).Store(to + kVectorLanes);
-  }
-  // What LoadPair has given, to a group of Panels.
-  static void StorePair(const WidePair<Lanes>& pair, int chain, Value* group) {
-    pair.first.Store(group + chain * kVectorLanes);
-    pair.second.Store(group + (chain + 2) * kVectorLanes);
   }
   // A group of a panel: input by input, or as words of the inputs 0 and 1, 2 and 3.
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
@@ -206,9 +202,6 @@ struct PairForm {
   }
   static void StoreInputs(Lanes x, Value* to) { x.StorePairs(to); }
   static void StoreRow(Lanes words, Value* to) { Lanes::PairsOf(words).StoreBits(to); }
-  static void StorePair(Lanes pair, int chain, Value* group) {
-    pair.StoreBits(group + chain * 2 * kVectorLanes);
-  }
   static void StoreGroup(const Lanes (&inputs)[4], Value* group) {
     Lanes::JoinUpper(inputs[0], inputs[2]).StoreBits(group);
     Lanes::JoinUpper(inputs[1], inputs[3]).StoreBits(group + 2 * kVectorLanes);

@@ -33,7 +33,7 @@ template <typename Lanes>
 struct TileForm {
   using Value = uint16_t;
   static void StoreInputs(Lanes x, Value* to) { x.StoreBf16(to); }
-  // What LoadPair has given for both chains of a group.
+  // Both chains of a group.
   static void StoreGroup(Lanes even, Lanes odd, Value* group) {
     Lanes::JoinUpper(odd, even).StoreBits(group);
     Lanes::JoinLower(odd, even).StoreBits(group + 2 * kVectorLanes);
@@ -188,7 +188,7 @@ void TurnPanels(const Panels& panels, int num_panels, int num_inputs, uint16_t* 
     for (int64_t i = 0; i < num_inputs; i += 4) {
       const auto* const group =
           panels.data + p * panels.panel_stride + i * kVectorLanes / Panels::kPerUnit;
-      TileForm<Lanes>::StoreGroup(Panels::LoadPair(group, 0), Panels::LoadPair(group, 1),
+      TileForm<Lanes>::StoreGroup(Panels::Load(group, 0, 0), Panels::Load(group, 1, 0),
                                   to + (p * static_cast<int64_t>(num_inputs) + i) * kVectorLanes);
     }
   }

@@ -1,12 +1,8 @@
 #include "services/attention/shard_watch.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "base/log.h"
 #include "model/identity/fingerprint_proto.h"
-#include "proto/member.grpc.pb.h"
-#include "rpc/deadline.h"
-#include "rpc/status.h"
 
 namespace orrery {
 namespace {
@@ -42,44 +38,23 @@ absl::Status CheckShard(const internal::MemberDescription& shard,
 ShardWatch::ShardWatch(Options options, ExpertDirectory* directory)
     : options_(std::move(options)), directory_(directory) {
   status_.assign(options_.shards.size(), absl::UnavailableError("it has not answered yet"));
-  for (size_t shard = 0; shard < options_.shards.size(); ++shard) {
-    watchers_.emplace_back([this, shard] { Watch(static_cast<int>(shard)); });
-  }
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  for (const Shard& shard : options_.shards) channels.push_back(shard.channel);
+  watch_.emplace(channels, options_.watch,
+                 [this](int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
+                   OnAnswer(shard, answer);
+                 });
 }
 
 ShardWatch::~ShardWatch() { Stop(); }
 
-void ShardWatch::Stop() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  for (std::thread& watcher : watchers_) {
-    if (watcher.joinable()) watcher.join();
-  }
-}
+void ShardWatch::Stop() { watch_->Stop(); }
 
-void ShardWatch::Watch(int shard) {
-  absl::MutexLock lock(&mutex_);
-  while (!stopping_) {
-    mutex_.Unlock();
-    Ask(shard);
-    mutex_.Lock();
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_),
-                            status_[shard].ok() ? options_.calm_interval : options_.interval);
-  }
-}
-
-void ShardWatch::Ask(int shard) {
+void ShardWatch::OnAnswer(int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
   const Shard& peer = options_.shards[shard];
-  internal::MemberDescription description;
-  grpc::ClientContext context;
-  SetDeadline(context, absl::Now() + options_.timeout);
-  absl::Status status =
-      FromGrpcStatus(internal::Member::NewStub(peer.channel)
-                         ->Describe(&context, internal::DescribeRequest(), &description));
-  if (status.ok()) status = CheckShard(description, options_.fingerprint, options_.numerics_id);
-
+  const absl::Status status = answer.ok()
+                                  ? CheckShard(*answer, options_.fingerprint, options_.numerics_id)
+                                  : answer.status();
   {
     absl::MutexLock lock(&mutex_);
     absl::Status& known = status_[shard];
@@ -95,7 +70,7 @@ void ShardWatch::Ask(int shard) {
     }
     known = status;
   }
-  directory_->SetHeld(shard, status.ok() ? HeldBy(description) : std::vector<LayerExperts>());
+  directory_->SetHeld(shard, status.ok() ? HeldBy(*answer) : std::vector<LayerExperts>());
 }
 
 absl::Status ShardWatch::Ready() const {

@@ -1,5 +1,5 @@
-// Which shards this rank may use: asks each to describe itself, again and again, and checks that it
-// fits.
+// Which shards this rank may use: each is asked to describe itself, again and again
+// (rpc/member_watch.h), and checked whether it fits.
 //
 //   ShardWatch watch(options, &directory);      // from here on the directory follows the shards
 //   absl::Status ready = watch.Ready();         // OK once every expert has a holder
@@ -9,13 +9,13 @@
 // that does not is refused, with both values in its problem. What a shard holds goes to the
 // directory.
 //
-// One thread per shard, so that a shard that does not answer delays no other. Thread-safe.
+// Thread-safe.
 #ifndef ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
 #define ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
 
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -25,6 +25,7 @@
 #include "checkpoint/fingerprint.h"
 #include "grpcpp/channel.h"
 #include "proto/member.pb.h"
+#include "rpc/member_watch.h"
 #include "services/attention/expert_directory.h"
 
 namespace orrery {
@@ -43,12 +44,8 @@ class ShardWatch {
     std::vector<Shard> shards;
     Fingerprint fingerprint;
     std::string numerics_id;
-    // Between two questions to one shard: while it is not usable, and once it is, when an idle
-    // cluster should cost nothing and a loss is noticed by the exchange first. And how long one may
-    // take; a shard that stays silent counts as gone.
-    absl::Duration interval = absl::Milliseconds(100);
-    absl::Duration calm_interval = absl::Seconds(1);
-    absl::Duration timeout = absl::Seconds(2);
+    // A shard that stays silent counts as gone. A loss is noticed by the exchange first.
+    WatchOptions watch = {.call_timeout = absl::Seconds(2), .ready_delay = absl::Seconds(1)};
   };
 
   ShardWatch(Options options, ExpertDirectory* directory);
@@ -61,16 +58,13 @@ class ShardWatch {
   void Stop();
 
  private:
-  void Watch(int shard);
-  // One question and its consequences.
-  void Ask(int shard);
+  void OnAnswer(int shard, const absl::StatusOr<internal::MemberDescription>& answer);
 
   const Options options_;
   ExpertDirectory* const directory_;
   mutable absl::Mutex mutex_;
   std::vector<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // per shard: OK if usable
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> watchers_;
+  std::optional<MemberWatch> watch_;                          // last: its answers use the others
 };
 
 }  // namespace orrery

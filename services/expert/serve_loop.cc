@@ -2,15 +2,7 @@
 
 #include <optional>
 
-#include "absl/time/clock.h"
-
 namespace orrery {
-namespace {
-
-// How soon a loop without work notices that it should stop.
-constexpr absl::Duration kAwaitTimeout = absl::Milliseconds(100);
-
-}  // namespace
 
 ServeLoop::ServeLoop(ShardExchange* exchange, Shard* shard)
     : exchange_(exchange), shard_(shard), thread_([this] { Run(); }) {
@@ -22,6 +14,7 @@ ServeLoop::~ServeLoop() { Stop(); }
 void ServeLoop::Stop() {
   stopping_ = true;
   exchange_->ServeOnArrival(nullptr);
+  exchange_->WakeUp();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -32,7 +25,8 @@ ServeCounters ServeLoop::counters() const {
 
 void ServeLoop::Run() {
   while (!stopping_) {
-    if (!exchange_->Await(absl::Now() + kAwaitTimeout)) continue;
+    // Stop wakes it up, and an idle loop costs nothing.
+    if (!exchange_->Await(absl::InfiniteFuture())) continue;
     std::lock_guard lock(at_work_);
     ServeNext();
   }

@@ -147,6 +147,7 @@ class HeldExchange : public ShardExchange {
   }
 
   bool Await(absl::Time deadline) override { return exchange_->Await(deadline); }
+  void WakeUp() override { exchange_->WakeUp(); }
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return exchange_->Receive(deadline);
   }

@@ -14,8 +14,8 @@ namespace {
 
 // Enough for several hundred different ids, also of a large vocabulary.
 constexpr int kPoolWords = 500;
-// A router asks its members every 0.5 s (services/router/member_watch.h), and an answer takes time.
-constexpr absl::Duration kViewAge = absl::Milliseconds(1200);
+// A router asks its members at least every 2.4 s (rpc/member_watch.h), and an answer takes time.
+constexpr absl::Duration kViewAge = absl::Seconds(3);
 constexpr absl::Duration kPollInterval = absl::Milliseconds(50);
 // How long a phase waits for the one before it to end.
 constexpr absl::Duration kSettlePatience = absl::Seconds(15);

@@ -1,4 +1,4 @@
-#include "services/router/member_watch.h"
+#include "rpc/member_watch.h"
 
 #include <string>
 
@@ -16,29 +16,39 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 
 TEST(NextPollDelay, IsShorterWhileAMemberIsNotReady) {
   const WatchOptions options;
-  EXPECT_EQ(NextPollDelay(options, true, 0, 0.5), options.ready_delay);
-  EXPECT_EQ(NextPollDelay(options, false, 0, 0.5), options.busy_delay);
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = true}, 0.5), options.ready_delay);
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = false}, 0.5), options.busy_delay);
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = false, .num_repeats = 5}, 0.5), options.busy_delay);
 }
 
 TEST(NextPollDelay, GrowsWithFailuresUpToItsBound) {
   const WatchOptions options;
-  EXPECT_EQ(NextPollDelay(options, false, 1, 0.5), options.busy_delay);
-  EXPECT_EQ(NextPollDelay(options, false, 3, 0.5), 4 * options.busy_delay);
-  EXPECT_EQ(NextPollDelay(options, false, 1'000'000, 0.5), options.max_delay);
+  EXPECT_EQ(NextPollDelay(options, {.num_failures = 1}, 0.5), options.busy_delay);
+  EXPECT_EQ(NextPollDelay(options, {.num_failures = 3}, 0.5), 4 * options.busy_delay);
+  EXPECT_EQ(NextPollDelay(options, {.num_failures = 1'000'000}, 0.5), options.max_failure_delay);
+}
+
+TEST(NextPollDelay, GrowsWhileAMemberSaysNothingNewUpToItsBound) {
+  const WatchOptions options;
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = true, .num_repeats = 1}, 0.5),
+            2 * options.ready_delay);
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = true, .num_repeats = 1'000'000}, 0.5),
+            options.max_ready_delay);
 }
 
 TEST(NextPollDelay, IsJitteredByAFifthEitherWay) {
   const WatchOptions options;
-  EXPECT_EQ(NextPollDelay(options, true, 0, 0.0), 0.8 * options.ready_delay);
-  EXPECT_LT(NextPollDelay(options, true, 0, 0.999), 1.2 * options.ready_delay);
+  EXPECT_EQ(NextPollDelay(options, {.is_ready = true}, 0.0), 0.8 * options.ready_delay);
+  EXPECT_LT(NextPollDelay(options, {.is_ready = true}, 0.999), 1.2 * options.ready_delay);
 }
 
 // Asks fast, so that tests need not wait.
 WatchOptions Impatient() {
   return {.call_timeout = absl::Seconds(5),
           .ready_delay = absl::Milliseconds(1),
+          .max_ready_delay = absl::Milliseconds(10),
           .busy_delay = absl::Milliseconds(1),
-          .max_delay = absl::Milliseconds(10)};
+          .max_failure_delay = absl::Milliseconds(10)};
 }
 
 ServerOptions AnyPort() {

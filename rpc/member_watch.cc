@@ -1,22 +1,32 @@
-#include "services/router/member_watch.h"
+#include "rpc/member_watch.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "grpcpp/client_context.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 
 namespace orrery {
 
-absl::Duration NextPollDelay(const WatchOptions& options, bool is_ready, int num_failures,
+namespace {
+
+absl::Duration Doubled(absl::Duration delay, int num_times, absl::Duration most) {
+  for (int i = 0; i < num_times && delay < most; ++i) delay *= 2;
+  return std::min(delay, most);
+}
+
+}  // namespace
+
+absl::Duration NextPollDelay(const WatchOptions& options, const WatchHistory& history,
                              double unit) {
-  absl::Duration delay = is_ready ? options.ready_delay : options.busy_delay;
-  if (num_failures > 0) {
-    delay = options.busy_delay;
-    for (int i = 1; i < num_failures && delay < options.max_delay; ++i) delay *= 2;
-    delay = std::min(delay, options.max_delay);
+  absl::Duration delay = options.busy_delay;
+  if (history.num_failures > 0) {
+    delay = Doubled(delay, history.num_failures - 1, options.max_failure_delay);
+  } else if (history.is_ready) {
+    delay = Doubled(options.ready_delay, history.num_repeats, options.max_ready_delay);
   }
   return delay * (0.8 + 0.4 * unit);
 }
@@ -108,14 +118,27 @@ void MemberWatch::OnDone(int index, const absl::StatusOr<internal::MemberDescrip
     is_stopping = stopping_;
   }
   if (!is_stopping) on_answer_(index, answer);
-  const bool is_ready = answer.ok() && answer->state() == internal::MEMBER_STATE_READY;
   absl::MutexLock lock(&mutex_);
   const double unit = std::uniform_real_distribution<double>(0.0, 1.0)(jitter_);
   Member& member = members_[index];
-  member.num_failures = answer.ok() ? 0 : member.num_failures + 1;
-  member.next_poll = absl::Now() + NextPollDelay(options_, is_ready, member.num_failures, unit);
+  Note(answer, member);
+  member.next_poll = absl::Now() + NextPollDelay(options_, member.history, unit);
   member.call = nullptr;
   changed_.Signal();
+}
+
+void MemberWatch::Note(const absl::StatusOr<internal::MemberDescription>& answer, Member& member) {
+  using google::protobuf::util::MessageDifferencer;
+  WatchHistory& history = member.history;
+  if (!answer.ok()) {
+    history = {.is_ready = false, .num_failures = history.num_failures + 1, .num_repeats = 0};
+    return;
+  }
+  const bool is_repeat = MessageDifferencer::Equals(*answer, member.last_answer);
+  history = {.is_ready = answer->state() == internal::MEMBER_STATE_READY,
+             .num_failures = 0,
+             .num_repeats = is_repeat ? history.num_repeats + 1 : 0};
+  if (!is_repeat) member.last_answer = *answer;
 }
 
 }  // namespace orrery

@@ -5,13 +5,13 @@
 //   watch.Stop();
 //
 // Members are asked side by side, so that one that is silent delays no other. One that is not ready
-// is asked more often; one that fails less and less often, up to max_delay. Delays are jittered, so
-// that several routers do not ask in step.
+// is asked more often; one that fails, or says the same again, less and less often, so that an idle
+// cluster costs next to nothing. Delays are jittered, so that several askers do not ask in step.
 //
 // Threads: one of its own; `on_answer` is called from threads of gRPC, one call at a time per
 // member, and not after Stop() has returned. It must not block.
-#ifndef ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
-#define ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
+#ifndef ORRERY_RPC_MEMBER_WATCH_H_
+#define ORRERY_RPC_MEMBER_WATCH_H_
 
 #include <functional>
 #include <memory>
@@ -30,15 +30,23 @@ namespace orrery {
 
 struct WatchOptions {
   absl::Duration call_timeout = absl::Seconds(1);
+  // After an answer that differs from the one before; doubled by each that does not, up to the other.
   absl::Duration ready_delay = absl::Milliseconds(500);
+  absl::Duration max_ready_delay = absl::Seconds(2);
+  // Before a member is ready, and after its first failure; doubled by each further one.
   absl::Duration busy_delay = absl::Milliseconds(100);
-  absl::Duration max_delay = absl::Seconds(1);
+  absl::Duration max_failure_delay = absl::Seconds(1);
 };
 
-// How long to wait before asking again. num_failures: calls in a row that failed, 0 after an
-// answer; `unit` in [0, 1) moves the delay by up to a fifth either way.
-absl::Duration NextPollDelay(const WatchOptions& options, bool is_ready, int num_failures,
-                             double unit);
+// The answers of a member, up to now.
+struct WatchHistory {
+  bool is_ready = false;
+  int num_failures = 0;  // calls in a row that failed
+  int num_repeats = 0;   // answers in a row that said nothing new
+};
+
+// How long to wait before asking again; `unit` in [0, 1) moves it by up to a fifth either way.
+absl::Duration NextPollDelay(const WatchOptions& options, const WatchHistory& history, double unit);
 
 class MemberWatch {
  public:
@@ -56,13 +64,15 @@ class MemberWatch {
   struct Member {
     std::unique_ptr<internal::Member::Stub> stub;
     absl::Time next_poll;
-    int num_failures = 0;
+    WatchHistory history;
+    internal::MemberDescription last_answer;
     std::shared_ptr<Call> call;
   };
 
   void Loop();
   void StartCall(int index, const std::shared_ptr<Call>& call);
   void OnDone(int index, const absl::StatusOr<internal::MemberDescription>& answer);
+  static void Note(const absl::StatusOr<internal::MemberDescription>& answer, Member& member);
 
   const WatchOptions options_;
   const OnAnswer on_answer_;
@@ -76,4 +86,4 @@ class MemberWatch {
 
 }  // namespace orrery
 
-#endif  // ORRERY_SERVICES_ROUTER_MEMBER_WATCH_H_
+#endif  // ORRERY_RPC_MEMBER_WATCH_H_
