@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
@@ -150,6 +151,7 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace orrery
 
 int main(int argc, char** argv) {
+  orrery::KeepFreedMemory();
   orrery::SetLogQuiet();
   return orrery::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

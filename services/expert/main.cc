@@ -10,6 +10,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/time/clock.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
@@ -45,6 +46,7 @@ absl::Status Run() {
 }  // namespace orrery
 
 int main(int argc, char** argv) {
+  orrery::KeepFreedMemory();
   absl::SetProgramUsageMessage("one shard of routed experts: --cluster=FILE --name=NAME");
   absl::ParseCommandLine(argc, argv);
   const absl::Status status = orrery::Run();
