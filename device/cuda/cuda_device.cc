@@ -64,7 +64,8 @@ absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(int index) {
         absl::StrCat("no CUDA device ", index, ": the machine has ", num_devices));
   }
   cudaDeviceProp properties;
-  RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"));
+  RETURN_IF_ERROR(
+      CudaStatus(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"));
   return std::make_unique<CudaDevice>(index, absl::StrCat("cuda:", index, " ", properties.name));
 }
 
