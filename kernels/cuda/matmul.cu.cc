@@ -317,7 +317,7 @@ __global__ void MakeOperandRow(const OperandJob* jobs, int num_jobs) {
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads) MatmulTile(const MatmulJob* jobs, int num_jobs) {
+__global__ void __launch_bounds__(kBlockThreads, 2) MatmulTile(const MatmulJob* jobs, int num_jobs) {
   const MatmulJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.out.num_rows);
   float results[kThreadRows];
@@ -332,7 +332,7 @@ __global__ void __launch_bounds__(kBlockThreads) MatmulTile(const MatmulJob* job
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads) GateUpTile(const GateUpJob* jobs, int num_jobs) {
+__global__ void __launch_bounds__(kBlockThreads, 2) GateUpTile(const GateUpJob* jobs, int num_jobs) {
   const GateUpJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.num_rows);
   float gate[kThreadRows], up[kThreadRows];
