@@ -18,6 +18,7 @@
 #include "kernels/cuda/job_array.h"
 #include "kernels/cuda/ptx.h"
 #include "kernels/cuda/tiled_weight.h"
+#include "kernels/cuda/weight_codes.h"
 #include "kernels/shape_checks.h"
 
 namespace orrery {
@@ -31,112 +32,6 @@ static_assert(kBlockThreads == kProductWarps * kWarpThreads && kBlockOutputs == 
 // Of a block's results, each thread finishes one output of these many rows.
 constexpr int kThreadRows = kBlockRows / kProductWarps;
 
-// Eight codes of one output as pairs of bf16, which hold each of them exactly.
-template <CodeFormat format>
-struct Codes;
-
-template <>
-struct Codes<CodeFormat::kBf16> {
-  __device__ static FourWords Pairs(const std::byte* at) {
-    return *reinterpret_cast<const FourWords*>(at);
-  }
-};
-
-// The upper halves of two f32.
-__device__ uint32_t PairOfExact(float low, float high) {
-  return std::bit_cast<uint32_t>(low) >> 16 | (std::bit_cast<uint32_t>(high) & 0xffff0000u);
-}
-
-template <>
-struct Codes<CodeFormat::kFp8> {
-  // A normal code's exponent and mantissa in the place of an f32's, which counts exponents from 127
-  // instead of 7. A denormal code is a mantissa without its leading one: put it there, and take
-  // it away again as a number.
-  __device__ static float Value(uint32_t code) {
-    const uint32_t magnitude = code & 0x7fu;
-    const bool is_denormal = magnitude < 8;
-    const uint32_t exponent = is_denormal ? 121u << 23 : 120u << 23;
-    const float value =
-        std::bit_cast<float>(exponent + (magnitude << 20)) - (is_denormal ? 0x1p-6f : 0.0f);
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (code & 0x80u) << 24);
-  }
-  __device__ static FourWords Pairs(const std::byte* at) {
-    const auto* const words = reinterpret_cast<const uint32_t*>(at);
-    FourWords pairs;
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t two = words[i / 2] >> (i % 2 * 16);
-      pairs.word[i] = PairOfExact(Value(two & 0xffu), Value(two >> 8 & 0xffu));
-    }
-    return pairs;
-  }
-};
-
-template <>
-struct Codes<CodeFormat::kInt8> {
-  // The code is the last byte of a number of 2^23 and more.
-  __device__ static float Value(uint32_t code) {
-    return std::bit_cast<float>(0x4b000000u | (code ^ 0x80u)) - (0x1p23f + 128.0f);
-  }
-  __device__ static FourWords Pairs(const std::byte* at) {
-    const auto* const words = reinterpret_cast<const uint32_t*>(at);
-    FourWords pairs;
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t two = words[i / 2] >> (i % 2 * 16);
-      pairs.word[i] = PairOfExact(Value(two & 0xffu), Value(two >> 8 & 0xffu));
-    }
-    return pairs;
-  }
-};
-
-template <>
-struct Codes<CodeFormat::kInt4> {
-  __device__ static float Value(uint32_t code) {
-    return std::bit_cast<float>(0x4b000000u | ((code & 15u) ^ 8u)) - (0x1p23f + 8.0f);
-  }
-  __device__ static FourWords Pairs(const std::byte* at) {
-    const uint32_t word = *reinterpret_cast<const uint32_t*>(at);
-    FourWords pairs;
-    for (int i = 0; i < 4; ++i) {
-      pairs.word[i] = PairOfExact(Value(word >> (8 * i)), Value(word >> (8 * i + 4)));
-    }
-    return pairs;
-  }
-};
-
-// Eight codes of one output as f32.
-template <CodeFormat format>
-__device__ void LoadValues(const std::byte* at, float (&values)[kLaneInputs]) {
-  if constexpr (format == CodeFormat::kF32) {
-    for (int i = 0; i < kLaneInputs; i += 4) {
-      const FourFloats four = *reinterpret_cast<const FourFloats*>(at + i * sizeof(float));
-      for (int j = 0; j < 4; ++j) values[i + j] = four.value[j];
-    }
-  } else {
-    const FourWords pairs = Codes<format>::Pairs(at);
-    for (int i = 0; i < kLaneInputs; ++i) {
-      const uint32_t pair = pairs.word[i / 2];
-      values[i] = std::bit_cast<float>(i % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
-    }
-  }
-}
-
-template <CodeFormat format>
-__device__ float Scale(const DeviceWeight& weight, int output, int block) {
-  if constexpr (format == CodeFormat::kFp8) {
-    // Padding has the scale of the last output.
-    const int last = weight.num_outputs - 1;
-    const int row = (output < last ? output : last) / weight.scale_block_outputs;
-    return reinterpret_cast<const float*>(
-        weight.scales)[static_cast<int64_t>(row) * weight.num_blocks + block];
-  } else if constexpr (format == CodeFormat::kInt8 || format == CodeFormat::kInt4) {
-    const int64_t blocks = static_cast<int64_t>(output / kTileOutputs) * weight.num_blocks + block;
-    return Bf16ToF32(reinterpret_cast<const uint16_t*>(
-        weight.scales)[blocks * kTileOutputs + output % kTileOutputs]);
-  } else {
-    return 1.0f;
-  }
-}
-
 // What one block of threads computes of a product.
 struct Tile {
   int first_output;
@@ -148,14 +43,6 @@ struct Tile {
 // different banks: lane (g, t) writes word 2 t 36 + g, and 72 t mod 32 = 8 t.
 constexpr int kPaddedOutputs = kBlockOutputs + 4;
 using WarpSums = float[kProductWarps][kBlockRows][kPaddedOutputs];
-
-template <CodeFormat format>
-__device__ const std::byte* CodesAt(const DeviceWeight& weight, int tile, int step, int lane,
-                                    int half) {
-  const int64_t lanes =
-      (static_cast<int64_t>(tile) * weight.num_steps + step) * kWarpThreads + lane;
-  return weight.codes + (lanes * 2 + half) * (kLaneInputs * BitsOfCode(format) / 8);
-}
 
 // With tensor cores. operand: bf16.
 template <CodeFormat format>
@@ -184,10 +71,9 @@ __device__ void SumRounded(const DeviceWeight& weight, const std::byte* operand,
         }
       }
       for (int m = 0; m < 2; ++m) {
-        const FourWords low =
-            Codes<format>::Pairs(CodesAt<format>(weight, first_tile + m, step, lane, 0));
-        const FourWords high =
-            Codes<format>::Pairs(CodesAt<format>(weight, first_tile + m, step, lane, 1));
+        const LaneCodes<format> codes = *CodesAt<format>(weight, first_tile + m, step, lane);
+        const FourWords low = Codes<format>::Pairs(codes.half[0]);
+        const FourWords high = Codes<format>::Pairs(codes.half[1]);
         for (int k = 0; k < 4; k += 2) {
           const uint32_t a[4] = {low.word[k], high.word[k], low.word[k + 1], high.word[k + 1]};
           for (int n = 0; n < kMmasOfRows; ++n) {
@@ -237,10 +123,10 @@ __device__ void SumExact(const DeviceWeight& weight, const std::byte* operand, c
     if (step_end > weight.num_steps) step_end = weight.num_steps;
     for (int step = step_begin; step < step_end; ++step) {
       for (int t = 0; t < kStepInputs / kLaneInputs; ++t) {
+        const LaneCodes<format>* const codes =
+            CodesAt<format>(weight, output / kTileOutputs, step, output % 8 * 4 + t);
         float values[kLaneInputs];
-        LoadValues<format>(CodesAt<format>(weight, output / kTileOutputs, step, output % 8 * 4 + t,
-                                           output / 8 % 2),
-                           values);
+        ToValues<format>(codes->half[output / 8 % 2], values);
         for (int r = 0; r < kBlockRows; ++r) {
           if (r < tile.num_rows) {
             const float* const x = rows + r * row_inputs + step * kStepInputs + t * kLaneInputs;
@@ -317,7 +203,8 @@ __global__ void MakeOperandRow(const OperandJob* jobs, int num_jobs) {
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads, 2) MatmulTile(const MatmulJob* jobs, int num_jobs) {
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    MatmulTile(const MatmulJob* jobs, int num_jobs) {
   const MatmulJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.out.num_rows);
   float results[kThreadRows];
@@ -332,7 +219,8 @@ __global__ void __launch_bounds__(kBlockThreads, 2) MatmulTile(const MatmulJob* 
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads, 2) GateUpTile(const GateUpJob* jobs, int num_jobs) {
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    GateUpTile(const GateUpJob* jobs, int num_jobs) {
   const GateUpJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.num_rows);
   float gate[kThreadRows], up[kThreadRows];
