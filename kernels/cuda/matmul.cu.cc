@@ -129,8 +129,12 @@ __device__ void SumExact(const DeviceWeight& weight, const std::byte* operand, c
         ToValues<format>(codes->half[output / 8 % 2], values);
         for (int r = 0; r < kBlockRows; ++r) {
           if (r < tile.num_rows) {
-            const float* const x = rows + r * row_inputs + step * kStepInputs + t * kLaneInputs;
-            for (int i = 0; i < kLaneInputs; ++i) sum[r] = fmaf(x[i], values[i], sum[r]);
+            const auto* const x = reinterpret_cast<const FourFloats*>(
+                rows + r * row_inputs + step * kStepInputs + t * kLaneInputs);
+            for (int i = 0; i < kLaneInputs; i += 4) {
+              const FourFloats four = x[i / 4];
+              for (int j = 0; j < 4; ++j) sum[r] = fmaf(four.value[j], values[i + j], sum[r]);
+            }
           }
         }
       }
