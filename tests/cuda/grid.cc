@@ -203,7 +203,7 @@ std::byte* Grid::MeetInWarp(const char* operation, const void* left, size_t num_
   const int lane = current_ % kWarpLanes;
   Warp& warp = warps_[current_ / kWarpLanes];
   if (warp.num_waiting == 0) warp.operation = operation;
-  ORRERY_CHECK(std::string(warp.operation) == operation)
+  ORRERY_CHECK(std::strcmp(warp.operation, operation) == 0)
       << "block (" << blockIdx.x << ", " << blockIdx.y << ", " << blockIdx.z << "), thread "
       << current_ << " is in " << operation << " while its warp is in " << warp.operation;
   std::byte* const values = warp.values[warp.turn];
