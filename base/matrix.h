@@ -25,7 +25,7 @@ struct MatrixView {
   MatrixView(const MatrixView<U>& other)  // NOLINT: implicit on purpose
       : MatrixView(other.data, other.num_rows, other.num_cols, other.stride) {}
 
-  T* row(int64_t index) const { return data + index * stride; }
+  constexpr T* row(int64_t index) const { return data + index * stride; }
   // Columns [begin, begin + count) of every row.
   MatrixView Columns(int64_t begin, int64_t count) const {
     return MatrixView(data + begin, num_rows, count, stride);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/allocation_counter.h"
+#include "kernels/conformance/host_implementations.h"
 #include "kernels/conformance/kernels_testing.h"
 
 namespace orrery {

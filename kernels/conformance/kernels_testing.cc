@@ -4,9 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
-
 namespace orrery {
 namespace {
 
@@ -60,27 +57,18 @@ int CeilDivide(int a, int b) { return (a + b - 1) / b; }
 }  // namespace
 
 std::unique_ptr<Kernels> Implementation::Make() const {
-  absl::StatusOr<std::unique_ptr<Kernels>> kernels =
-      MakeKernels(backend, variant, nullptr, {.num_threads = num_threads});
+  absl::StatusOr<std::unique_ptr<Kernels>> kernels = make();
   EXPECT_TRUE(kernels.ok()) << kernels.status();
   return *std::move(kernels);
 }
 
-std::vector<Implementation> X86Variants() {
-  std::vector<Implementation> present;
-  for (const char* name : {"scalar", "avx2", "avx512", "avx512bf16", "amx-model", "amx"}) {
-    const Implementation variant = {absl::StrReplaceAll(absl::StrCat("x86_", name), {{"-", "_"}}),
-                                    Backend::kCpu, *ParseCpuVariant(name)};
-    if (MakeKernels(variant.backend, variant.variant, nullptr).ok()) present.push_back(variant);
+void KernelsConformance::SetUp() {
+  absl::StatusOr<std::unique_ptr<Kernels>> kernels = GetParam().make();
+  if (absl::IsUnavailable(kernels.status())) {
+    GTEST_SKIP() << "SKIPPED, nothing was tested: " << kernels.status();
   }
-  present.push_back({"x86_best_with_three_threads", Backend::kCpu, CpuVariant::kBest, 3});
-  return present;
-}
-
-std::vector<Implementation> AllImplementations() {
-  std::vector<Implementation> all = {{"reference", Backend::kReference, CpuVariant::kBest}};
-  for (const Implementation& variant : X86Variants()) all.push_back(variant);
-  return all;
+  ASSERT_TRUE(kernels.ok()) << kernels.status();
+  kernels_ = *std::move(kernels);
 }
 
 std::vector<float> RandomValues::Make(size_t num, float scale) {

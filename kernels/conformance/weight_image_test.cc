@@ -127,20 +127,5 @@ TEST_P(WeightImages, AreReadOrRefusedWhenTheirHeadersAreDamaged) {
 
 ORRERY_INSTANTIATE_FOR_ALL_KERNELS(WeightImages);
 
-// A store that one machine made serves every machine of the family.
-TEST(X86WeightImages, AreTheSameOnEveryVariant) {
-  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kFp8E4m3}) {
-    const TestWeight source(dtype, {17, 33, 32, 64}, 3);
-    std::vector<std::byte> first;
-    for (const Implementation& variant : X86Variants()) {
-      const auto weight = variant.Make()->MakeWeight(source.source(), ProductFormat::kBf16);
-      ASSERT_TRUE(weight.ok()) << weight.status();
-      const std::vector<std::byte> image((*weight)->image().begin(), (*weight)->image().end());
-      if (first.empty()) first = image;
-      EXPECT_EQ(image, first) << variant.name;
-    }
-  }
-}
-
 }  // namespace
 }  // namespace orrery

@@ -11,7 +11,9 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/conformance/host_implementations.h"
 #include "kernels/conformance/kernels_testing.h"
+#include "kernels/factory/make_kernels.h"
 
 namespace orrery {
 namespace {
@@ -360,6 +362,21 @@ TEST(X86Bits, FlushDenormalsAndLeaveTheThreadAsItWas) {
       EXPECT_TRUE(SameBits(out.Values(), {0.0f})) << variant.name;
     }
     EXPECT_EQ(_mm_getcsr() & ~0x3fu, before & ~0x3fu);  // but for the exception flags
+  }
+}
+
+// A store that one machine made serves every machine of the family.
+TEST(X86WeightImages, AreTheSameOnEveryVariant) {
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kFp8E4m3}) {
+    const TestWeight source(dtype, {17, 33, 32, 64}, 3);
+    std::vector<std::byte> first;
+    for (const Implementation& variant : X86Variants()) {
+      const auto weight = variant.Make()->MakeWeight(source.source(), ProductFormat::kBf16);
+      ASSERT_TRUE(weight.ok()) << weight.status();
+      const std::vector<std::byte> image((*weight)->image().begin(), (*weight)->image().end());
+      if (first.empty()) first = image;
+      EXPECT_EQ(image, first) << variant.name;
+    }
   }
 }
 

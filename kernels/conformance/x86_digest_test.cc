@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/conformance/host_implementations.h"
 #include "kernels/conformance/kernels_testing.h"
 
 namespace orrery {

@@ -5,14 +5,28 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/reference/reference_kernels.h"
+#ifdef ORRERY_CUDA
+#include "kernels/cuda/make_cuda_kernels.h"
+#endif
 
 namespace orrery {
+#ifndef ORRERY_CUDA
+namespace {
+
+absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream*) {
+  return absl::FailedPreconditionError(
+      "this program was built without CUDA: build it with --config=cuda");
+}
+
+}  // namespace
+#endif
 
 absl::StatusOr<Backend> ParseBackend(std::string_view name) {
   if (name == "cpu") return Backend::kCpu;
   if (name == "reference") return Backend::kReference;
+  if (name == "cuda") return Backend::kCuda;
   return absl::InvalidArgumentError(
-      absl::StrCat("unknown backend \"", std::string(name), "\": want cpu or reference"));
+      absl::StrCat("unknown backend \"", std::string(name), "\": want cpu, reference or cuda"));
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,
@@ -22,6 +36,8 @@ absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant
       return MakeCpuKernels(variant, threads);
     case Backend::kReference:
       return MakeReferenceKernels();
+    case Backend::kCuda:
+      return MakeCudaKernels(stream);
   }
   return absl::InvalidArgumentError(absl::StrCat("backend ", static_cast<int>(backend)));
 }

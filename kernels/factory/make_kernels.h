@@ -20,13 +20,14 @@
 
 namespace orrery {
 
-enum class Backend { kCpu, kReference };
+enum class Backend { kCpu, kReference, kCuda };
 
-// "cpu", "reference"; anything else is INVALID_ARGUMENT.
+// "cpu", "reference", "cuda"; anything else is INVALID_ARGUMENT.
 absl::StatusOr<Backend> ParseBackend(std::string_view name);
 
 // The variant and the threads concern the cpu backend only. Work goes to the stream, which must outlive the
-// kernels; the host backends compute at once and do not use it (it may be null).
+// kernels; the host backends compute at once and do not use it (it may be null). cuda needs a stream of
+// device/cuda, and a build with --config=cuda.
 absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,
                                                      Stream* stream,
                                                      const CpuThreads& threads = {});

@@ -10,6 +10,7 @@ namespace {
 TEST(MakeKernels, ParsesTheNamesOfFlags) {
   EXPECT_EQ(*ParseBackend("cpu"), Backend::kCpu);
   EXPECT_EQ(*ParseBackend("reference"), Backend::kReference);
+  EXPECT_EQ(*ParseBackend("cuda"), Backend::kCuda);
   EXPECT_EQ(ParseBackend("gpu").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(*ParseCpuVariant("best"), CpuVariant::kBest);
   EXPECT_EQ(*ParseCpuVariant("avx2"), CpuVariant::kAvx2);
@@ -24,6 +25,12 @@ TEST(MakeKernels, GivesEveryBackendItsFamily) {
   ASSERT_TRUE(scalar.ok());
   EXPECT_EQ((*scalar)->family(), "x86-1");
   EXPECT_EQ((*scalar)->variant(), "scalar");
+}
+
+// Here without a GPU's stream, and in most builds without CUDA.
+TEST(MakeKernels, RefusesCudaWhereItCannotBe) {
+  const absl::Status status = MakeKernels(Backend::kCuda, CpuVariant::kBest, nullptr).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
 }
 
 TEST(MakeKernels, PicksTheBestVariantOfThisMachine) {

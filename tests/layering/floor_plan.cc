@@ -34,7 +34,9 @@ const std::vector<FolderRule>& FloorPlan() {
       {"kernels", {"base", "device"}},
       {"kernels/reference", {"base", "device", "kernels"}},
       {"kernels/cpu", {"base", "device", "kernels"}, {"kernels/reference"}},
-      {"kernels/factory", {"base", "device", "kernels", "kernels/reference", "kernels/cpu"}},
+      {"kernels/cuda", {"base", "device", "device/cuda", "kernels"}},
+      {"kernels/factory",
+       {"base", "device", "kernels", "kernels/reference", "kernels/cpu", "kernels/cuda"}},
       {"kernels/conformance",
        {"base", "device", "kernels", "kernels/reference", "kernels/cpu", "kernels/factory"}},
       {"model/identity", {"base", "proto", "checkpoint"}},
@@ -82,7 +84,7 @@ const std::vector<LibraryRule>& Libraries() {
       {"//third_party/xxhash",
        {"xxhash.h"},
        {"checkpoint", "checkpoint/store", "exchange", "services/attention"}},
-      {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda"}},
+      {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda", "kernels/cuda"}},
       // Not a library, but as confined: intrinsics.
       {"(intrinsics)", {"immintrin.h", "x86intrin.h"}, {"kernels/cpu"}},
   };

@@ -1,0 +1,35 @@
+#include "kernels/cuda/cuda_kernels.h"
+
+#include "absl/strings/str_cat.h"
+#include "device/cuda/cuda_device.h"
+#include "kernels/cuda/make_cuda_kernels.h"
+
+namespace orrery {
+namespace {
+
+// Since then there is mma.sync for bf16.
+constexpr int kFirstMajor = 8;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
+  auto* const cuda_stream = dynamic_cast<CudaStream*>(stream);
+  if (cuda_stream == nullptr) {
+    return absl::FailedPreconditionError("the cuda kernels need a stream of a cuda device");
+  }
+  const int index = cuda_stream->device_index();
+  cudaDeviceProp properties;
+  RETURN_IF_ERROR(
+      CudaStatus(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"));
+  const std::string architecture = absl::StrCat("sm", properties.major, properties.minor);
+  if (properties.major < kFirstMajor) {
+    return absl::FailedPreconditionError(absl::StrCat("cuda:", index, " ", properties.name, " is ",
+                                                      architecture,
+                                                      ": the cuda kernels need sm80 or later"));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeCudaDevice(index));
+  return std::make_unique<CudaKernels>(std::move(device), cuda_stream,
+                                       absl::StrCat("cuda-mma-1-", architecture), architecture);
+}
+
+}  // namespace orrery

@@ -1,0 +1,128 @@
+// Kernels on one stream of one GPU. Each .cu.cc file holds kernels and, below them, the methods that
+// check shapes, stage what lies in host memory, and launch; files are named like those of kernels/cpu.
+//
+// Threads: one object serves one thread. A call returns when its work is queued.
+#ifndef ORRERY_KERNELS_CUDA_CUDA_KERNELS_H_
+#define ORRERY_KERNELS_CUDA_CUDA_KERNELS_H_
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "device/cuda/cuda_stream.h"
+#include "device/device.h"
+#include "kernels/cuda/attention_jobs.h"
+#include "kernels/cuda/matmul_jobs.h"
+#include "kernels/cuda/staging.h"
+#include "kernels/kernels.h"
+
+namespace orrery {
+
+class CudaKernels : public Kernels {
+ public:
+  // Names: see family() and variant().
+  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, std::string family,
+              std::string variant)
+      : device_(std::move(device)),
+        stream_(stream),
+        family_(std::move(family)),
+        variant_(std::move(variant)),
+        staging_(device_.get(), stream),
+        operands_(device_.get()),
+        inner_(device_.get()) {}
+
+  std::string_view family() const override { return family_; }
+  std::string_view variant() const override { return variant_; }
+
+  // matmul.cu.cc
+  absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
+                                                     ProductFormat format,
+                                                     WeightFormat held) override;
+  absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) override;
+  void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
+  void MatmulHeads(ConstMatrix x, int x_head_stride,
+                   absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
+                   int out_head_stride) override;
+  void FeedForward(absl::Span<const FeedForwardArgs> all) override;
+
+  // elementwise.cu.cc
+  void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) override;
+  void RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix out) override;
+  void Rope(Matrix x, int num_heads, int head_stride, int first_position, RopePairing pairing,
+            const RopeTable& table) override;
+  void Add(ConstMatrix y, Matrix x) override;
+  void Copy(ConstMatrix from, Matrix to) override;
+  void WeightedSum(ConstMatrix rows, const float* weights, int topk, Matrix out) override;
+  void LogSoftmax(ConstMatrix logits, Matrix out) override;
+
+  // attention.cu.cc
+  void AppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
+                int first_position) override;
+  void Attend(absl::Span<const AttendArgs> all) override;
+
+  // gate.cu.cc
+  void Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,
+            int32_t* expert_ids, float* weights) override;
+
+  // rows.cu.cc
+  void EncodeRows(ConstMatrix rows, RowFormat format, std::byte* encoded) override;
+  void DecodeRows(const std::byte* encoded, RowFormat format, Matrix rows) override;
+
+ private:
+  // A block needs a kernel's permission for more dynamic shared memory.
+  static constexpr size_t kSharedBytesWithoutAsking = 48 << 10;
+
+  struct Shape {
+    int64_t num_blocks = 0;  // none: nothing is launched
+    int num_threads = 0;
+    size_t shared_bytes = 0;
+  };
+  template <typename... Params, typename... Args>
+  void Launch(const char* name, void (*kernel)(Params...), const Shape& shape,
+              const Args&... args) {
+    if (shape.num_blocks == 0) return;
+    stream_->MakeCurrent();
+    if (shape.shared_bytes > kSharedBytesWithoutAsking) {
+      stream_->Keep(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(shape.shared_bytes)),
+                    name);
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(static_cast<unsigned>(shape.num_blocks));
+    config.blockDim = dim3(shape.num_threads);
+    config.dynamicSmemBytes = shape.shared_bytes;
+    config.stream = stream_->handle();
+    stream_->Keep(cudaLaunchKernelEx(&config, kernel, Params(args)...), name);
+  }
+
+  // matmul.cu.cc: a call collects its jobs, then makes the operands, then multiplies.
+  void BeginJobs(size_t num_jobs, int64_t operand_bytes);
+  // Where x will lie as the weight's product reads it.
+  const std::byte* AddOperand(ConstMatrix x, const DeviceWeight& weight);
+  void MakeOperands();
+  void Multiply();
+
+  std::unique_ptr<Device> device_;
+  CudaStream* stream_;
+  std::string family_;
+  std::string variant_;
+
+  Staging staging_;
+  Scratch operands_;  // what products multiply, as they read it
+  Scratch inner_;     // between gate and up, and down
+  std::byte* next_operand_ = nullptr;
+  int64_t num_operand_rows_ = 0;
+  std::vector<OperandJob> operand_jobs_;
+  std::vector<GateUpJob> gate_up_jobs_;
+  std::vector<MatmulJob> matmul_jobs_;
+  std::vector<AttendJob> attend_jobs_;
+  std::vector<int32_t> block_ids_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_KERNELS_CUDA_CUDA_KERNELS_H_

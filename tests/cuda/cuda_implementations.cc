@@ -1,0 +1,21 @@
+// The conformance suites of kernels/, linked with this, test kernels/cuda: on the stand-in, or on the
+// first GPU of the machine when that is what is linked.
+
+#include "device/cuda/cuda_device.h"
+#include "kernels/conformance/kernels_testing.h"
+#include "kernels/conformance/mirrored_kernels.h"
+#include "kernels/cuda/make_cuda_kernels.h"
+
+namespace orrery {
+
+std::vector<Implementation> AllImplementations() {
+  return {{"cuda", []() -> absl::StatusOr<std::unique_ptr<Kernels>> {
+             ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeCudaDevice(0));
+             std::unique_ptr<Stream> stream = device->MakeStream();
+             ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, MakeCudaKernels(stream.get()));
+             return std::make_unique<MirroredKernels>(std::move(device), std::move(stream),
+                                                      std::move(kernels));
+           }}};
+}
+
+}  // namespace orrery

@@ -1,0 +1,272 @@
+// How a grid runs on the host: its blocks one after the other, the threads of a block as fibers that
+// take turns. A thread runs until it waits (for its warp or its block) or ends; the last one to arrive lets
+// the others go on. When nobody can run and not all have ended, somebody waits for a thread that
+// will not come: undefined on a GPU, the end of the process here.
+//
+// Denormals are flushed, as nvcc's -ftz=true has it.
+
+#include <cuda_runtime.h>
+#include <ptx_on_host.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/aligned_memory.h"
+#include "base/check.h"
+#include "base/dtypes.h"
+#include "tests/cuda/fiber.h"
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+uint3 threadIdx;
+uint3 blockIdx;
+dim3 blockDim;
+dim3 gridDim;
+
+namespace cuda_on_host {
+namespace {
+
+using orrery::Fiber;
+
+// A block that waits only for itself has a name for what it waits for.
+constexpr const char* kRunning = nullptr;
+constexpr const char* kEnded = "the end";
+constexpr const char* kBarrier = "__syncthreads";
+
+class ScopedFlushDenormals {
+#if defined(__x86_64__)
+ public:
+  ScopedFlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 1u << 15 | 1u << 6); }
+  ~ScopedFlushDenormals() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#endif
+};
+
+struct Thread {
+  std::unique_ptr<Fiber> fiber;
+  uint3 index;
+  const char* waits_for = kEnded;
+};
+
+struct Warp {
+  int num_waiting = 0;  // for operation
+  const char* operation = nullptr;
+  // A lane may leave its next value while others still read the last ones, and no lane can be
+  // further ahead: they lie in two sets, by turns.
+  int turn = 0;
+  alignas(64) std::byte values[2][kWarpLanes * kMaxLeft];
+};
+
+class Grid {
+ public:
+  void Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body);
+  void MeetInBlock();
+  std::byte* MeetInWarp(const char* operation, const void* left, size_t num_bytes,
+                        void (*last)(std::byte*));
+  int current() const { return current_; }
+  std::byte* shared() const { return shared_.get(); }
+
+ private:
+  void RunBlock();
+  [[noreturn]] void RunThreads(int thread);  // the life of a fiber, block after block
+  // Lets others run until this thread may. It has said what it waits for.
+  void Wait();
+  void Continue(int thread);
+  int NextRunnable() const;  // num_threads_: none
+  [[noreturn]] void FailOutOfStep() const;
+
+  std::mutex mutex_;
+  Fiber main_;
+  std::vector<Thread> threads_;
+  std::vector<Warp> warps_;
+  int num_threads_ = 0;
+  int current_ = 0;
+  int num_at_barrier_ = 0;
+  const std::function<void()>* body_ = nullptr;
+  orrery::AlignedArray<std::byte> shared_;
+  size_t shared_bytes_ = 0;
+};
+
+Grid& TheGrid() {
+  static auto& grid = *new Grid;
+  return grid;
+}
+
+void Grid::Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
+  const std::lock_guard lock(mutex_);
+  const ScopedFlushDenormals flush;
+  num_threads_ = static_cast<int>(block.x * block.y * block.z);
+  ORRERY_CHECK(num_threads_ % kWarpLanes == 0) << "a block of " << num_threads_ << " threads";
+  while (static_cast<int>(threads_.size()) < num_threads_) {
+    const int thread = static_cast<int>(threads_.size());
+    threads_.push_back({std::make_unique<Fiber>([this, thread] { RunThreads(thread); }), {}});
+  }
+  warps_.resize(std::max<size_t>(warps_.size(), num_threads_ / kWarpLanes));
+  shared_ = orrery::TryAllocateAligned<std::byte>(shared_bytes + 1, 128);
+  shared_bytes_ = shared_bytes;
+  body_ = &body;
+  blockDim = block;
+  gridDim = grid;
+  for (int i = 0; i < num_threads_; ++i) {
+    threads_[i].index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+  }
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; ++x) {
+        blockIdx = {x, y, z};
+        RunBlock();
+      }
+    }
+  }
+}
+
+void Grid::RunBlock() {
+  std::fill_n(shared_.get(), shared_bytes_, std::byte{0xff});
+  for (int i = 0; i < num_threads_; ++i) threads_[i].waits_for = kRunning;
+  current_ = 0;
+  threadIdx = threads_[0].index;
+  Fiber::Switch(main_, *threads_[0].fiber);
+}
+
+void Grid::RunThreads(int thread) {
+  for (;;) {
+    (*body_)();
+    threads_[thread].waits_for = kEnded;
+    Wait();
+  }
+}
+
+void Grid::Wait() {
+  const int self = current_;
+  const int next = NextRunnable();
+  if (next < num_threads_) {
+    Continue(next);
+    return;
+  }
+  for (int i = 0; i < num_threads_; ++i) {
+    if (threads_[i].waits_for != kEnded) FailOutOfStep();
+  }
+  Fiber::Switch(*threads_[self].fiber, main_);
+}
+
+void Grid::Continue(int thread) {
+  const int self = current_;
+  current_ = thread;
+  threadIdx = threads_[thread].index;
+  Fiber::Switch(*threads_[self].fiber, *threads_[thread].fiber);
+}
+
+// The next lane of the warp, then the next warp.
+int Grid::NextRunnable() const {
+  const int warp_begin = current_ / kWarpLanes * kWarpLanes;
+  for (int i = 1; i <= kWarpLanes; ++i) {
+    const int thread = warp_begin + (current_ + i) % kWarpLanes;
+    if (threads_[thread].waits_for == kRunning) return thread;
+  }
+  int thread = 0;
+  while (thread < num_threads_ && threads_[thread].waits_for != kRunning) ++thread;
+  return thread;
+}
+
+void Grid::FailOutOfStep() const {
+  std::string who;
+  for (int i = 0; i < num_threads_; ++i) {
+    const char* const waits_for = threads_[i].waits_for;
+    if (i > 0 && waits_for == threads_[i - 1].waits_for) continue;
+    who += " from thread " + std::to_string(i) + ": " + waits_for + ";";
+  }
+  ORRERY_CHECK(false) << "block (" << blockIdx.x << ", " << blockIdx.y << ", " << blockIdx.z
+                      << "): threads wait for others that will not come:" << who;
+  std::abort();
+}
+
+void Grid::MeetInBlock() {
+  if (++num_at_barrier_ < num_threads_) {
+    threads_[current_].waits_for = kBarrier;
+    Wait();
+    return;
+  }
+  num_at_barrier_ = 0;
+  for (int i = 0; i < num_threads_; ++i) threads_[i].waits_for = kRunning;
+}
+
+std::byte* Grid::MeetInWarp(const char* operation, const void* left, size_t num_bytes,
+                            void (*last)(std::byte*)) {
+  const int lane = current_ % kWarpLanes;
+  Warp& warp = warps_[current_ / kWarpLanes];
+  if (warp.num_waiting == 0) warp.operation = operation;
+  ORRERY_CHECK(std::strcmp(warp.operation, operation) == 0)
+      << "block (" << blockIdx.x << ", " << blockIdx.y << ", " << blockIdx.z << "), thread "
+      << current_ << " is in " << operation << " while its warp is in " << warp.operation;
+  std::byte* const values = warp.values[warp.turn];
+  if (num_bytes > 0) std::memcpy(values + lane * kMaxLeft, left, num_bytes);
+  if (++warp.num_waiting < kWarpLanes) {
+    threads_[current_].waits_for = operation;
+    Wait();
+    return values;
+  }
+  if (last != nullptr) last(values);
+  warp.num_waiting = 0;
+  warp.turn ^= 1;
+  const int begin = current_ - lane;
+  for (int i = begin; i < begin + kWarpLanes; ++i) threads_[i].waits_for = kRunning;
+  return values;
+}
+
+}  // namespace
+
+void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
+  TheGrid().Run(grid, block, shared_bytes, body);
+}
+std::byte* DynamicSharedMemory() { return TheGrid().shared(); }
+void MeetInBlock() { TheGrid().MeetInBlock(); }
+std::byte* MeetInWarp(const char* operation, const void* left, size_t num_bytes,
+                      void (*last)(std::byte*)) {
+  return TheGrid().MeetInWarp(operation, left, num_bytes, last);
+}
+int Lane() { return TheGrid().current() % kWarpLanes; }
+void CheckFullMask(unsigned mask) {
+  ORRERY_CHECK(mask == 0xffffffffu) << "mask " << mask << ": only whole warps meet here";
+}
+
+void MultiplyInWarp(std::byte* operands) {
+  const auto of_lane = [&](int lane) {
+    return reinterpret_cast<MmaOperands*>(operands + lane * kMaxLeft);
+  };
+  float a[16][16], b[16][8], c[16][8];
+  const auto unpack = [](uint32_t two, float& low, float& high) {
+    low = orrery::Bf16ToF32(static_cast<uint16_t>(two));
+    high = orrery::Bf16ToF32(static_cast<uint16_t>(two >> 16));
+  };
+  for (int lane = 0; lane < kWarpLanes; ++lane) {
+    const MmaOperands& mine = *of_lane(lane);
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; ++i) {
+      const int row = g + i % 2 * 8, column = 2 * t + i / 2 * 8;
+      unpack(mine.a[i], a[row][column], a[row][column + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+      unpack(mine.b[i], b[2 * t + 8 * i][g], b[2 * t + 8 * i + 1][g]);
+    }
+    for (int i = 0; i < 4; ++i) c[g + i / 2 * 8][2 * t + i % 2] = mine.c[i];
+  }
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) {
+      for (int column = 0; column < 8; ++column) c[row][column] += a[row][k] * b[k][column];
+    }
+  }
+  for (int lane = 0; lane < kWarpLanes; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; ++i) of_lane(lane)->c[i] = c[g + i / 2 * 8][2 * t + i % 2];
+  }
+}
+
+}  // namespace cuda_on_host

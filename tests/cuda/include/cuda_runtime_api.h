@@ -1,0 +1,79 @@
+// The part of the CUDA runtime API that the project calls, over the memory of the host: the same
+// names, for code that is compiled without the toolkit.
+//
+//   cudaMalloc(&data, num_bytes);                  // an address that host code must not touch
+//   cudaMemcpyAsync(data, from, num_bytes, cudaMemcpyDefault, stream);
+//   cudaStreamSynchronize(stream);
+//
+// Written from the API's documentation; values of enums are those of CUDA 13. There is one device.
+// Work on a stream happens in the order of the calls, and within the call: whoever needs
+// concurrency extends streams.cc. Memory of the device is closed to everybody but kernels and copies
+// (device_memory.h), so that host code that reads it dies here as it would on a GPU.
+//
+// Threads: everything may be called from any thread; kernels and copies run one at a time. Errors:
+// as CUDA's, where they can happen at all; misuse inside a kernel ends the process with a message.
+#ifndef ORRERY_TESTS_CUDA_INCLUDE_CUDA_RUNTIME_API_H_
+#define ORRERY_TESTS_CUDA_INCLUDE_CUDA_RUNTIME_API_H_
+
+#include <cstddef>
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
+};
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
+// Of the calling thread: the last error, forgotten with the first of them.
+cudaError_t cudaGetLastError();
+cudaError_t cudaPeekAtLastError();
+
+struct cudaDeviceProp {
+  char name[256];
+  size_t totalGlobalMem;
+  size_t sharedMemPerBlockOptin;
+  int major;
+  int minor;
+  int multiProcessorCount;
+};
+cudaError_t cudaGetDeviceCount(int* num_devices);
+cudaError_t cudaSetDevice(int index);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index);
+cudaError_t cudaDeviceSynchronize();
+
+constexpr unsigned cudaHostAllocDefault = 0;
+cudaError_t cudaMalloc(void** data, size_t num_bytes);
+cudaError_t cudaFree(void* data);
+cudaError_t cudaHostAlloc(void** data, size_t num_bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* data);
+
+typedef struct CUstream_st* cudaStream_t;
+constexpr unsigned cudaStreamNonBlocking = 1;
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault,  // the direction follows from the addresses
+};
+cudaError_t cudaMemset(void* data, int value, size_t num_bytes);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+
+typedef struct CUevent_st* cudaEvent_t;
+constexpr unsigned cudaEventDisableTiming = 2;
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+
+#endif  // ORRERY_TESTS_CUDA_INCLUDE_CUDA_RUNTIME_API_H_

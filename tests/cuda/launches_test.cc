@@ -1,0 +1,96 @@
+// How kernels/cuda goes about its work: no memory of the device is allocated once a call has seen its
+// sizes, work of one call may still wait while the next is staged, errors surface in Synchronize().
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "device/cuda/cuda_device.h"
+#include "kernels/cuda/make_cuda_kernels.h"
+#include "tests/cuda/device_memory.h"
+
+namespace orrery {
+namespace {
+
+class Launches : public testing::Test {
+ protected:
+  // A matrix on the device.
+  Matrix Make(int64_t num_rows, int64_t num_cols) {
+    buffers_.push_back(
+        *device_->Allocate(num_rows * num_cols * sizeof(float), MemoryKind::kDevice));
+    return Matrix(buffers_.back().as<float>(), num_rows, num_cols);
+  }
+
+  std::unique_ptr<Device> device_ = *MakeCudaDevice(0);
+  std::unique_ptr<Stream> stream_ = device_->MakeStream();
+  std::unique_ptr<Kernels> kernels_ = *MakeCudaKernels(stream_.get());
+  std::vector<Buffer> buffers_;
+};
+
+TEST_F(Launches, NameTheirFamily) {
+  EXPECT_EQ(kernels_->family(), "cuda-mma-1-sm80");
+  EXPECT_EQ(kernels_->variant(), "sm80");
+}
+
+TEST_F(Launches, AllocateNothingOnceTheyHaveSeenTheirSizes) {
+  const std::vector<float> values(64 * 96, 0.5f);
+  const WeightSource source = {
+      .dtype = DType::kF32, .data = values.data(), .num_outputs = 64, .num_inputs = 96};
+  const WeightSource back = {
+      .dtype = DType::kF32, .data = values.data(), .num_outputs = 96, .num_inputs = 64};
+  const auto gate = *kernels_->MakeWeight(source, ProductFormat::kBf16);
+  const auto down = *kernels_->MakeWeight(back, ProductFormat::kBf16);
+  const Matrix x = Make(40, 96), inner = Make(40, 64), out = Make(40, 96);
+  const std::vector<FeedForwardArgs> all = {
+      {x.Rows(0, 3), gate.get(), gate.get(), down.get(), out.Rows(0, 3)},
+      {x.Rows(3, 37), gate.get(), gate.get(), down.get(), out.Rows(3, 37)}};
+  const Matrix cache_rows = Make(1, 8 * 64 * 32);
+  const KvCacheView cache = {DType::kF32, reinterpret_cast<std::byte*>(cache_rows.data), 8, 32};
+  const std::vector<int32_t> block_ids = {3, 1, 2}, ids(40, 0);
+  const Matrix q = Make(1, 64), attended = Make(1, 64), kv = Make(130, 32);
+  int64_t num_before = 0;
+  for (int round = 0; round < 300; ++round) {
+    kernels_->Embed(DType::kF32, x.data, ids, out);
+    kernels_->FeedForward(all);
+    kernels_->Matmul(x, *gate, nullptr, inner);
+    kernels_->AppendKv(kv, cache, block_ids, 0);
+    AttendArgs args;
+    args.q = q;
+    args.num_heads = 2;
+    args.key_dim = 32;
+    args.value_dim = 32;
+    args.cache = cache;
+    args.block_ids = block_ids;
+    args.first_position = 129;
+    args.out = attended;
+    kernels_->Attend(args);
+    if (round == 0) num_before = DeviceMemory::The().num_allocations();
+  }
+  EXPECT_EQ(DeviceMemory::The().num_allocations(), num_before);
+  EXPECT_TRUE(stream_->Synchronize().ok());
+}
+
+// More heads times dims than shared memory holds.
+TEST_F(Launches, ReportWhatCouldNotBeLaunched) {
+  constexpr int kDim = 4096;
+  const Matrix q = Make(1, kDim), out = Make(1, kDim), rows = Make(64, kDim);
+  AttendArgs args;
+  args.q = q;
+  args.num_heads = 1;
+  args.key_dim = kDim;
+  args.value_dim = kDim;
+  args.cache = {DType::kF32, reinterpret_cast<std::byte*>(rows.data), 1, kDim};
+  const std::vector<int32_t> block_ids = {0};
+  args.block_ids = block_ids;
+  args.out = out;
+  kernels_->Attend(args);
+  EXPECT_EQ(stream_->Synchronize().code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(stream_->Synchronize().ok());
+}
+
+TEST_F(Launches, RefuseAStreamOfAnotherDevice) {
+  EXPECT_EQ(MakeCudaKernels(nullptr).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+}  // namespace
+}  // namespace orrery
