@@ -26,7 +26,7 @@ TEST(KeepFreedMemory, BlocksThatComeAndGoTakeNoNewPages) {
   KeepFreedMemory();
   constexpr size_t kFrameBytes = 512 * 1024;
   constexpr int kNumFrames = 16;
-  const auto come_and_go = [] {
+  const auto come_and_go = [&] {
     std::vector<std::string> frames;
     for (int i = 0; i < kNumFrames; ++i) frames.emplace_back(kFrameBytes, 'x');
   };

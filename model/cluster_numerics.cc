@@ -34,7 +34,14 @@ Numerics NumericsFromProto(const internal::Numerics& proto) {
 }
 
 Backend BackendFromProto(const internal::Numerics& proto) {
-  return proto.backend() == internal::BACKEND_REFERENCE ? Backend::kReference : Backend::kCpu;
+  switch (proto.backend()) {
+    case internal::BACKEND_REFERENCE:
+      return Backend::kReference;
+    case internal::BACKEND_CUDA:
+      return Backend::kCuda;
+    default:
+      return Backend::kCpu;
+  }
 }
 
 }  // namespace orrery

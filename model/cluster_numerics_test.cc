@@ -50,6 +50,8 @@ TEST(ClusterNumerics, PrecisionAndBackendAreTakenAsWritten) {
   internal::Numerics proto;
   proto.set_backend(internal::BACKEND_REFERENCE);
   EXPECT_EQ(BackendFromProto(proto), Backend::kReference);
+  proto.set_backend(internal::BACKEND_CUDA);
+  EXPECT_EQ(BackendFromProto(proto), Backend::kCuda);
   proto.set_backend(internal::BACKEND_CPU);
   EXPECT_EQ(BackendFromProto(proto), Backend::kCpu);
 }

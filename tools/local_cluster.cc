@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "device/host/host_device.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/shm/shm_rank.h"
 #include "placement/placement.h"
@@ -32,7 +31,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
   cluster->max_context_tokens_ = options.max_context_tokens > 0
                                      ? std::min(options.max_context_tokens, config.max_positions)
                                      : config.max_positions;
-  cluster->device_ = MakeHostDevice();
+  ASSIGN_OR_RETURN(cluster->device_, MakeDevice(options.backend));
   cluster->ranks_.resize(options.num_ranks);
   for (Rank& rank : cluster->ranks_) {
     ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());

@@ -3,9 +3,11 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "device/host/host_device.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/reference/reference_kernels.h"
 #ifdef ORRERY_CUDA
+#include "device/cuda/cuda_device.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #endif
 
@@ -13,10 +15,12 @@ namespace orrery {
 #ifndef ORRERY_CUDA
 namespace {
 
-absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream*) {
+absl::Status BuiltWithoutCuda() {
   return absl::FailedPreconditionError(
       "this program was built without CUDA: build it with --config=cuda");
 }
+absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(int) { return BuiltWithoutCuda(); }
+absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream*) { return BuiltWithoutCuda(); }
 
 }  // namespace
 #endif
@@ -27,6 +31,11 @@ absl::StatusOr<Backend> ParseBackend(std::string_view name) {
   if (name == "cuda") return Backend::kCuda;
   return absl::InvalidArgumentError(
       absl::StrCat("unknown backend \"", std::string(name), "\": want cpu, reference or cuda"));
+}
+
+absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend) {
+  if (backend == Backend::kCuda) return MakeCudaDevice(/*index=*/0);
+  return MakeHostDevice();
 }
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeKernels(Backend backend, CpuVariant variant,

@@ -1,11 +1,14 @@
-// The one place that knows every implementation of Kernels. Code that only computes includes
-// kernels/kernels.h.
+// The one place that knows every implementation of Kernels, and the device that each computes on. Code
+// that only computes includes kernels/kernels.h.
 //
 //   ASSIGN_OR_RETURN(Backend backend, ParseBackend(flag));
+//   ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeDevice(backend));
+//   std::unique_ptr<Stream> stream = device->MakeStream();
 //   ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels,
-//                    MakeKernels(backend, CpuVariant::kBest, stream));
+//                    MakeKernels(backend, CpuVariant::kBest, stream.get()));
 //
-// Errors: FAILED_PRECONDITION when this machine cannot run what was asked for, with what it can.
+// Errors: FAILED_PRECONDITION when this program or machine cannot run what was asked for, with what it
+// can; UNAVAILABLE without a GPU.
 #ifndef ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
 #define ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
 
@@ -24,6 +27,9 @@ enum class Backend { kCpu, kReference, kCuda };
 
 // "cpu", "reference", "cuda"; anything else is INVALID_ARGUMENT.
 absl::StatusOr<Backend> ParseBackend(std::string_view name);
+
+// Where the kernels of a backend compute: the host, or the first GPU that this process sees.
+absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend);
 
 // The variant and the threads concern the cpu backend only. Work goes to the stream, which must outlive the
 // kernels; the host backends compute at once and do not use it (it may be null). cuda needs a stream of

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/processors.h"
 #include "checkpoint/kv_cache_size.h"
-#include "device/host/host_device.h"
 #include "exchange/factory/rank_exchange.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
@@ -103,10 +102,11 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
 
   ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
-  rank->device_ = MakeHostDevice();
+  const Backend backend = BackendFromProto(cluster.numerics());
+  ASSIGN_OR_RETURN(rank->device_, MakeDevice(backend));
   rank->stream_ = rank->device_->MakeStream();
-  ASSIGN_OR_RETURN(rank->kernels_, MakeKernels(BackendFromProto(cluster.numerics()),
-                                               options.cpu_variant, rank->stream_.get(), threads));
+  ASSIGN_OR_RETURN(rank->kernels_,
+                   MakeKernels(backend, options.cpu_variant, rank->stream_.get(), threads));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
   RETURN_IF_ERROR(rank->Listen(options, *me, threads));
   RETURN_IF_ERROR(rank->Load(cluster, model_dir));

@@ -4,7 +4,6 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
-#include "device/host/host_device.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
@@ -42,11 +41,11 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
-  expert->device_ = MakeHostDevice();
+  const Backend backend = BackendFromProto(cluster.numerics());
+  ASSIGN_OR_RETURN(expert->device_, MakeDevice(backend));
   expert->stream_ = expert->device_->MakeStream();
   ASSIGN_OR_RETURN(expert->kernels_,
-                   MakeKernels(BackendFromProto(cluster.numerics()), options.cpu_variant,
-                               expert->stream_.get(), threads));
+                   MakeKernels(backend, options.cpu_variant, expert->stream_.get(), threads));
   const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
   const int shard_index = IndexOf(cluster, me);
   const ExpertRange range = DefaultPlacement(

@@ -12,6 +12,12 @@
 
 namespace orrery {
 
+EngineBackend CpuBackend() {
+  return {.make_device = [] { return MakeHostDevice(); },
+          .make_kernels =
+              [](Stream* stream) { return MakeKernels(Backend::kCpu, CpuVariant::kBest, stream); }};
+}
+
 std::unique_ptr<EngineCluster> EngineCluster::Make(const EngineClusterOptions& options) {
   std::unique_ptr<EngineCluster> cluster(new EngineCluster());
   const absl::Status status = cluster->Build(options);
@@ -22,10 +28,10 @@ std::unique_ptr<EngineCluster> EngineCluster::Make(const EngineClusterOptions& o
 absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
   ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenCheckpoint(options.model_dir));
-  device_ = MakeHostDevice();
+  ASSIGN_OR_RETURN(device_, options.backend.make_device());
   ranks_.resize(options.num_ranks);
   for (Rank& rank : ranks_) {
-    ASSIGN_OR_RETURN(rank.processor, MakeProcessor());
+    ASSIGN_OR_RETURN(rank.processor, MakeProcessor(options.backend));
   }
   Kernels* kernels = ranks_[0].processor.kernels.get();
   ASSIGN_OR_RETURN(model_, LoadModel(files, config,
@@ -44,7 +50,7 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
       Loopback::Create({.num_ranks = options.num_ranks, .num_shards = num_shards}, exchange));
   shards_.resize(num_shards);
   for (int i = 0; i < num_shards; ++i) {
-    ASSIGN_OR_RETURN(shards_[i].processor, MakeProcessor());
+    ASSIGN_OR_RETURN(shards_[i].processor, MakeProcessor(options.backend));
     const ShardParts parts = {.files = &files,
                               .config = config,
                               .numerics = options.numerics,
@@ -61,11 +67,11 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<EngineCluster::Processor> EngineCluster::MakeProcessor() const {
+absl::StatusOr<EngineCluster::Processor> EngineCluster::MakeProcessor(
+    const EngineBackend& backend) const {
   Processor processor;
   processor.stream = device_->MakeStream();
-  ASSIGN_OR_RETURN(processor.kernels,
-                   MakeKernels(Backend::kCpu, CpuVariant::kBest, processor.stream.get()));
+  ASSIGN_OR_RETURN(processor.kernels, backend.make_kernels(processor.stream.get()));
   return processor;
 }
 

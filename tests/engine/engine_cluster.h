@@ -37,8 +37,16 @@ namespace orrery {
 // well.
 inline constexpr absl::Duration kPatience = absl::Minutes(2);
 
+// What ranks and shards compute on.
+struct EngineBackend {
+  std::function<absl::StatusOr<std::unique_ptr<Device>>()> make_device;
+  std::function<absl::StatusOr<std::unique_ptr<Kernels>>(Stream*)> make_kernels;
+};
+EngineBackend CpuBackend();
+
 struct EngineClusterOptions {
   std::string model_dir = "models/abacus";
+  EngineBackend backend = CpuBackend();
   Numerics numerics = {.precision = Precision::kF32, .row_format = RowFormat::kF32};
   int num_ranks = 1;
   int max_context_tokens = 512;
@@ -82,7 +90,7 @@ class EngineCluster {
 
   EngineCluster() = default;
   absl::Status Build(const EngineClusterOptions& options);
-  absl::StatusOr<Processor> MakeProcessor() const;
+  absl::StatusOr<Processor> MakeProcessor(const EngineBackend& backend) const;
 
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::unique_ptr<Device> device_;

@@ -12,6 +12,11 @@
 namespace orrery {
 
 absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& options, Report& report) {
+  if (options.cluster.backend == Backend::kCuda) {
+    return absl::UnimplementedError(
+        "golden data is compared in the host's memory: --backend must be cpu or reference, not "
+        "cuda");
+  }
   ASSIGN_OR_RETURN(const GoldenFile golden, GoldenFile::Open(dir));
   const nlohmann::json& json = golden.json();
   if (json.contains("logits")) return CheckModel(golden, options, report);

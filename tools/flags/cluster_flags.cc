@@ -17,7 +17,9 @@ ABSL_FLAG(std::string, row_format, "",
 ABSL_FLAG(std::string, ffn_weights, "",
           "weights of feed-forwards in memory: stored (as in the checkpoint), int8 or int4; empty: "
           "stored");
-ABSL_FLAG(std::string, backend, "cpu", "cpu, or reference (plain loops in f64: slow)");
+ABSL_FLAG(
+    std::string, backend, "cpu",
+    "cpu, cuda (a GPU; in a build with --config=cuda) or reference (plain loops in f64: slow)");
 ABSL_FLAG(
     std::string, cpu_variant, "best",
     "kernels of the cpu backend: best, amx, avx512bf16, avx512, avx2 or scalar (amx-model: for "

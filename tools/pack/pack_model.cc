@@ -81,7 +81,7 @@ absl::StatusOr<PackedModel> PackModelDir(const PackModelOptions& options,
                                          const std::function<void(const PackProgress&)>& progress) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
   ASSIGN_OR_RETURN(const std::vector<WeightRecord> records, ListModel(config));
-  const std::unique_ptr<Device> device = MakeHostDevice();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, MakeDevice(options.backend));
   const std::unique_ptr<Stream> stream = device->MakeStream();
   const auto make_kernels = [&] {
     return MakeKernels(options.backend, options.cpu_variant, stream.get());

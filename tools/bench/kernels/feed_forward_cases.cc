@@ -46,7 +46,6 @@ struct Peer {
     up->Run();
     down->Run();
   }
-  bool exists() const { return gate != nullptr && up != nullptr && down != nullptr; }
 };
 
 absl::StatusOr<Peer> MakePeer(const KernelPreset& preset, int num_rows, KernelMeter& meter) {
@@ -89,11 +88,9 @@ absl::Status MeasureRows(const KernelPreset& preset, const KernelCase& what,
     }
     meter.kernels().FeedForward(call);
   };
-  if (peer.exists()) {
-    subject.run_peer = [&] {
-      for (int i = 0; i < num_experts; ++i) peer.Run();
-    };
-  }
+  subject.run_peer = [&] {
+    for (int i = 0; i < num_experts; ++i) peer.Run();
+  };
   const double num_weights = 3.0 * preset.hidden * preset.expert_width;
   meter.Measure(what,
                 {.bytes = 1.0 * num_experts * experts[0].num_bytes(),

@@ -34,7 +34,7 @@ struct KernelBenchResult {
   std::string family, variant;
   std::string instruction;  // of the compute ceiling
   std::string peer;         // "oneDNN 2.6.3"
-  std::string note;         // why there is no peer; empty if there is
+  std::string note;         // what is unusual about the peer, or empty
   MachineFacts machine;
   int num_threads = 1;
   int64_t working_set_bytes = 0;

@@ -49,7 +49,6 @@ class KernelMeter {
 
   // How many things of this size make up the working set.
   int NumCopies(double num_bytes) const;
-  // Null where oneDNN cannot: then note() says why.
   absl::StatusOr<std::unique_ptr<OneDnnMatmul>> MakePeer(OneDnnMatmul::Options options);
 
   const std::vector<KernelFigures>& figures() const { return figures_; }

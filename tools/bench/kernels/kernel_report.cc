@@ -43,7 +43,8 @@ constexpr Definition kDefinitions[] = {
      "the variant's multiply instruction on registers, as many threads as the kernels have"},
     {"x oneDNN",
      "oneDNN's time over ours, both of the same round, median: above 1 ours is faster; oneDNN "
-     "multiplies bf16 weights in its own packed layout, also where ours are fp8, just as cold, in "
+     "multiplies bf16 (else see the note) in its own packed layout, also where ours are fp8, just "
+     "as cold, in "
      "large pages, by "
      "as many threads; of a feed-forward it does the three products, and no SiLU, no rounding"},
 };
@@ -131,7 +132,7 @@ std::string KernelRowText(const KernelFigures& figures) {
 std::string KernelEndText(const KernelBenchResult& result) {
   std::string text = "\nceilings, before and after the table\n";
   for (const MachineCeiling& ceiling : result.ceilings) text += CeilingText(ceiling);
-  if (!result.note.empty()) absl::StrAppend(&text, "\nno peer: ", result.note, "\n");
+  if (!result.note.empty()) absl::StrAppend(&text, "\nnote: ", result.note, "\n");
   text += "\ndefinitions\n";
   for (const Definition& definition : kDefinitions) {
     absl::StrAppendFormat(&text, "  %-16s %s\n", definition.name, definition.text);

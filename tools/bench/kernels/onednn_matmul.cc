@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/dtypes.h"
 #include "tools/bench/kernels/machine/mapped_buffer.h"
 
 namespace orrery {
@@ -24,23 +26,25 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
   explicit OneDnnMatmulImpl(const Options& options)
       : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), options_(options) {}
 
-  // Throws dnnl::error.
-  absl::Status Prepare(absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+  // `number`: bf16 or f32, of weights and rows. Throws dnnl::error.
+  absl::Status Prepare(absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows,
+                       Number number) {
     const Options& options = options_;
+    has_bf16_ = number == Number::bf16;
     omp_set_num_threads(options.num_threads);
     const dnnl::memory::dims weight_dims = {options.num_inputs, options.num_outputs};
-    const dnnl::memory::desc from({options.num_rows, options.num_inputs}, Number::bf16, Layout::ab);
+    const dnnl::memory::desc from({options.num_rows, options.num_inputs}, number, Layout::ab);
     const dnnl::memory::desc to({options.num_rows, options.num_outputs}, Number::f32, Layout::ab);
-    const dnnl::memory::desc any(weight_dims, Number::bf16, Layout::any);
+    const dnnl::memory::desc any(weight_dims, number, Layout::any);
     const dnnl::matmul::primitive_desc product(dnnl::matmul::desc(from, any, to), engine_);
     product_ = dnnl::matmul(product);
     rows_ = dnnl::memory(from, engine_);
     result_ = dnnl::memory(to, engine_);
-    std::memcpy(rows_.get_data_handle(), rows.data(), rows.size() * sizeof(rows[0]));
+    Fill(rows, rows_);
 
     // [num_outputs, num_inputs] row by row is the transpose of what oneDNN multiplies with.
-    dnnl::memory plain({weight_dims, Number::bf16, Layout::ba}, engine_);
-    std::memcpy(plain.get_data_handle(), weight.data(), weight.size() * sizeof(weight[0]));
+    dnnl::memory plain({weight_dims, number, Layout::ba}, engine_);
+    Fill(weight, plain);
     // In pages like those of the read ceiling: where its weights lie is no merit of a peer.
     const dnnl::memory::desc layout = product.weights_desc();
     const size_t stride = (layout.get_size() + kAlignment - 1) / kAlignment * kAlignment;
@@ -62,15 +66,27 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
     next_ = (next_ + 1) % weights_.size();
   }
 
+  bool has_bf16() const override { return has_bf16_; }
+
   absl::Span<const float> result() const override {
     return {static_cast<const float*>(result_.get_data_handle()),
             static_cast<size_t>(options_.num_rows) * options_.num_outputs};
   }
 
  private:
+  void Fill(absl::Span<const uint16_t> values, dnnl::memory& memory) const {
+    if (has_bf16_) {
+      std::memcpy(memory.get_data_handle(), values.data(), values.size() * sizeof(values[0]));
+    } else {
+      std::transform(values.begin(), values.end(), static_cast<float*>(memory.get_data_handle()),
+                     Bf16ToF32);
+    }
+  }
+
   dnnl::engine engine_;
   dnnl::stream stream_;
   Options options_;
+  bool has_bf16_ = false;
   dnnl::matmul product_;
   dnnl::memory rows_, result_;
   MappedBuffer buffer_;  // under weights_
@@ -78,23 +94,33 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
   size_t next_ = 0;
 };
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<OneDnnMatmul>> OneDnnMatmul::Create(
-    const Options& options, absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+absl::StatusOr<std::unique_ptr<OneDnnMatmul>> CreateOf(Number number,
+                                                       const OneDnnMatmul::Options& options,
+                                                       absl::Span<const uint16_t> weight,
+                                                       absl::Span<const uint16_t> rows) {
   ORRERY_CHECK(weight.size() == static_cast<size_t>(options.num_outputs) * options.num_inputs);
   ORRERY_CHECK(rows.size() == static_cast<size_t>(options.num_rows) * options.num_inputs);
   try {
     auto matmul = std::make_unique<OneDnnMatmulImpl>(options);
-    RETURN_IF_ERROR(matmul->Prepare(weight, rows));
+    RETURN_IF_ERROR(matmul->Prepare(weight, rows, number));
     matmul->Run();  // so that Run itself cannot fail later
     return std::unique_ptr<OneDnnMatmul>(std::move(matmul));
   } catch (const dnnl::error& error) {
-    const std::string message = absl::StrCat("oneDNN, bf16 product: ", error.what());
+    const std::string message = absl::StrCat("oneDNN: ", error.what());
     if (error.status == dnnl_unimplemented) return absl::UnimplementedError(message);
     if (error.status == dnnl_out_of_memory) return absl::ResourceExhaustedError(message);
     return absl::InternalError(message);
   }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<OneDnnMatmul>> OneDnnMatmul::Create(
+    const Options& options, absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+  absl::StatusOr<std::unique_ptr<OneDnnMatmul>> matmul =
+      CreateOf(Number::bf16, options, weight, rows);
+  if (!absl::IsUnimplemented(matmul.status())) return matmul;
+  return CreateOf(Number::f32, options, weight, rows);
 }
 
 std::string OneDnnVersion() {

@@ -1,13 +1,13 @@
-// The peer: a bf16 matrix product by oneDNN, in the layout that oneDNN likes best.
+// The peer: a matrix product by oneDNN, in the layout that oneDNN likes best; of bf16, or where it has
+// no such product for this processor, of the same values as f32.
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<OneDnnMatmul> peer,
 //                    OneDnnMatmul::Create({.num_rows = 16, .num_inputs = 2048, .num_outputs = 704, .num_copies = 12},
 //                                         weight, rows));
 //   peer->Run();      // each call multiplies with the next copy of the weight
 //
-// Rows are bf16 already (ours come as f32), results f32, sums f32.
+// Rows are in that format already (ours come as f32), results f32, sums f32.
 // Threads: one owner; Run uses as many OpenMP threads as Create was told.
-// Errors: UNIMPLEMENTED where oneDNN has no bf16 product for this processor.
 #ifndef ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
 #define ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
 
@@ -35,6 +35,8 @@ class OneDnnMatmul {
                                                               absl::Span<const uint16_t> rows);
   virtual ~OneDnnMatmul() = default;
 
+  // Else it multiplies f32.
+  virtual bool has_bf16() const = 0;
   virtual void Run() = 0;
   // Of the last Run: [num_rows, num_outputs].
   virtual absl::Span<const float> result() const = 0;

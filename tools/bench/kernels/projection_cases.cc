@@ -64,7 +64,7 @@ absl::Status MeasureRows(const Projection& projection, const KernelCase& what,
     meter.kernels().Matmul({x.data(), num_rows, projection.num_inputs}, weight, /*bias=*/nullptr,
                            {out.data(), num_rows, projection.num_outputs});
   };
-  if (peer != nullptr) subject.run_peer = [&] { peer->Run(); };
+  subject.run_peer = [&] { peer->Run(); };
   meter.Measure(what,
                 {.bytes = static_cast<double>(weights[0]->num_bytes()),
                  .flops = 2.0 * projection.num_inputs * projection.num_outputs * num_rows},

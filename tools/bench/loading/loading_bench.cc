@@ -11,7 +11,6 @@
 #include "base/aligned_memory.h"
 #include "checkpoint/store/record_hash.h"
 #include "checkpoint/store/store_file.h"
-#include "device/host/host_device.h"
 #include "model/moe_layers.h"
 #include "model/weight_files.h"
 #include "model/weight_list.h"
@@ -144,7 +143,7 @@ absl::StatusOr<LoadingFigures> Measure(const PackedStore& store, const Member& m
 
 absl::StatusOr<std::vector<LoadingFigures>> MeasureLoading(const LoadingOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
-  const std::unique_ptr<Device> device = MakeHostDevice();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, MakeDevice(options.backend));
   const std::unique_ptr<Stream> stream = device->MakeStream();
   ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels,
                    MakeKernels(options.backend, options.cpu_variant, stream.get()));

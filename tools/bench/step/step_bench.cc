@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "device/host/host_device.h"
 #include "exchange/frame.h"
 #include "rpc/server.h"
 #include "services/attention/kv_cache.h"
