@@ -6,6 +6,13 @@ CUDA_ONLY = select({
     "//conditions:default": ["@platforms//:incompatible"],
 })
 
+# Tags of tests that run on a GPU. `./orrery test` compiles and links them with --config=cuda wherever the toolkit is;
+# without a GPU they say that they were skipped.
+GPU_TEST = [
+    "gpu",
+    "manual",
+]
+
 # sm_80: A100; sm_86: gaming cards; sm_90a: H100, H200; PTX of sm_80 for what comes between and after.
 _ARCHITECTURES = [
     "-gencode=arch=compute_80,code=[compute_80,sm_80]",
