@@ -50,6 +50,7 @@ const std::vector<FolderRule>& FloorPlan() {
       {"exchange/loopback", {"base", "device", "exchange"}},
       {"exchange/grpc", {"base", "device", "exchange", "proto", "rpc"}},
       {"exchange/shm", {"base", "device", "exchange"}},
+      {"exchange/nccl", {"base", "device", "exchange"}},
       {"exchange/factory", {"base", "device", "exchange", "exchange/grpc", "exchange/shm", "rpc"}},
       {"services/router", {"base", "proto", "rpc", "checkpoint", "placement", "model/identity"}},
       {"services/attention",
@@ -84,7 +85,7 @@ const std::vector<LibraryRule>& Libraries() {
       {"//third_party/xxhash",
        {"xxhash.h"},
        {"checkpoint", "checkpoint/store", "exchange", "services/attention"}},
-      {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda", "kernels/cuda"}},
+      {"@cuda//", {"cuda", "nccl", "cublas"}, {"device/cuda", "kernels/cuda", "exchange/nccl"}},
       // Not a library, but as confined: intrinsics.
       {"(intrinsics)", {"immintrin.h", "x86intrin.h"}, {"kernels/cpu"}},
   };
