@@ -27,7 +27,7 @@ inline constexpr int kVersion = 22809;
 struct Faults {
   int version = kVersion;
   bool never_joins = false;                // communicators stay in progress
-  bool stalls = false;                     // no operation gets any further
+  bool stalls = false;                     // no operation starts, and those under way never end
   ncclResult_t async_error = ncclSuccess;  // of every communicator
   DeadPeer dead_peer = DeadPeer::kByChance;
 };
