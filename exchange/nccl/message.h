@@ -2,7 +2,7 @@
 //
 //   0               24
 //   +---------------+----------------------------------------------------+
-//   | MessageHeader | kInvite:  two NcclIds: rank to shard, shard to rank |
+//   | MessageHeader | kInvite:  Ids                                       |
 //   |               | kUp:      nothing                                   |
 //   |               | kDecline: why, for people                           |
 //   |               | kRows:    a frame without its rows                  |
@@ -28,6 +28,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "exchange/frame.h"
+#include "exchange/nccl/communicator.h"
 
 namespace orrery {
 
@@ -41,11 +42,18 @@ struct MessageHeader {
   uint16_t version = kMessageVersion;
   MessageKind kind = MessageKind::kInvite;
   uint8_t reserved = 0;
-  uint32_t attempt = 0;        // to form the edge; numbered by the rank, within a connection
+  uint32_t attempt = 0;        // to form the edge; numbered by the rank
   uint32_t nccl_version = 0;   // the sender's
   uint64_t num_row_bytes = 0;  // of kRows: what NCCL brings
 };
 static_assert(sizeof(MessageHeader) == 24);
+
+// Of the two communicators of an edge.
+struct Ids {
+  NcclId to_shard = {};
+  NcclId to_rank = {};
+};
+static_assert(sizeof(Ids) == 256);
 
 inline bool IsMessage(std::string_view bytes) {
   return bytes.size() >= sizeof(kMessageMagic) &&

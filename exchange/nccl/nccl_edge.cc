@@ -95,6 +95,10 @@ void NcclEdge::SendMessage(MessageKind kind, std::string_view body) {
   below_->Send(EncodeMessage(header, body));
 }
 
+void NcclEdge::Decline(const absl::Status& why) {
+  SendMessage(MessageKind::kDecline, std::string_view(std::string(why.message())));
+}
+
 void NcclEdge::Close(const absl::Status& why) {
   std::shared_ptr<Channel> below;
   {
@@ -135,7 +139,6 @@ void NcclEdge::OnClosed(const absl::Status& why) {
     }
     Transition(State::kDown);
     BuryPipes();
-    attempt_ = 0;
     // No frame of this connection after its end.
     delivered_.wait(lock, [this] { return !delivering_; });
     sink = sink_;
@@ -185,7 +188,7 @@ absl::Status NcclEdge::OnMessage(std::string_view bytes) {
 }
 
 absl::Status NcclEdge::OnInvite(const MessageView& message) {
-  if (role_ != Role::kShard || state_ == State::kUp || message.body.size() != 2 * sizeof(NcclId)) {
+  if (role_ != Role::kShard || state_ == State::kUp || message.body.size() != sizeof(Ids)) {
     return absl::InvalidArgumentError(absl::StrCat("malformed message: an invitation of ",
                                                    message.body.size(), " bytes in state ",
                                                    static_cast<int>(state_)));
@@ -195,22 +198,16 @@ absl::Status NcclEdge::OnInvite(const MessageView& message) {
     BuryPipes();
     Transition(State::kWhole);
   }
-  attempt_ = message.header.attempt;
-  absl::Status status;
+  StartForming(message.header.attempt, now);
   if (message.header.nccl_version != static_cast<uint32_t>(shared_->nccl_version)) {
-    status = absl::FailedPreconditionError(absl::StrCat(
+    const absl::Status status = absl::FailedPreconditionError(absl::StrCat(
         "the shard has NCCL ", NcclVersionText(shared_->nccl_version), ", the rank NCCL ",
         NcclVersionText(static_cast<int>(message.header.nccl_version))));
-  } else {
-    NcclId to_shard, to_rank;
-    std::memcpy(to_shard.data(), message.body.data(), sizeof(NcclId));
-    std::memcpy(to_rank.data(), message.body.data() + sizeof(NcclId), sizeof(NcclId));
-    status = MakePipes(to_shard, to_rank, now);
-  }
-  Transition(State::kForming);
-  if (!status.ok()) {
-    SendMessage(MessageKind::kDecline, std::string_view(std::string(status.message())));
+    Decline(status);
     StayWhole(now, status);
+  } else {
+    std::memcpy(&invited_, message.body.data(), sizeof(invited_));
+    shared_->caretaker->Wake();
   }
   return absl::OkStatus();
 }
@@ -264,10 +261,14 @@ absl::Time NcclEdge::TakeCare(absl::Time now) {
     case State::kWhole:
       if (role_ == Role::kShard) return absl::InfiniteFuture();
       if (now < form_at_) return form_at_;
-      Invite(now);
-      return now + kLookForEnds;
+      StartForming(attempt_ + 1, now);
+      [[fallthrough]];
     case State::kForming:
-      AdvanceForming(now);
+      if (out_ == nullptr) {
+        Form(lock, now);
+      } else {
+        AdvanceForming(now);
+      }
       return now + kLookForEnds;
     case State::kUp: {
       absl::Status status = AdvancePipes(now);
@@ -284,22 +285,47 @@ absl::Time NcclEdge::TakeCare(absl::Time now) {
   return absl::InfiniteFuture();
 }
 
-void NcclEdge::Invite(absl::Time now) {
-  ++attempt_;
+void NcclEdge::StartForming(uint32_t attempt, absl::Time now) {
+  attempt_ = attempt;
+  said_up_ = heard_up_ = false;
+  give_up_at_ = now + shared_->options.forming_timeout;
   Transition(State::kForming);
-  const absl::StatusOr<NcclId> to_shard = Communicator::MakeId(), to_rank = Communicator::MakeId();
-  absl::Status status = to_shard.ok() ? to_rank.status() : to_shard.status();
-  if (status.ok()) status = MakePipes(*to_shard, *to_rank, now);
-  if (!status.ok()) {
-    StayWhole(now, status);
-    return;
-  }
-  SendMessage(MessageKind::kInvite,
-              std::string_view(std::string(to_shard->begin(), to_shard->end()) +
-                               std::string(to_rank->begin(), to_rank->end())));
 }
 
-absl::Status NcclEdge::MakePipes(const NcclId& to_shard, const NcclId& to_rank, absl::Time now) {
+void NcclEdge::Form(std::unique_lock<std::mutex>& lock, absl::Time now) {
+  const uint32_t attempt = attempt_;
+  Ids ids = invited_;
+  // NCCL may take its time over this, and frames go on meanwhile.
+  lock.unlock();
+  absl::Status status;
+  if (role_ == Role::kRank) status = MakeIds(ids);
+  std::unique_ptr<Pipe> out, in;
+  if (status.ok()) status = MakePipes(ids, out, in);
+  lock.lock();
+  if (state_ != State::kForming || attempt_ != attempt) {
+    shared_->undertaker->Bury(std::move(out));
+    shared_->undertaker->Bury(std::move(in));
+    return;
+  }
+  out_ = std::move(out);
+  in_ = std::move(in);
+  if (!status.ok()) {
+    if (role_ == Role::kShard) Decline(status);
+    StayWhole(now, status);
+  } else if (role_ == Role::kRank) {
+    SendMessage(MessageKind::kInvite,
+                std::string_view(reinterpret_cast<const char*>(&ids), sizeof(ids)));
+  }
+}
+
+absl::Status NcclEdge::MakeIds(Ids& ids) {
+  ASSIGN_OR_RETURN(ids.to_shard, Communicator::MakeId());
+  ASSIGN_OR_RETURN(ids.to_rank, Communicator::MakeId());
+  return absl::OkStatus();
+}
+
+absl::Status NcclEdge::MakePipes(const Ids& ids, std::unique_ptr<Pipe>& out,
+                                 std::unique_ptr<Pipe>& in) const {
   const NcclOptions& options = shared_->options;
   const auto make = [&](const NcclId& id,
                         Direction direction) -> absl::StatusOr<std::unique_ptr<Pipe>> {
@@ -311,12 +337,11 @@ absl::Status NcclEdge::MakePipes(const NcclId& to_shard, const NcclId& to_rank, 
                                           .num_slots = static_cast<int>(slots.size())}));
     return std::make_unique<Pipe>(direction, std::move(communicator), std::move(slots));
   };
-  ASSIGN_OR_RETURN(out_, make(role_ == Role::kRank ? to_shard : to_rank, Direction::kSend));
-  ASSIGN_OR_RETURN(in_, make(role_ == Role::kRank ? to_rank : to_shard, Direction::kReceive));
-  out_->Send(kGreeting, options.forming_timeout);
-  in_->Receive(kGreeting.size(), options.forming_timeout);
-  said_up_ = heard_up_ = false;
-  give_up_at_ = now + options.forming_timeout;
+  const bool is_rank = role_ == Role::kRank;
+  ASSIGN_OR_RETURN(out, make(is_rank ? ids.to_shard : ids.to_rank, Direction::kSend));
+  ASSIGN_OR_RETURN(in, make(is_rank ? ids.to_rank : ids.to_shard, Direction::kReceive));
+  out->Send(kGreeting, options.forming_timeout);
+  in->Receive(kGreeting.size(), options.forming_timeout);
   return absl::OkStatus();
 }
 
@@ -349,7 +374,7 @@ void NcclEdge::AdvanceForming(absl::Time now) {
         "did not form within ", absl::FormatDuration(shared_->options.forming_timeout)));
   }
   if (status.ok()) return;
-  SendMessage(MessageKind::kDecline, std::string_view(std::string(status.message())));
+  Decline(status);
   StayWhole(now, status);
 }
 

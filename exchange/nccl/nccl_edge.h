@@ -82,22 +82,30 @@ class NcclEdge : public Channel, public ChannelSink, public CaredFor {
     bool rows_follow = false;
   };
 
-  // The lock is held in all of these; Deliver lets go of it while it calls the sink.
+  // The lock is held in all of these. Deliver lets go of it while it calls the sink, Form while it calls
+  // NCCL.
   void Transition(State to);
   bool SendRows(std::string_view frame, size_t num_row_bytes);
   void SendMessage(MessageKind kind, std::string_view body);
+  void Decline(const absl::Status& why);
   absl::Status OnMessage(std::string_view bytes);
   absl::Status OnInvite(const MessageView& message);
   absl::Status OnRows(const MessageView& message);
   absl::Status Deliver(std::unique_lock<std::mutex>& lock);
-  void Invite(absl::Time now);
-  absl::Status MakePipes(const NcclId& to_shard, const NcclId& to_rank, absl::Time now);
+  void StartForming(uint32_t attempt, absl::Time now);
+  void Form(std::unique_lock<std::mutex>& lock, absl::Time now);
   absl::Status AdvancePipes(absl::Time now);
   void AdvanceForming(absl::Time now);
   void StayWhole(absl::Time now, const absl::Status& why);
   void Break(absl::Time now, const absl::Status& why);
   void BuryPipes();
   absl::Duration NextPause() const;
+
+  // Without the lock.
+  static absl::Status MakeIds(Ids& ids);
+  // Sets what it made before it failed, too.
+  absl::Status MakePipes(const Ids& ids, std::unique_ptr<Pipe>& out,
+                         std::unique_ptr<Pipe>& in) const;
 
   const std::shared_ptr<const NcclShared> shared_;
   const Role role_;
@@ -113,7 +121,8 @@ class NcclEdge : public Channel, public ChannelSink, public CaredFor {
   std::deque<Arriving> arriving_;
   size_t arriving_bytes_ = 0;
   bool delivering_ = false;  // a thread is calling the sink
-  uint32_t attempt_ = 0;     // of forming
+  uint32_t attempt_ = 0;     // to form, the current or the last
+  Ids invited_;              // of a shard, in kForming
   bool said_up_ = false, heard_up_ = false;
   absl::Time give_up_at_ = absl::InfiniteFuture();  // on forming
   absl::Time form_at_ = absl::InfinitePast();

@@ -13,7 +13,7 @@
 namespace orrery {
 
 NcclOptions QuickNccl() {
-  return {.max_edges = 12,
+  return {.max_edges = 8,
           .min_row_bytes = 1,
           .operation_timeout = absl::Seconds(1),
           .forming_timeout = absl::Seconds(1),
