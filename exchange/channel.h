@@ -37,6 +37,9 @@ class Channel {
   virtual bool Send(std::string frame) = 0;
   // Ends the connection, with this reason for the peer. Idempotent, from any thread, does not wait.
   virtual void Close(const absl::Status& why) = 0;
+  // Ends this connection only; one that a rank opened is opened anew. For layers above the channel that
+  // cannot go on; of gRPC's, which are the ones that have such a layer.
+  virtual void Reset(const absl::Status& why) { Close(why); }
   // Of a rank's: see RankExchange::carrier.
   virtual std::string_view carrier() const { return {}; }
 };
@@ -53,6 +56,19 @@ class ChannelSink {
 // Makes a rank's channel; the sink outlives it.
 using ChannelFactory =
     std::function<std::unique_ptr<Channel>(int peer, Lane lane, ChannelSink* sink)>;
+
+class ShardEndpoint;
+
+// Stands between endpoints and the channels of another transport, on both sides of a connection.
+class ChannelLayer {
+ public:
+  virtual ~ChannelLayer() = default;
+  // Of a rank: channels through the layer over such of `below`.
+  virtual ChannelFactory OverChannels(ChannelFactory below) = 0;
+  // Of a shard: as ShardEndpoint::Connect. Frames may reach the endpoint in threads of the layer.
+  virtual absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(ShardEndpoint& endpoint, Lane lane,
+                                                               std::shared_ptr<Channel> below) = 0;
+};
 
 }  // namespace orrery
 

@@ -8,13 +8,14 @@
 //     Work work(SmallRows(), {.num_rows = 4, .topk = 2}, /*holders=*/{0, 1});
 //     ...
 //   }
-//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);    // loopback, gRPC, shared memory, both
+//   INSTANTIATE_EXCHANGE_TEST(ExchangeLossTest);
 #ifndef ORRERY_EXCHANGE_CONFORMANCE_H_
 #define ORRERY_EXCHANGE_CONFORMANCE_H_
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -44,11 +45,17 @@ struct ClusterSpec {
   ExchangeOptions rank_options;
   ExchangeOptions shard_options;
 };
-std::unique_ptr<Cluster> MakeLoopbackCluster(const ClusterSpec& spec);
-std::unique_ptr<Cluster> MakeGrpcCluster(const ClusterSpec& spec);
-std::unique_ptr<Cluster> MakeShmCluster(const ClusterSpec& spec);
-// Shards that offer both of these, and ranks that choose.
-std::unique_ptr<Cluster> MakeAutoCluster(const ClusterSpec& spec);
+
+// One way to make a cluster. Which ones there are says the library that a test is linked with beside
+// this one: clusters.cc, or tests/nccl.
+struct TransportToTest {
+  const char* name;
+  std::unique_ptr<Cluster> (*make)(const ClusterSpec& spec);
+};
+std::vector<TransportToTest> TransportsToTest();
+inline std::ostream& operator<<(std::ostream& out, const TransportToTest& transport) {
+  return out << transport.name;
+}
 
 // 20 bytes out, 36 back: odd sizes on purpose.
 ExchangeOptions SmallRows();
@@ -95,9 +102,7 @@ struct Work {
 
 void ExpectAll(const CombineReport& report, size_t num_entries, EntryState state);
 
-using MakeCluster = std::unique_ptr<Cluster> (*)(const ClusterSpec&);
-
-class ExchangeTest : public ::testing::TestWithParam<MakeCluster> {
+class ExchangeTest : public ::testing::TestWithParam<TransportToTest> {
  protected:
   static std::unique_ptr<Cluster> Make(const ClusterSpec& spec);
   static std::unique_ptr<Cluster> Make(int num_ranks, int num_shards,
@@ -116,16 +121,9 @@ class ExchangeTest : public ::testing::TestWithParam<MakeCluster> {
   }
 };
 
-inline std::string TransportName(const ::testing::TestParamInfo<MakeCluster>& info) {
-  constexpr const char* kNames[] = {"Loopback", "Grpc", "Shm", "Auto"};
-  return kNames[info.index];
-}
-
-#define INSTANTIATE_EXCHANGE_TEST(suite)                                             \
-  INSTANTIATE_TEST_SUITE_P(Transports, suite,                                        \
-                           ::testing::Values(&MakeLoopbackCluster, &MakeGrpcCluster, \
-                                             &MakeShmCluster, &MakeAutoCluster),     \
-                           &TransportName)
+#define INSTANTIATE_EXCHANGE_TEST(suite)                                               \
+  INSTANTIATE_TEST_SUITE_P(Transports, suite, ::testing::ValuesIn(TransportsToTest()), \
+                           [](const auto& info) { return std::string(info.param.name); })
 
 }  // namespace orrery
 

@@ -180,6 +180,13 @@ std::string EncodeAbandon(const FrameHeader& dispatch) {
   return frame;
 }
 
+size_t NumRowBytes(std::string_view frame) {
+  ORRERY_CHECK(frame.size() >= sizeof(FrameHeader)) << frame.size() << " bytes";
+  FrameHeader header;
+  std::memcpy(&header, frame.data(), sizeof(header));
+  return size_t{header.num_rows} * header.row_bytes;
+}
+
 absl::StatusOr<DispatchView> ParseDispatch(std::string_view bytes) {
   DispatchView view;
   ASSIGN_OR_RETURN(view.header, ParseHeader(bytes, FrameKind::kDispatch));

@@ -108,6 +108,9 @@ std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState
 // it count.
 std::string EncodeAbandon(const FrameHeader& dispatch);
 
+// How many bytes of rows a frame of this side's own making ends with.
+size_t NumRowBytes(std::string_view frame);
+
 // Views into the parsed bytes, which must outlive them.
 struct DispatchView {
   FrameHeader header;

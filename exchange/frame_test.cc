@@ -202,5 +202,18 @@ TEST(CheckExchangeOptions, RefusesSizesThatCannotWork) {
   EXPECT_FALSE(CheckExchangeOptions(bad).ok());
 }
 
+TEST(Frame, KnowsHowManyBytesOfRowsAFrameEndsWith) {
+  const std::vector<std::byte> rows(3 * 20);
+  const std::vector<DispatchEntry> entries = {{.row = 0, .expert = 1, .result = 0},
+                                              {.row = 2, .expert = 0, .result = 1},
+                                              {.row = 2, .expert = 3, .result = 2}};
+  EXPECT_EQ(NumRowBytes(std::string_view(EncodeDispatch({.row_bytes = 20}, entries, rows.data()))),
+            2 * 20u);
+  const std::vector<EntryState> states = {EntryState::kDone, EntryState::kNotHeld,
+                                          EntryState::kDone};
+  EXPECT_EQ(NumRowBytes(std::string_view(EncodeReply({}, states, 20, rows.data()))), 2 * 20u);
+  EXPECT_EQ(NumRowBytes(std::string_view(EncodeAbandon({}))), 0u);
+}
+
 }  // namespace
 }  // namespace orrery

@@ -16,7 +16,8 @@ int Percent(int64_t part, int64_t rest) {
   return static_cast<int>(100.0 * static_cast<double>(part) / static_cast<double>(part + rest));
 }
 
-// ", shm to 3 shards, grpc to expert-2": a shard that is the only one of its kind is named.
+// ", shm to 3 shards, grpc to expert-2": a shard that is the only one of its kind is named. What leaves
+// the host unencrypted whatever the cluster's TLS files says so.
 std::string LinkDetails(const v1::MemberStatus& member) {
   std::map<std::string, std::vector<std::string>> shards;  // by exchange
   for (const v1::ExchangeLink& link : member.exchange_link()) {
@@ -25,7 +26,8 @@ std::string LinkDetails(const v1::MemberStatus& member) {
   std::string details;
   for (const auto& [exchange, names] : shards) {
     absl::StrAppend(&details, ", ", exchange, " to ",
-                    names.size() == 1 ? names[0] : absl::StrCat(names.size(), " shards"));
+                    names.size() == 1 ? names[0] : absl::StrCat(names.size(), " shards"),
+                    exchange == "nccl" ? " (not encrypted)" : "");
   }
   return details;
 }

@@ -38,6 +38,13 @@ TEST_F(StatusTableTest, SaysWhatCarriesRowsToTheShards) {
   EXPECT_THAT(StatusTable(status_), HasSubstr("0 out, grpc to expert-1, shm to 2 shards\n"));
 }
 
+TEST_F(StatusTableTest, SaysThatNcclIsNotEncrypted) {
+  v1::ExchangeLink& link = *Add("attention-0", "attention").add_exchange_link();
+  link.set_shard("expert-0");
+  link.set_exchange("nccl");
+  EXPECT_THAT(StatusTable(status_), HasSubstr(", nccl to expert-0 (not encrypted)\n"));
+}
+
 TEST_F(StatusTableTest, ShowsWhatARankSavedAndWhatItSetBack) {
   v1::MemberStatus& rank = Add("attention-0", "attention");
   rank.set_running_requests(2);

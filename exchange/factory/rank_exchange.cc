@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "exchange/factory/either_channel.h"
+#include "exchange/factory/layer.h"
 #include "exchange/rank_endpoint.h"
 #include "exchange/shm/look_time.h"
 #include "exchange/shm/shm_rank.h"
@@ -22,6 +23,11 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
   for (const GrpcPeer& peer : options.peers) shm.shard_names.push_back(peer.address);
   if (options.transport == Transport::kGrpc) return MakeGrpcChannels(grpc);
   if (options.transport == Transport::kShm) return MakeShmChannels(shm);
+  if (options.transport == Transport::kNccl) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild());
+    ASSIGN_OR_RETURN(ChannelFactory channels, MakeGrpcChannels(grpc));
+    return layer->OverChannels(std::move(channels));
+  }
   shm.is_optional = true;
   EitherFactories factories;
   ASSIGN_OR_RETURN(factories.first, MakeShmChannels(shm));
@@ -36,7 +42,9 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeRankExchange(const RankExchangeOptions& options) {
   ASSIGN_OR_RETURN(const ChannelFactory channels, MakeChannels(options));
   const absl::Duration look_time =
-      options.transport == Transport::kGrpc ? absl::ZeroDuration() : kShmLookTime;
+      options.transport == Transport::kGrpc || options.transport == Transport::kNccl
+          ? absl::ZeroDuration()
+          : kShmLookTime;
   return std::make_unique<RankEndpoint>(options.exchange, static_cast<int>(options.peers.size()),
                                         channels, look_time);
 }

@@ -14,7 +14,9 @@
 // With TLS given, gRPC speaks TLS; shared memory is never encrypted, it does not leave the host nor
 // the user who could read the private key as well.
 //
-// Errors: INVALID_ARGUMENT (options), and unreadable TLS files.
+// NCCL is not encrypted either. Shards must have it, too (exchange/nccl/nccl_layer.h).
+//
+// Errors: INVALID_ARGUMENT (options), unreadable TLS files, and of NCCL those of layer.h.
 #ifndef ORRERY_EXCHANGE_FACTORY_RANK_EXCHANGE_H_
 #define ORRERY_EXCHANGE_FACTORY_RANK_EXCHANGE_H_
 
@@ -31,6 +33,7 @@ enum class Transport {
   kAuto,  // each shard by shared memory if it can be, by gRPC otherwise
   kGrpc,
   kShm,
+  kNccl,  // rows by NCCL, over gRPC
 };
 
 struct RankExchangeOptions {

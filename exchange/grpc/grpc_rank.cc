@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "exchange/caretaker.h"
 #include "exchange/frame.h"
-#include "exchange/grpc/caretaker.h"
 #include "exchange/grpc/grpc_rank_channel.h"
 #include "exchange/rank_endpoint.h"
 #include "rpc/member_channel.h"

@@ -99,6 +99,11 @@ void GrpcRankChannel::Close(const absl::Status&) {
   if (state_ == State::kPausing) Transition(State::kClosed);
 }
 
+void GrpcRankChannel::Reset(const absl::Status&) {
+  std::lock_guard lock(mutex_);
+  if (stream_ != nullptr) stream_->Cancel();
+}
+
 std::string_view GrpcRankChannel::carrier() const {
   std::lock_guard lock(mutex_);
   return state_ == State::kOpen ? "grpc" : "";

@@ -19,8 +19,8 @@
 #include <string>
 #include <string_view>
 
+#include "exchange/caretaker.h"
 #include "exchange/channel.h"
-#include "exchange/grpc/caretaker.h"
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/grpc/out_queue.h"
 #include "proto/expert.grpc.pb.h"
@@ -41,6 +41,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
 
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
+  void Reset(const absl::Status& why) override;
   std::string_view carrier() const override;
   absl::Time TakeCare(absl::Time now) override;
 

@@ -101,9 +101,10 @@ std::string RankNameOf(const grpc::CallbackServerContext& context) {
 // One call of Exchange.
 class ShardStream : public FrameReactor {
  public:
-  ShardStream(std::shared_ptr<ShardEndpoint> endpoint, grpc::CallbackServerContext* context,
-              size_t max_queued_bytes)
+  ShardStream(std::shared_ptr<ShardEndpoint> endpoint, ChannelLayer* layer,
+              grpc::CallbackServerContext* context, size_t max_queued_bytes)
       : endpoint_(std::move(endpoint)),
+        layer_(layer),
         rank_name_(RankNameOf(*context)),
         channel_(std::make_shared<ShardChannel>(this, context, max_queued_bytes)) {}
 
@@ -113,7 +114,9 @@ class ShardStream : public FrameReactor {
     const absl::StatusOr<Lane> lane = LaneOf(*context);
     status.Update(lane.status());
     if (status.ok()) {
-      absl::StatusOr<std::shared_ptr<ChannelSink>> sink = endpoint_->Connect(*lane, channel_);
+      absl::StatusOr<std::shared_ptr<ChannelSink>> sink =
+          layer_ == nullptr ? endpoint_->Connect(*lane, channel_)
+                            : layer_->Connect(*endpoint_, *lane, channel_);
       status = sink.status();
       if (sink.ok()) sink_ = *std::move(sink);
     }
@@ -150,6 +153,7 @@ class ShardStream : public FrameReactor {
 
  private:
   const std::shared_ptr<ShardEndpoint> endpoint_;  // before the sink, which must not outlive it
+  ChannelLayer* const layer_;
   const std::string rank_name_;
   const std::shared_ptr<ShardChannel> channel_;
   std::shared_ptr<ChannelSink> sink_;  // null if refused
@@ -159,8 +163,7 @@ class ShardStream : public FrameReactor {
 class GrpcShardExchangeImpl : public GrpcShardExchange {
  public:
   explicit GrpcShardExchangeImpl(const GrpcShardOptions& options)
-      : service_(std::make_shared<ShardEndpoint>(options.exchange, options.max_streams),
-                 options.exchange.max_queued_bytes) {}
+      : service_(std::make_shared<ShardEndpoint>(options.exchange, options.max_streams), options) {}
   ~GrpcShardExchangeImpl() override { Close(); }
 
   grpc::Service* service() override { return &service_; }
@@ -176,18 +179,21 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
     service_.endpoint->Reply(frame, states, results);
   }
   void ServeOnArrival(std::function<bool()> serve) override {
-    service_.endpoint->SetServe(std::move(serve));
+    // A thread of the layer may bring a frame, and has other things to do.
+    if (service_.layer == nullptr) service_.endpoint->SetServe(std::move(serve));
   }
   InboxCounters counters() const override { return service_.endpoint->counters(); }
   void Close() override { service_.endpoint->Close(); }
 
  private:
   struct ExpertService : internal::Expert::CallbackService {
-    ExpertService(std::shared_ptr<ShardEndpoint> endpoint, size_t max_queued_bytes)
-        : endpoint(std::move(endpoint)), max_queued_bytes(max_queued_bytes) {}
+    ExpertService(std::shared_ptr<ShardEndpoint> endpoint, const GrpcShardOptions& options)
+        : endpoint(std::move(endpoint)),
+          layer(options.layer),
+          max_queued_bytes(options.exchange.max_queued_bytes) {}
 
     FrameReactor* Exchange(grpc::CallbackServerContext* context) override {
-      auto* stream = new ShardStream(endpoint, context, max_queued_bytes);  // deletes itself
+      auto* stream = new ShardStream(endpoint, layer, context, max_queued_bytes);  // deletes itself
       stream->Begin(
           accepting ? absl::OkStatus() : absl::UnavailableError("the shard is not ready yet"),
           context);
@@ -195,6 +201,7 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
     }
 
     const std::shared_ptr<ShardEndpoint> endpoint;
+    ChannelLayer* const layer;
     const size_t max_queued_bytes;
     std::atomic<bool> accepting = false;
   };

@@ -25,12 +25,15 @@ class Service;
 
 namespace orrery {
 
+class ChannelLayer;
 class ShardEndpoint;
 
 struct GrpcShardOptions {
   ExchangeOptions exchange;
   // Streams that may be open at a time (two per rank); more are refused with RESOURCE_EXHAUSTED.
   int max_streams = 256;
+  // What frames pass through on their way to the inbox and back; outlives the exchange. Null: nothing.
+  ChannelLayer* layer = nullptr;
 };
 
 class GrpcShardExchange : public ShardExchange {

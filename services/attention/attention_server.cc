@@ -58,6 +58,8 @@ Transport TransportFromProto(internal::Exchange exchange) {
       return Transport::kGrpc;
     case internal::EXCHANGE_SHM:
       return Transport::kShm;
+    case internal::EXCHANGE_NCCL:
+      return Transport::kNccl;
     default:
       return Transport::kAuto;
   }

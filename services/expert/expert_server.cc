@@ -4,6 +4,7 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
+#include "exchange/factory/layer.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
 #include "model/identity/fingerprint_proto.h"
@@ -69,6 +70,10 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   exchange_options.exchange.row_bytes = EncodedRowBytes(numerics.row_format, config.hidden_size);
   exchange_options.exchange.result_bytes =
       EncodedRowBytes(numerics.result_format(), config.hidden_size);
+  if (cluster.exchange() == internal::EXCHANGE_NCCL) {
+    ASSIGN_OR_RETURN(expert->layer_, MakeLayerOfThisBuild());
+    exchange_options.layer = expert->layer_.get();
+  }
   ASSIGN_OR_RETURN(expert->exchange_, MakeGrpcShardExchange(exchange_options));
 
   ServerOptions server_options;
@@ -88,7 +93,10 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
 absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& cluster,
                                                 const std::string& address,
                                                 const ExchangeOptions& exchange) {
-  if (cluster.exchange() == internal::EXCHANGE_GRPC) return absl::OkStatus();
+  if (cluster.exchange() == internal::EXCHANGE_GRPC ||
+      cluster.exchange() == internal::EXCHANGE_NCCL) {
+    return absl::OkStatus();
+  }
   absl::StatusOr<std::unique_ptr<ShmListener>> listener =
       ShmListener::Listen({.exchange = exchange, .name = address}, exchange_->endpoint());
   if (listener.ok()) {

@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "device/device.h"
+#include "exchange/channel.h"
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/shm/shm_listener.h"
 #include "kernels/factory/make_kernels.h"
@@ -60,6 +61,7 @@ class ExpertServer {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<MemberService> member_;
+  std::unique_ptr<ChannelLayer> layer_;  // under exchange_; null if there is none
   std::unique_ptr<GrpcShardExchange> exchange_;
   std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;

@@ -68,7 +68,6 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->multiProcessorCount = 1;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** data, size_t num_bytes) {
   *data = num_bytes == 0 ? nullptr : orrery::DeviceMemory::The().Allocate(num_bytes);

@@ -1,21 +1,116 @@
-// Streams and events: everything has happened when its call returns, so an event is always in the past.
+#include "tests/cuda/streams.h"
 
 #include <cuda_runtime.h>
 
+#include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <set>
+#include <thread>
 
 #include "tests/cuda/device_memory.h"
-
-struct CUstream_st {};
-struct CUevent_st {
-  bool recorded = false;
-};
 
 namespace {
 
 using orrery::DeviceMemory;
+using Work = std::function<void()>;
+
+// The work of one stream, in order.
+class WorkQueue : public std::enable_shared_from_this<WorkQueue> {
+ public:
+  // Within the call if it can be.
+  void Run(Work work) {
+    std::unique_lock lock(mutex_);
+    if (is_busy_ || !waiting_.empty()) {
+      Add(std::move(work));
+      return;
+    }
+    is_busy_ = true;
+    lock.unlock();
+    work();
+    lock.lock();
+    is_busy_ = false;
+    changed_.notify_all();
+  }
+  void RunLater(Work work) {
+    const std::lock_guard lock(mutex_);
+    Add(std::move(work));
+  }
+  bool idle() {
+    const std::lock_guard lock(mutex_);
+    return IsIdle();
+  }
+  void AwaitIdle() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return IsIdle(); });
+  }
+  // Nobody will add anything; what waits still runs.
+  void End() {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  bool IsIdle() const { return !is_busy_ && waiting_.empty(); }
+  // The thread holds on to the queue, which may be destroyed as a stream before its work has ended.
+  void Add(Work work) {
+    waiting_.push_back(std::move(work));
+    changed_.notify_all();
+    if (has_thread_) return;
+    has_thread_ = true;
+    std::thread([self = shared_from_this()] { self->Loop(); }).detach();
+  }
+  void Loop() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return !is_busy_ && (ends_ || !waiting_.empty()); });
+      if (waiting_.empty()) return;
+      Work work = std::move(waiting_.front());
+      waiting_.pop_front();
+      is_busy_ = true;
+      lock.unlock();
+      work();
+      work = nullptr;
+      lock.lock();
+      is_busy_ = false;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Work> waiting_;
+  bool is_busy_ = false;
+  bool has_thread_ = false;
+  bool ends_ = false;
+};
+
+// One recording of an event.
+class Mark {
+ public:
+  void Set() {
+    const std::lock_guard lock(mutex_);
+    is_set_ = true;
+    changed_.notify_all();
+  }
+  bool is_set() {
+    const std::lock_guard lock(mutex_);
+    return is_set_;
+  }
+  void Await() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return is_set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_set_ = false;
+};
 
 // As of every GPU so far; more only after cudaFuncSetAttribute, up to what cudaDeviceProp says.
 constexpr size_t kSharedWithoutAsking = 48 << 10;
@@ -25,18 +120,63 @@ std::map<const void*, size_t>& AllowedShared() {
   static auto& allowed = *new std::map<const void*, size_t>;
   return allowed;
 }
+std::set<std::shared_ptr<WorkQueue>>& OpenQueues() {
+  static auto& queues = *new std::set<std::shared_ptr<WorkQueue>>;
+  return queues;
+}
+
+}  // namespace
+
+struct CUstream_st {
+  std::shared_ptr<WorkQueue> queue = std::make_shared<WorkQueue>();
+};
+struct CUevent_st {
+  std::shared_ptr<Mark> mark;  // of its last recording; null before the first
+};
+
+namespace {
+
+void Run(cudaStream_t stream, Work work) {
+  if (stream == nullptr) {
+    work();
+  } else {
+    stream->queue->Run(std::move(work));
+  }
+}
 
 }  // namespace
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   *stream = new CUstream_st;
+  const std::lock_guard lock(mutex);
+  OpenQueues().insert((*stream)->queue);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  stream->queue->End();
+  {
+    const std::lock_guard lock(mutex);
+    OpenQueues().erase(stream->queue);
+  }
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream != nullptr) stream->queue->AwaitIdle();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return stream == nullptr || stream->queue->idle() ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaDeviceSynchronize() {
+  std::set<std::shared_ptr<WorkQueue>> queues;
+  {
+    const std::lock_guard lock(mutex);
+    queues = OpenQueues();
+  }
+  for (const auto& queue : queues) queue->AwaitIdle();
+  return cudaSuccess;
+}
 
 cudaError_t cudaMemset(void* data, int value, size_t num_bytes) {
   const DeviceMemory::Opened opened;
@@ -45,8 +185,10 @@ cudaError_t cudaMemset(void* data, int value, size_t num_bytes) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  const DeviceMemory::Opened opened;
-  std::memmove(to, from, num_bytes);
+  Run(stream, [=] {
+    const DeviceMemory::Opened opened;
+    std::memmove(to, from, num_bytes);
+  });
   return cudaSuccess;
 }
 
@@ -59,15 +201,35 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  event->recorded = true;
+  const auto mark = std::make_shared<Mark>();
+  event->mark = mark;
+  Run(stream, [mark] { mark->Set(); });
   return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->mark != nullptr) event->mark->Await();
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return event->mark == nullptr || event->mark->is_set() ? cudaSuccess : cudaErrorNotReady;
+}
+// CUDA takes an event that was never recorded for one that has happened; here it is a mistake.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
-  return event->recorded ? cudaSuccess : cudaErrorInvalidResourceHandle;
+  if (event->mark == nullptr) return cudaErrorInvalidResourceHandle;
+  if (event->mark->is_set()) return cudaSuccess;
+  if (stream == nullptr) {
+    event->mark->Await();
+  } else {
+    stream->queue->RunLater([mark = event->mark] { mark->Await(); });
+  }
+  return cudaSuccess;
 }
 
 namespace cuda_on_host {
+
+void RunOnStream(cudaStream_t stream, std::function<void()> work) {
+  stream->queue->RunLater(std::move(work));
+}
 
 cudaError_t AllowSharedMemory(const void* kernel, int num_bytes) {
   cudaDeviceProp properties;
@@ -97,8 +259,10 @@ cudaError_t LaunchOnStream(const cudaLaunchConfig_t& config, const void* kernel,
       config.dynamicSmemBytes > allowed_shared) {
     return cudaErrorInvalidConfiguration;
   }
-  const DeviceMemory::Opened opened;
-  RunGrid(grid, block, config.dynamicSmemBytes, body);
+  Run(config.stream, [=, shared_bytes = config.dynamicSmemBytes] {
+    const DeviceMemory::Opened opened;
+    RunGrid(grid, block, shared_bytes, body);
+  });
   return cudaSuccess;
 }
 

@@ -24,8 +24,10 @@ ABSL_FLAG(
     std::string, cpu_variant, "best",
     "kernels of the cpu backend: best, amx, avx512bf16, avx512, avx2 or scalar (amx-model: for "
     "tests); the bits are the same");
-ABSL_FLAG(std::string, exchange, "",
-          "rows between the processes of ranks and shards: auto, grpc or shm; empty: auto");
+ABSL_FLAG(
+    std::string, exchange, "",
+    "rows between the processes of ranks and shards: auto, grpc, shm or nccl (between GPUs, of "
+    "builds with --config=cuda); empty: auto");
 ABSL_FLAG(int, threads, 0,
           "threads that compute, of each rank and shard; 0: their share of the processors (in one "
           "process: 1; bench kernels and bench model: all)");

@@ -6,8 +6,8 @@
 //   cudaStreamSynchronize(stream);
 //
 // Written from the API's documentation; values of enums are those of CUDA 13. There is one device.
-// Work on a stream happens in the order of the calls, and within the call: whoever needs
-// concurrency extends streams.cc. Memory of the device is closed to everybody but kernels and copies
+// Work on a stream happens in the order of the calls, and within the call unless something before
+// it in the stream is still under way (streams.h). Memory of the device is closed to everybody but kernels and copies
 // (device_memory.h), so that host code that reads it dies here as it would on a GPU.
 //
 // Threads: everything may be called from any thread; kernels and copies run one at a time. Errors:
@@ -56,6 +56,7 @@ constexpr unsigned cudaStreamNonBlocking = 1;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 
 enum cudaMemcpyKind {
   cudaMemcpyHostToHost,
@@ -74,6 +75,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 
 #endif  // ORRERY_TESTS_CUDA_INCLUDE_CUDA_RUNTIME_API_H_

@@ -7,8 +7,8 @@
 //   caretaker->Remove(this);  // no call runs, or will run
 //
 // The thread ends with the object.
-#ifndef ORRERY_EXCHANGE_GRPC_CARETAKER_H_
-#define ORRERY_EXCHANGE_GRPC_CARETAKER_H_
+#ifndef ORRERY_EXCHANGE_CARETAKER_H_
+#define ORRERY_EXCHANGE_CARETAKER_H_
 
 #include <condition_variable>
 #include <mutex>
@@ -52,4 +52,4 @@ class Caretaker {
 
 }  // namespace orrery
 
-#endif  // ORRERY_EXCHANGE_GRPC_CARETAKER_H_
+#endif  // ORRERY_EXCHANGE_CARETAKER_H_

@@ -1,4 +1,4 @@
-#include "exchange/grpc/caretaker.h"
+#include "exchange/caretaker.h"
 
 #include <algorithm>
 #include <utility>

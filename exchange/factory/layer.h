@@ -1,0 +1,21 @@
+// The layer that carries rows between GPUs, if this build has one: exchange/nccl on the first GPU.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild());
+//
+// Errors: FAILED_PRECONDITION, saying how to build, without --config=cuda; UNAVAILABLE without a GPU;
+// those of exchange/nccl/nccl_layer.h.
+#ifndef ORRERY_EXCHANGE_FACTORY_LAYER_H_
+#define ORRERY_EXCHANGE_FACTORY_LAYER_H_
+
+#include <memory>
+
+#include "base/status.h"
+#include "exchange/channel.h"
+
+namespace orrery {
+
+absl::StatusOr<std::unique_ptr<ChannelLayer>> MakeLayerOfThisBuild();
+
+}  // namespace orrery
+
+#endif  // ORRERY_EXCHANGE_FACTORY_LAYER_H_
