@@ -28,7 +28,9 @@ absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
                                                       ": the cuda kernels need sm80 or later"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeCudaDevice(index));
-  return std::make_unique<CudaKernels>(std::move(device), cuda_stream,
+  const GpuLimits limits = {.shared_bytes = properties.sharedMemPerBlockOptin,
+                            .num_multiprocessors = properties.multiProcessorCount};
+  return std::make_unique<CudaKernels>(std::move(device), cuda_stream, limits,
                                        absl::StrCat("cuda-mma-1-", architecture), architecture);
 }
 
