@@ -35,7 +35,7 @@ namespace orrery {
 namespace {
 
 template <typename Attend>
-__global__ void __launch_bounds__(Attend::kThreads)
+__global__ void __launch_bounds__(Attend::kThreads, Attend::kResident)
     AttendSpan(const AttendJob* jobs, int num_jobs) {
   const AttendTile tile = TileOfBlock<Attend::kHeads>(JobOfBlock(jobs, num_jobs));
   if (tile.IsEmpty()) return;
@@ -100,10 +100,6 @@ constexpr Schedule kSchedules[] = {ScheduleOf<AttendF32>(), ScheduleOf<AttendBf1
                                    ScheduleOf<AttendBf16<32, 3>>(),
                                    ScheduleOf<AttendBf16<16, 2>>()};
 
-// More than this is combined in several rounds, if it is more than one row: 480 spans of a row of 128
-// heads of 512 values.
-constexpr int64_t kRoundPartialBytes = 128 << 20;
-
 AttendJob JobOf(const AttendArgs& args) {
   AttendJob job;
   job.q = args.q;
@@ -162,7 +158,7 @@ void CudaKernels::Attend(absl::Span<const AttendArgs> all) {
     CheckAttend(args);
     if (args.q.num_rows > 0) num_row_spans += args.q.num_rows * JobOf(args).num_spans;
   }
-  constexpr int64_t kRoundFloats = kRoundPartialBytes / sizeof(float);
+  const auto most_floats = static_cast<int64_t>(limits_.partial_bytes / sizeof(float));
   int64_t num_floats = 0;
   for (const AttendArgs& args : all) {
     for (int64_t row = 0; row < args.q.num_rows;) {
@@ -171,12 +167,12 @@ void CudaKernels::Attend(absl::Span<const AttendArgs> all) {
       part.q = args.q.Rows(row, args.q.num_rows - row);
       AttendJob job = JobOf(part);
       const int64_t row_floats = NumPartialFloats(job) / job.q.num_rows;
-      if (num_floats > 0 && num_floats + row_floats > kRoundFloats) {
+      if (num_floats > 0 && num_floats + row_floats > most_floats) {
         RunAttendRound();
         num_floats = 0;
       }
       if (row_floats > 0) {
-        const int64_t num_fitting = std::max<int64_t>(1, (kRoundFloats - num_floats) / row_floats);
+        const int64_t num_fitting = std::max<int64_t>(1, (most_floats - num_floats) / row_floats);
         job.q.num_rows = std::min(job.q.num_rows, num_fitting);
       }
       job.out = args.out.Rows(row, job.q.num_rows);
@@ -204,7 +200,7 @@ void CudaKernels::RunAttendRound() {
   float* partials = nullptr;
   if (num_floats > 0) {
     partials = reinterpret_cast<float*>(
-        attend_partials_.Get(std::max<int64_t>(num_floats * sizeof(float), kRoundPartialBytes)));
+        attend_partials_.Get(std::max(num_floats * sizeof(float), limits_.partial_bytes)));
   }
   for (PlannedAttend& planned : planned_attends_) {
     planned.job.block_ids = block_ids + planned.first_block_id;

@@ -78,6 +78,7 @@ struct AttendBf16 {
   static constexpr int kHeads = kTileHeads;
   static constexpr int kWarps = 8;
   static constexpr int kThreads = kWarps * kWarpThreads;
+  static constexpr int kResident = kHeads > 16 ? 1 : 2;  // of registers
   static constexpr int kSlotTokens = kKvBlockTokens / 2;
   // Of one warp, in mmas of 16 heads.
   static constexpr int kMmas = kHeads >= 32 ? 2 : 1;

@@ -11,6 +11,7 @@ namespace orrery {
 struct AttendF32 {
   static constexpr int kHeads = 16;
   static constexpr int kThreads = kBlockThreads;
+  static constexpr int kResident = 4;  // blocks of threads on a multiprocessor, as registers allow
 
   // [16][kScoreStride] scores, then p; [16] each of the running sums; [16][tile values] context;
   // [16][key_dim] q.
@@ -41,8 +42,10 @@ struct AttendF32 {
       AddValues(block);
       __syncthreads();
     }
-    for (int i = Thread(); i < tile.num_heads * tile.num_values; i += kThreads) {
-      Store(tile, sums, i / tile.num_values, i % tile.num_values, context[i]);
+    for (int h = 0; h < tile.num_heads; ++h) {
+      for (int d = Thread(); d < tile.num_values; d += kThreads) {
+        Store(tile, sums, h, d, context[h * tile.num_values + d]);
+      }
     }
   }
 

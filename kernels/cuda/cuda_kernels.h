@@ -22,16 +22,18 @@
 
 namespace orrery {
 
-// Of the GPU: what schedules, and never bits, depend on.
-struct GpuLimits {
+// What schedules, and never bits, depend on.
+struct ScheduleLimits {
   size_t shared_bytes = 0;  // that a block of threads may ask for
   int num_multiprocessors = 0;
+  // Spans of attention lie in so much memory before they are combined, or in what one row needs.
+  size_t partial_bytes = 0;
 };
 
 class CudaKernels : public Kernels {
  public:
   // Names: see family() and variant().
-  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, const GpuLimits& limits,
+  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, const ScheduleLimits& limits,
               std::string family, std::string variant)
       : device_(std::move(device)),
         stream_(stream),
@@ -126,7 +128,7 @@ class CudaKernels : public Kernels {
 
   std::unique_ptr<Device> device_;
   CudaStream* stream_;
-  GpuLimits limits_;
+  ScheduleLimits limits_;
   std::string family_;
   std::string variant_;
 
