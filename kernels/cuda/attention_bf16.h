@@ -278,13 +278,13 @@ struct AttendBf16 {
 
   __device__ void StoreAll(const float (&context)[kMmas][kGroups][2][4]) const {
     const int g = LaneOfThread() / 4, t = LaneOfThread() % 4;
-#pragma unroll
+    ORRERY_UNROLL
     for (int m = 0; m < kMmas; ++m) {
-#pragma unroll
+      ORRERY_UNROLL
       for (int group = 0; group < kGroups; ++group) {
-#pragma unroll
+        ORRERY_UNROLL
         for (int n = 0; n < 2; ++n) {
-#pragma unroll
+          ORRERY_UNROLL
           for (int i = 0; i < 4; ++i) {
             const int h = FirstHead() + m * 16 + i / 2 * 8 + g;
             const int d = (OtherWarp() + group * kValueWarps) * kMmaDims + n * 8 + 2 * t + i % 2;

@@ -251,20 +251,25 @@ __global__ void __launch_bounds__(kBlockThreads, kResident)
     GateUpTile(const GateUpJob* jobs, int num_jobs) {
   const GateUpJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.num_rows);
-  float gate[kThreadRows], up[kThreadRows];
-  Product(job.gate, job.gate_operand, tile, gate);
-  Product(job.up, job.up_operand, tile, up);
+  float inner[kThreadRows];
+  // A loop, so that all code of products is here once.
+  for (const bool is_up : {false, true}) {
+    float results[kThreadRows];
+    Product(is_up ? job.up : job.gate, is_up ? job.up_operand : job.gate_operand, tile, results);
+    for (int i = 0; i < kThreadRows; ++i) {
+      // Padding is silu(0) * 0.
+      inner[i] = is_up ? inner[i] * results[i] : Silu(results[i]);
+    }
+  }
   for (int i = 0; i < kThreadRows; ++i) {
     const int row = WarpOfThread() + i * kProductWarps;
     if (row >= tile.num_rows) break;
-    // Padding is silu(0) * 0.
-    const float value = Silu(gate[i]) * up[i];
     const int64_t at =
         (tile.first_row + row) * job.padded_cols + tile.first_output + LaneOfThread();
     if (job.rounds) {
-      reinterpret_cast<uint16_t*>(job.inner)[at] = FlushedBf16(value);
+      reinterpret_cast<uint16_t*>(job.inner)[at] = FlushedBf16(inner[i]);
     } else {
-      reinterpret_cast<float*>(job.inner)[at] = value;
+      reinterpret_cast<float*>(job.inner)[at] = inner[i];
     }
   }
 }

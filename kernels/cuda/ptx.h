@@ -1,4 +1,4 @@
-// What CUDA C++ has no words for: a few PTX instructions, and the block's dynamic shared memory. Compiled
+// What C++ has no words for: a few PTX instructions, and the block's dynamic shared memory. Compiled
 // without nvcc, their model takes over (tests/cuda/include/ptx_on_host.h), which also draws how the operands
 // of a product lie in the lanes of a warp. Everything is there from sm_80 on.
 #ifndef ORRERY_KERNELS_CUDA_PTX_H_
@@ -10,6 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+
+// Before a loop over an array that must stay in registers, where the compiler would not unroll it.
+#define ORRERY_UNROLL _Pragma("unroll")
 
 namespace orrery::ptx {
 

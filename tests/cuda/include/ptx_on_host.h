@@ -42,6 +42,8 @@ void WaitForCopies(size_t num_left);
 
 }  // namespace cuda_on_host
 
+#define ORRERY_UNROLL
+
 namespace orrery::ptx {
 
 // mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32, with the sums in place.
