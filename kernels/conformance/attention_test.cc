@@ -220,6 +220,29 @@ TEST_P(Attention, AgreesWithTheFormula) {
   }
 }
 
+// Implementations may cut long sequences into parts that are combined: around 1,024 tokens and 2,048, for
+// rows that see all of them and rows that see the last of the first.
+TEST_P(Attention, AgreesWithTheFormulaOverALongSequence) {
+  for (const DType format : {DType::kF32, DType::kBf16}) {
+    for (const int begin : {0, 1020}) {
+      Sequence sequence(*kernels_, {format, 3, 20, 0, 12, 8, 24, 2100}, 9);
+      sequence.SeeFrom(begin);
+      sequence.Append(begin, 2100);
+      for (const int first : {1022, 2046}) {
+        SCOPED_TRACE(testing::Message() << "rows from " << first << " see from " << begin);
+        const std::vector<float> out = sequence.Attend(first, first + 4);
+        sequence.CheckAgainstFormula(out, first, first + 4);
+        std::vector<float> alone;
+        for (int row = first; row < first + 4; ++row) {
+          const std::vector<float> one = sequence.Attend(row, row + 1);
+          alone.insert(alone.end(), one.begin(), one.end());
+        }
+        EXPECT_TRUE(SameBits(alone, out));
+      }
+    }
+  }
+}
+
 TEST_P(Attention, TakesNoRows) {
   Sequence sequence(*kernels_, kCases[1], 3);
   EXPECT_TRUE(sequence.Attend(0, 0).empty());

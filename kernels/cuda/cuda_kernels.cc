@@ -10,6 +10,10 @@ namespace {
 // Since then there is mma.sync for bf16.
 constexpr int kFirstMajor = 8;
 
+// 480 spans of a row of 128 heads of 512 values: four blocks of threads for each of 132 multiprocessors
+// take 132 of them, so a round is long enough to keep all busy.
+constexpr size_t kPartialBytes = 128 << 20;
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
@@ -28,7 +32,10 @@ absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
                                                       ": the cuda kernels need sm80 or later"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeCudaDevice(index));
-  return std::make_unique<CudaKernels>(std::move(device), cuda_stream,
+  const ScheduleLimits limits = {.shared_bytes = properties.sharedMemPerBlockOptin,
+                                 .num_multiprocessors = properties.multiProcessorCount,
+                                 .partial_bytes = kPartialBytes};
+  return std::make_unique<CudaKernels>(std::move(device), cuda_stream, limits,
                                        absl::StrCat("cuda-mma-1-", architecture), architecture);
 }
 

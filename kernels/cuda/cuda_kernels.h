@@ -22,18 +22,28 @@
 
 namespace orrery {
 
+// What schedules, and never bits, depend on.
+struct ScheduleLimits {
+  size_t shared_bytes = 0;  // that a block of threads may ask for
+  int num_multiprocessors = 0;
+  // Spans of attention lie in so much memory before they are combined, or in what one row needs.
+  size_t partial_bytes = 0;
+};
+
 class CudaKernels : public Kernels {
  public:
   // Names: see family() and variant().
-  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, std::string family,
-              std::string variant)
+  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, const ScheduleLimits& limits,
+              std::string family, std::string variant)
       : device_(std::move(device)),
         stream_(stream),
+        limits_(limits),
         family_(std::move(family)),
         variant_(std::move(variant)),
         staging_(device_.get(), stream),
         operands_(device_.get()),
-        inner_(device_.get()) {}
+        inner_(device_.get()),
+        attend_partials_(device_.get()) {}
 
   std::string_view family() const override { return family_; }
   std::string_view variant() const override { return variant_; }
@@ -106,19 +116,32 @@ class CudaKernels : public Kernels {
   void MakeOperands();
   void Multiply();
 
+  // attention.cu.cc: a call plans jobs and runs them in rounds, as many as their partial results need.
+  struct PlannedAttend {
+    AttendJob job;
+    int schedule = 0;
+    size_t first_block_id = 0;  // in block_ids_
+  };
+  static constexpr int kNumAttendSchedules = 4;
+  int AttendScheduleFor(const AttendArgs& args, const AttendJob& job, int64_t num_row_spans) const;
+  void RunAttendRound();
+
   std::unique_ptr<Device> device_;
   CudaStream* stream_;
+  ScheduleLimits limits_;
   std::string family_;
   std::string variant_;
 
   Staging staging_;
   Scratch operands_;  // what products multiply, as they read it
   Scratch inner_;     // between gate and up, and down
+  Scratch attend_partials_;
   std::byte* next_operand_ = nullptr;
   int64_t num_operand_rows_ = 0;
   std::vector<OperandJob> operand_jobs_;
   std::vector<GateUpJob> gate_up_jobs_;
   std::vector<MatmulJob> matmul_jobs_;
+  std::vector<PlannedAttend> planned_attends_;
   std::vector<AttendJob> attend_jobs_;
   std::vector<int32_t> block_ids_;
 };

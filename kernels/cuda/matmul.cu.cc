@@ -16,6 +16,7 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/device_math.h"
 #include "kernels/cuda/job_array.h"
+#include "kernels/cuda/lane_steps.h"
 #include "kernels/cuda/ptx.h"
 #include "kernels/cuda/tiled_weight.h"
 #include "kernels/cuda/weight_codes.h"
@@ -29,6 +30,9 @@ constexpr int kBlockRows = 32;
 constexpr int kMmaRows = 8;
 constexpr int kMmasOfRows = kBlockRows / kMmaRows;
 static_assert(kBlockThreads == kProductWarps * kWarpThreads && kBlockOutputs == kWarpThreads);
+// Blocks of threads on a multiprocessor, as registers (168 of each thread) and shared memory allow: on sm_86
+// shared memory has room for two.
+constexpr int kResident = 3;
 // Of a block's results, each thread finishes one output of these many rows.
 constexpr int kThreadRows = kBlockRows / kProductWarps;
 
@@ -39,39 +43,54 @@ struct Tile {
   int num_rows;  // at most kBlockRows
 };
 
-// The sums of the warps, in shared memory. Rows are padded so that the lanes of a fragment write to
-// different banks: lane (g, t) writes word 2 t 36 + g, and 72 t mod 32 = 8 t.
+// The sums of the warps. Rows are padded so that the lanes of a fragment write to different banks: lane
+// (g, t) writes word 2 t 36 + g, and 72 t mod 32 = 8 t.
 constexpr int kPaddedOutputs = kBlockOutputs + 4;
 using WarpSums = float[kProductWarps][kBlockRows][kPaddedOutputs];
+
+// What a block keeps in shared memory: first the steps that are on their way, then the sums.
+union ProductMemory {
+  alignas(16) std::byte steps[kStepsBytes];
+  WarpSums sums;
+};
+static_assert(sizeof(ProductMemory) == kStepsBytes);
+
+// Steps of a block of inputs begin here, and end where the next begins.
+__device__ int FirstStep(const DeviceWeight& weight, int block) {
+  const int step = block * weight.block_steps;
+  return step < weight.num_steps ? step : weight.num_steps;
+}
 
 // With tensor cores. operand: bf16.
 template <CodeFormat format>
 __device__ void SumRounded(const DeviceWeight& weight, const std::byte* operand, const Tile& tile,
-                           WarpSums& sums) {
+                           ProductMemory& memory) {
   const int warp = WarpOfThread(), lane = LaneOfThread(), g = lane / 4, t = lane % 4;
   const int num_mmas = (tile.num_rows + kMmaRows - 1) / kMmaRows;
-  const int first_tile = tile.first_output / kTileOutputs;
   const int64_t row_inputs = static_cast<int64_t>(weight.num_steps) * kStepInputs;
-  const auto* const rows = reinterpret_cast<const uint16_t*>(operand) +
-                           (tile.first_row + g) * row_inputs + t * kLaneInputs;
   // Elements as in mma's c: [tile][mma][row 0 or 1 of the lane's two rows, then output g + 8].
   float total[2][kMmasOfRows][4] = {};
+  const int block_begin = warp * weight.num_blocks / kProductWarps;
   const int block_end = (warp + 1) * weight.num_blocks / kProductWarps;
-  for (int block = warp * weight.num_blocks / kProductWarps; block < block_end; ++block) {
+  LaneSteps<format> steps(memory.steps);
+  steps.Begin({.codes = CodesAt<format>(weight, tile.first_output / kTileOutputs, 0, lane),
+               .tile_stride = weight.num_steps * kWarpThreads,
+               .row = reinterpret_cast<const uint16_t*>(operand) +
+                      (tile.first_row + g) * row_inputs + t * kLaneInputs,
+               .row_stride = static_cast<int>(kMmaRows * row_inputs),
+               .num_rows = num_mmas},
+              FirstStep(weight, block_begin), FirstStep(weight, block_end));
+  for (int block = block_begin; block < block_end; ++block) {
     float sum[2][kMmasOfRows][4] = {};
-    const int step_begin = block * weight.block_steps;
-    int step_end = step_begin + weight.block_steps;
-    if (step_end > weight.num_steps) step_end = weight.num_steps;
-    for (int step = step_begin; step < step_end; ++step) {
+    const int step_end = FirstStep(weight, block + 1);
+    for (int step = FirstStep(weight, block); step < step_end; ++step) {
+      steps.Next();
       FourWords x[kMmasOfRows];
       for (int n = 0; n < kMmasOfRows; ++n) {
-        if (n < num_mmas) {
-          x[n] = *reinterpret_cast<const FourWords*>(rows + n * kMmaRows * row_inputs +
-                                                     step * kStepInputs);
-        }
+        if (n < num_mmas) x[n] = steps.row(n);
       }
       for (int m = 0; m < 2; ++m) {
-        const LaneCodes<format> codes = *CodesAt<format>(weight, first_tile + m, step, lane);
+        const LaneCodes<format> codes = steps.codes(m);
         const FourWords low = Codes<format>::Pairs(codes.half[0]);
         const FourWords high = Codes<format>::Pairs(codes.half[1]);
         for (int k = 0; k < 4; k += 2) {
@@ -97,38 +116,43 @@ __device__ void SumRounded(const DeviceWeight& weight, const std::byte* operand,
       }
     }
   }
+  __syncthreads();  // the last warp has read its steps
   for (int m = 0; m < 2; ++m) {
     for (int n = 0; n < kMmasOfRows; ++n) {
       for (int i = 0; i < 4; ++i) {
-        sums[warp][n * kMmaRows + 2 * t + i % 2][m * kTileOutputs + i / 2 * 8 + g] = total[m][n][i];
+        memory.sums[warp][n * kMmaRows + 2 * t + i % 2][m * kTileOutputs + i / 2 * 8 + g] =
+            total[m][n][i];
       }
     }
   }
 }
 
-// With fused multiply-adds; a thread has one output and all rows. operand: f32.
+// With fused multiply-adds. A thread has one output, and goes through the inputs once for every few rows,
+// as many as its registers hold. operand: f32.
 template <CodeFormat format>
 __device__ void SumExact(const DeviceWeight& weight, const std::byte* operand, const Tile& tile,
-                         WarpSums& sums) {
+                         ProductMemory& memory) {
+  constexpr int kPassRows = 8;
   const int warp = WarpOfThread(), in_block = LaneOfThread();
   const int output = tile.first_output + in_block;
   const int64_t row_inputs = static_cast<int64_t>(weight.num_steps) * kStepInputs;
-  const auto* const rows = reinterpret_cast<const float*>(operand) + tile.first_row * row_inputs;
-  float total[kBlockRows] = {};
+  const int block_begin = warp * weight.num_blocks / kProductWarps;
   const int block_end = (warp + 1) * weight.num_blocks / kProductWarps;
-  for (int block = warp * weight.num_blocks / kProductWarps; block < block_end; ++block) {
-    float sum[kBlockRows] = {};
-    const int step_begin = block * weight.block_steps;
-    int step_end = step_begin + weight.block_steps;
-    if (step_end > weight.num_steps) step_end = weight.num_steps;
-    for (int step = step_begin; step < step_end; ++step) {
-      for (int t = 0; t < kStepInputs / kLaneInputs; ++t) {
-        const LaneCodes<format>* const codes =
-            CodesAt<format>(weight, output / kTileOutputs, step, output % 8 * 4 + t);
-        float values[kLaneInputs];
-        ToValues<format>(codes->half[output / 8 % 2], values);
-        for (int r = 0; r < kBlockRows; ++r) {
-          if (r < tile.num_rows) {
+  for (int first_row = 0; first_row < tile.num_rows; first_row += kPassRows) {
+    const auto* const rows =
+        reinterpret_cast<const float*>(operand) + (tile.first_row + first_row) * row_inputs;
+    float total[kPassRows] = {};
+    for (int block = block_begin; block < block_end; ++block) {
+      float sum[kPassRows] = {};
+      const int step_end = FirstStep(weight, block + 1);
+      for (int step = FirstStep(weight, block); step < step_end; ++step) {
+        for (int t = 0; t < kStepInputs / kLaneInputs; ++t) {
+          const LaneCodes<format>* const codes =
+              CodesAt<format>(weight, output / kTileOutputs, step, output % 8 * 4 + t);
+          float values[kLaneInputs];
+          ToValues<format>(codes->half[output / 8 % 2], values);
+          for (int r = 0; r < kPassRows; ++r) {
+            if (first_row + r >= tile.num_rows) break;
             const auto* const x = reinterpret_cast<const FourFloats*>(
                 rows + r * row_inputs + step * kStepInputs + t * kLaneInputs);
             for (int i = 0; i < kLaneInputs; i += 4) {
@@ -138,48 +162,48 @@ __device__ void SumExact(const DeviceWeight& weight, const std::byte* operand, c
           }
         }
       }
+      const float scale = Scale<format>(weight, output, block);
+      for (int r = 0; r < kPassRows; ++r) total[r] = fmaf(scale, sum[r], total[r]);
     }
-    const float scale = Scale<format>(weight, output, block);
-    for (int r = 0; r < kBlockRows; ++r) total[r] = fmaf(scale, sum[r], total[r]);
+    for (int r = 0; r < kPassRows; ++r) memory.sums[warp][first_row + r][in_block] = total[r];
   }
-  for (int r = 0; r < kBlockRows; ++r) sums[warp][r][in_block] = total[r];
 }
 
 template <CodeFormat format>
 __device__ void SumInputs(const DeviceWeight& weight, const std::byte* operand, const Tile& tile,
-                          WarpSums& sums) {
+                          ProductMemory& memory) {
   if constexpr (format != CodeFormat::kF32) {
-    if (weight.rounds) return SumRounded<format>(weight, operand, tile, sums);
+    if (weight.rounds) return SumRounded<format>(weight, operand, tile, memory);
   }
-  SumExact<format>(weight, operand, tile, sums);
+  SumExact<format>(weight, operand, tile, memory);
 }
 
 // results[i] is output `lane` of row warp + 4 i of the tile.
 __device__ void Product(const DeviceWeight& weight, const std::byte* operand, const Tile& tile,
                         float (&results)[kThreadRows]) {
-  __shared__ WarpSums sums;
+  __shared__ ProductMemory memory;
   switch (weight.format) {
     case CodeFormat::kF32:
-      SumInputs<CodeFormat::kF32>(weight, operand, tile, sums);
+      SumInputs<CodeFormat::kF32>(weight, operand, tile, memory);
       break;
     case CodeFormat::kBf16:
-      SumInputs<CodeFormat::kBf16>(weight, operand, tile, sums);
+      SumInputs<CodeFormat::kBf16>(weight, operand, tile, memory);
       break;
     case CodeFormat::kFp8:
-      SumInputs<CodeFormat::kFp8>(weight, operand, tile, sums);
+      SumInputs<CodeFormat::kFp8>(weight, operand, tile, memory);
       break;
     case CodeFormat::kInt8:
-      SumInputs<CodeFormat::kInt8>(weight, operand, tile, sums);
+      SumInputs<CodeFormat::kInt8>(weight, operand, tile, memory);
       break;
     case CodeFormat::kInt4:
-      SumInputs<CodeFormat::kInt4>(weight, operand, tile, sums);
+      SumInputs<CodeFormat::kInt4>(weight, operand, tile, memory);
       break;
   }
   __syncthreads();
   for (int i = 0; i < kThreadRows; ++i) {
     const int row = WarpOfThread() + i * kProductWarps, output = LaneOfThread();
-    results[i] = sums[0][row][output];
-    for (int warp = 1; warp < kProductWarps; ++warp) results[i] += sums[warp][row][output];
+    results[i] = memory.sums[0][row][output];
+    for (int warp = 1; warp < kProductWarps; ++warp) results[i] += memory.sums[warp][row][output];
   }
   __syncthreads();
 }
@@ -207,7 +231,7 @@ __global__ void MakeOperandRow(const OperandJob* jobs, int num_jobs) {
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads, 2)
+__global__ void __launch_bounds__(kBlockThreads, kResident)
     MatmulTile(const MatmulJob* jobs, int num_jobs) {
   const MatmulJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.out.num_rows);
@@ -223,24 +247,29 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads, 2)
+__global__ void __launch_bounds__(kBlockThreads, kResident)
     GateUpTile(const GateUpJob* jobs, int num_jobs) {
   const GateUpJob& job = JobOfBlock(jobs, num_jobs);
   const Tile tile = TileOfBlock(blockIdx.x - job.first_block, job.num_rows);
-  float gate[kThreadRows], up[kThreadRows];
-  Product(job.gate, job.gate_operand, tile, gate);
-  Product(job.up, job.up_operand, tile, up);
+  float inner[kThreadRows];
+  // A loop, so that all code of products is here once.
+  for (const bool is_up : {false, true}) {
+    float results[kThreadRows];
+    Product(is_up ? job.up : job.gate, is_up ? job.up_operand : job.gate_operand, tile, results);
+    for (int i = 0; i < kThreadRows; ++i) {
+      // Padding is silu(0) * 0.
+      inner[i] = is_up ? inner[i] * results[i] : Silu(results[i]);
+    }
+  }
   for (int i = 0; i < kThreadRows; ++i) {
     const int row = WarpOfThread() + i * kProductWarps;
     if (row >= tile.num_rows) break;
-    // Padding is silu(0) * 0.
-    const float value = Silu(gate[i]) * up[i];
     const int64_t at =
         (tile.first_row + row) * job.padded_cols + tile.first_output + LaneOfThread();
     if (job.rounds) {
-      reinterpret_cast<uint16_t*>(job.inner)[at] = FlushedBf16(value);
+      reinterpret_cast<uint16_t*>(job.inner)[at] = FlushedBf16(inner[i]);
     } else {
-      reinterpret_cast<float*>(job.inner)[at] = value;
+      reinterpret_cast<float*>(job.inner)[at] = inner[i];
     }
   }
 }

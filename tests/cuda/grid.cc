@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -50,10 +51,18 @@ class ScopedFlushDenormals {
 #endif
 };
 
+struct Copy {
+  std::byte* to;
+  const std::byte* from;
+  size_t num_bytes;
+};
+
 struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index;
   const char* waits_for = kEnded;
+  std::vector<Copy> copies = {};                 // not committed yet
+  std::deque<std::vector<Copy>> committed = {};  // and not done, the oldest group first
 };
 
 struct Warp {
@@ -72,6 +81,7 @@ class Grid {
   std::byte* MeetInWarp(const char* operation, const void* left, size_t num_bytes,
                         void (*last)(std::byte*));
   int current() const { return current_; }
+  Thread& thread() { return threads_[current_]; }
   std::byte* shared() const { return shared_.get(); }
 
  private:
@@ -130,7 +140,11 @@ void Grid::Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<v
 
 void Grid::RunBlock() {
   std::fill_n(shared_.get(), shared_bytes_, std::byte{0xff});
-  for (int i = 0; i < num_threads_; ++i) threads_[i].waits_for = kRunning;
+  for (int i = 0; i < num_threads_; ++i) {
+    threads_[i].waits_for = kRunning;
+    threads_[i].copies.clear();
+    threads_[i].committed.clear();
+  }
   current_ = 0;
   threadIdx = threads_[0].index;
   Fiber::Switch(main_, *threads_[0].fiber);
@@ -266,6 +280,51 @@ void MultiplyInWarp(std::byte* operands) {
   for (int lane = 0; lane < kWarpLanes; ++lane) {
     const int g = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; ++i) of_lane(lane)->c[i] = c[g + i / 2 * 8][2 * t + i % 2];
+  }
+}
+
+namespace {
+
+// Element j of row i of matrix m is at rows[8 m + i][j]; lane 4 g + t gets two of each matrix.
+void LoadInWarp(std::byte* rows, bool transposed) {
+  uint16_t elements[kWarpLanes][8];
+  for (int lane = 0; lane < kWarpLanes; ++lane) {
+    const std::byte* const row = reinterpret_cast<MatrixRows*>(rows + lane * kMaxLeft)->row;
+    ORRERY_CHECK(reinterpret_cast<uintptr_t>(row) % 16 == 0) << "lane " << lane << " of ldmatrix";
+    std::memcpy(elements[lane], row, sizeof(elements[lane]));
+  }
+  for (int lane = 0; lane < kWarpLanes; ++lane) {
+    const int g = lane / 4, t = lane % 4;
+    auto& loaded = reinterpret_cast<MatrixRows*>(rows + lane * kMaxLeft)->loaded;
+    for (int m = 0; m < 4; ++m) {
+      const auto element = [&](int i) -> uint32_t {
+        return transposed ? elements[8 * m + i][g] : elements[8 * m + g][i];
+      };
+      loaded[m] = element(2 * t) | element(2 * t + 1) << 16;
+    }
+  }
+}
+
+}  // namespace
+
+void LoadInWarp(std::byte* rows) { LoadInWarp(rows, /*transposed=*/false); }
+void LoadTransposedInWarp(std::byte* rows) { LoadInWarp(rows, /*transposed=*/true); }
+
+void CopyLater(std::byte* to, const std::byte* from, size_t num_bytes) {
+  ORRERY_CHECK(reinterpret_cast<uintptr_t>(to) % num_bytes == 0 &&
+               reinterpret_cast<uintptr_t>(from) % num_bytes == 0)
+      << "cp.async of " << num_bytes << " bytes";
+  TheGrid().thread().copies.push_back({to, from, num_bytes});
+}
+void CommitCopies() {
+  Thread& thread = TheGrid().thread();
+  thread.committed.push_back(std::move(thread.copies));
+  thread.copies.clear();
+}
+void WaitForCopies(size_t num_left) {
+  auto& committed = TheGrid().thread().committed;
+  for (; committed.size() > num_left; committed.pop_front()) {
+    for (const Copy& copy : committed.front()) std::memcpy(copy.to, copy.from, copy.num_bytes);
   }
 }
 

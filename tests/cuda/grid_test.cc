@@ -116,6 +116,51 @@ TEST(Mma, MultipliesFragments) {
   }
 }
 
+// Lane 8 m + i points to row i of matrix m; the rows lie in no order.
+TEST(Ldmatrix, LoadsRowsOrColumnsOfFourMatrices) {
+  const auto element = [](int matrix, int row, int column) {
+    return static_cast<uint16_t>(100 * matrix + 10 * row + column);
+  };
+  RunGrid(1, 32, 32 * 16, [&] {
+    std::byte* const shared = cuda_on_host::DynamicSharedMemory();
+    const int lane = static_cast<int>(threadIdx.x);
+    std::byte* const row = shared + lane * 5 % 32 * 16;
+    for (int column = 0; column < 8; ++column) {
+      reinterpret_cast<uint16_t*>(row)[column] = element(lane / 8, lane % 8, column);
+    }
+    __syncwarp();
+    uint32_t rows[4], columns[4];
+    ptx::LoadMatrices(rows, row);
+    ptx::LoadTransposed(columns, row);
+    const int group = lane >> 2, first = lane % 4 * 2;
+    for (int m = 0; m < 4; ++m) {
+      EXPECT_EQ(rows[m], element(m, group, first) | element(m, group, first + 1) << 16);
+      EXPECT_EQ(columns[m], element(m, first, group) | element(m, first + 1, group) << 16);
+    }
+  });
+}
+
+TEST(Copies, ArriveWhenTheirThreadWaitsForTheirGroup) {
+  alignas(16) const uint64_t from[3] = {1, 2, 3};
+  RunGrid(2, 32, 32 * 32, [&] {
+    auto* const to =
+        reinterpret_cast<uint64_t*>(cuda_on_host::DynamicSharedMemory()) + threadIdx.x * 4;
+    to[0] = to[2] = 0;
+    ptx::CopyLater<16>(reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from));
+    ptx::CommitCopies();
+    ptx::CopyLater<8>(reinterpret_cast<std::byte*>(to + 2),
+                      reinterpret_cast<const std::byte*>(from + 2));
+    ptx::CommitCopies();
+    EXPECT_EQ(to[0], 0u);
+    ptx::WaitForCopies<1>();
+    EXPECT_EQ(to[0], 1u);
+    EXPECT_EQ(to[1], 2u);
+    EXPECT_EQ(to[2], 0u);
+    ptx::WaitForCopies<0>();
+    EXPECT_EQ(to[2], 3u);
+  });
+}
+
 TEST(GridDeathTest, NoticesAThreadThatMissesABarrier) {
   EXPECT_DEATH(
       RunGrid(1, 64, 0,

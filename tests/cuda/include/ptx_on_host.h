@@ -8,7 +8,8 @@
 //   C [16, 8]   c[0]: (g, 2t)  c[1]: (g, 2t+1)  c[2], c[3]: row g+8
 //
 // What a GPU does not promise is the order in which one instruction sums its 16 products: here they are
-// added in ascending order in f32.
+// added in ascending order in f32. Asynchronous copies happen as late as they may: when their thread
+// waits for them, so that whoever reads too early reads what was there before.
 #ifndef ORRERY_TESTS_CUDA_INCLUDE_PTX_ON_HOST_H_
 #define ORRERY_TESTS_CUDA_INCLUDE_PTX_ON_HOST_H_
 
@@ -26,7 +27,22 @@ struct MmaOperands {
 };
 void MultiplyInWarp(std::byte* operands);  // 32 MmaOperands, kMaxLeft apart
 
+// What a lane brings to ldmatrix, the address of a row, and what it finds there afterwards.
+union MatrixRows {
+  const std::byte* row;
+  uint32_t loaded[4];
+};
+void LoadInWarp(std::byte* rows);            // 32 MatrixRows, kMaxLeft apart
+void LoadTransposedInWarp(std::byte* rows);  // likewise
+
+// Of the thread that runs now.
+void CopyLater(std::byte* to, const std::byte* from, size_t num_bytes);
+void CommitCopies();
+void WaitForCopies(size_t num_left);
+
 }  // namespace cuda_on_host
+
+#define ORRERY_UNROLL
 
 namespace orrery::ptx {
 
@@ -38,6 +54,30 @@ inline void MmaBf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
   const std::byte* const all = MeetInWarp("mma.sync", &mine, sizeof(mine), MultiplyInWarp);
   std::memcpy(&mine, all + Lane() * kMaxLeft, sizeof(mine));
   for (int i = 0; i < 4; ++i) c[i] = mine.c[i];
+}
+
+// ldmatrix.sync.aligned.m8n8.x4(.trans).shared.b16
+inline void LoadMatrices(uint32_t (&to)[4], const std::byte* row) {
+  const std::byte* const all =
+      cuda_on_host::MeetInWarp("ldmatrix", &row, sizeof(row), cuda_on_host::LoadInWarp);
+  std::memcpy(to, all + cuda_on_host::Lane() * cuda_on_host::kMaxLeft, sizeof(to));
+}
+inline void LoadTransposed(uint32_t (&to)[4], const std::byte* row) {
+  const std::byte* const all = cuda_on_host::MeetInWarp("ldmatrix.trans", &row, sizeof(row),
+                                                        cuda_on_host::LoadTransposedInWarp);
+  std::memcpy(to, all + cuda_on_host::Lane() * cuda_on_host::kMaxLeft, sizeof(to));
+}
+
+// cp.async, cp.async.commit_group, cp.async.wait_group
+template <int num_bytes>
+void CopyLater(std::byte* to, const std::byte* from) {
+  static_assert(num_bytes == 8 || num_bytes == 16);
+  cuda_on_host::CopyLater(to, from, num_bytes);
+}
+inline void CommitCopies() { cuda_on_host::CommitCopies(); }
+template <int num_left>
+void WaitForCopies() {
+  cuda_on_host::WaitForCopies(num_left);
 }
 
 inline std::byte* DynamicSharedMemory() { return cuda_on_host::DynamicSharedMemory(); }

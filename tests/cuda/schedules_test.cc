@@ -1,0 +1,85 @@
+// How kernels/cuda cuts work into blocks of threads and rounds depends on the GPU, and changes no bit.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "device/cuda/cuda_device.h"
+#include "kernels/cuda/cuda_kernels.h"
+
+namespace orrery {
+namespace {
+
+constexpr int kNumHeads = 40, kKeyDim = 72, kValueDim = 64, kNumTokens = 2100, kNumRows = 5;
+constexpr size_t kSharedBytes = 99 << 10;
+
+// Rows of two sequences that share a cache: one of several spans, and one that ends within the first.
+std::vector<float> AttendWith(const ScheduleLimits& limits, DType format) {
+  std::unique_ptr<Device> memory = *MakeCudaDevice(0);
+  std::unique_ptr<Stream> stream = memory->MakeStream();
+  CudaKernels kernels(*MakeCudaDevice(0), dynamic_cast<CudaStream*>(stream.get()), limits, "", "");
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  const auto upload = [&](int64_t num_rows, int64_t num_cols, std::vector<Buffer>& buffers) {
+    std::vector<float> values(num_rows * num_cols);
+    for (float& value : values) value = normal(random);
+    buffers.push_back(*memory->Allocate(values.size() * sizeof(float), MemoryKind::kDevice));
+    stream->CopyToDevice(buffers.back().as<float>(), values.data(), values.size() * sizeof(float));
+    EXPECT_TRUE(stream->Synchronize().ok());
+    return Matrix(buffers.back().as<float>(), num_rows, num_cols);
+  };
+  std::vector<Buffer> buffers;
+  const Matrix rows = upload(kNumTokens, kKeyDim, buffers);
+  const Matrix q = upload(2 * kNumRows, kNumHeads * kKeyDim, buffers);
+  const Matrix out = upload(2 * kNumRows, kNumHeads * kValueDim, buffers);
+  std::vector<int32_t> block_ids;
+  for (int i = 0; i * kKvBlockTokens < kNumTokens; ++i) block_ids.push_back(i);
+  const auto num_blocks = static_cast<int>(block_ids.size());
+  const Matrix cache_memory = upload(num_blocks * kKvBlockTokens, kKeyDim, buffers);
+  const KvCacheView cache = {format, reinterpret_cast<std::byte*>(cache_memory.data), num_blocks,
+                             kKeyDim};
+  kernels.AppendKv(rows, cache, block_ids, 0);
+  const auto args = [&](int first_row, int end_position) {
+    return AttendArgs{.q = q.Rows(first_row, kNumRows),
+                      .num_heads = kNumHeads,
+                      .key_dim = kKeyDim,
+                      .value_dim = kValueDim,
+                      .scale = 0.1f,
+                      .cache = cache,
+                      .block_ids = block_ids,
+                      .first_position = end_position - kNumRows,
+                      .out = out.Rows(first_row, kNumRows)};
+  };
+  kernels.Attend(std::vector<AttendArgs>{args(0, kNumTokens), args(kNumRows, 100)});
+  std::vector<float> values(out.num_rows * out.num_cols);
+  stream->CopyToHost(values.data(), out.data, values.size() * sizeof(float));
+  EXPECT_TRUE(stream->Synchronize().ok());
+  return values;
+}
+
+TEST(Schedules, OfAttentionChangeNoBit) {
+  for (const DType format : {DType::kBf16, DType::kF32}) {
+    // One multiprocessor is busy with 64 heads to a block, a thousand are not with 16.
+    const std::vector<float> want = AttendWith({kSharedBytes, 1, 128 << 20}, format);
+    for (const ScheduleLimits& limits : {
+             ScheduleLimits{kSharedBytes, 25, 128 << 20},
+             ScheduleLimits{kSharedBytes, 1000, 128 << 20},
+             ScheduleLimits{32 << 10, 1, 128 << 20},
+             // Of one row, which is the least, and of two.
+             ScheduleLimits{kSharedBytes, 1, 1},
+             ScheduleLimits{kSharedBytes, 1, 2 * 3 * kNumHeads * (kValueDim + 4) * sizeof(float)},
+         }) {
+      SCOPED_TRACE(testing::Message() << limits.shared_bytes << " bytes of shared memory, "
+                                      << limits.num_multiprocessors << " multiprocessors, "
+                                      << limits.partial_bytes << " bytes of partial results");
+      const std::vector<float> got = AttendWith(limits, format);
+      ASSERT_EQ(got.size(), want.size());
+      EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orrery
