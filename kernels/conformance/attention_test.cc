@@ -243,6 +243,19 @@ TEST_P(Attention, AgreesWithTheFormulaOverALongSequence) {
   }
 }
 
+// MLA of DeepSeek-V3, and values that are wider.
+TEST_P(Attention, AgreesWithTheFormulaForWideHeads) {
+  for (const AttentionCase& c : {AttentionCase{DType::kBf16, 16, 576, 0, 512, 0, 576, 100},
+                                 AttentionCase{DType::kBf16, 2, 20, 0, 530, 0, 530, 70},
+                                 AttentionCase{DType::kF32, 2, 20, 0, 530, 0, 530, 70}}) {
+    Sequence sequence(*kernels_, c, 10);
+    sequence.Append(0, c.num_positions);
+    for (const int row : {20, c.num_positions - 1}) {
+      sequence.CheckAgainstFormula(sequence.Attend(row, row + 1), row, row + 1);
+    }
+  }
+}
+
 TEST_P(Attention, TakesNoRows) {
   Sequence sequence(*kernels_, kCases[1], 3);
   EXPECT_TRUE(sequence.Attend(0, 0).empty());

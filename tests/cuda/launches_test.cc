@@ -70,6 +70,31 @@ TEST_F(Launches, AllocateNothingOnceTheyHaveSeenTheirSizes) {
   EXPECT_TRUE(stream_->Synchronize().ok());
 }
 
+// From the first row that sees more than one span on.
+TEST_F(Launches, AllocateOnceForAContextThatGrows) {
+  constexpr int kNumBlocks = 40;
+  const Matrix cache_rows = Make(kNumBlocks * kKvBlockTokens, 32);
+  const KvCacheView cache = {DType::kF32, reinterpret_cast<std::byte*>(cache_rows.data), kNumBlocks,
+                             32};
+  std::vector<int32_t> block_ids;
+  for (int i = 0; i < kNumBlocks; ++i) block_ids.push_back(i);
+  const Matrix q = Make(3, 32), out = Make(3, 32);
+  int64_t num_before = 0;
+  for (const int position : {1100, 1700, 2200, 2500}) {
+    kernels_->Attend({.q = q,
+                      .num_heads = 1,
+                      .key_dim = 32,
+                      .value_dim = 32,
+                      .cache = cache,
+                      .block_ids = block_ids,
+                      .first_position = position,
+                      .out = out});
+    if (position == 1100) num_before = DeviceMemory::The().num_allocations();
+  }
+  EXPECT_EQ(DeviceMemory::The().num_allocations(), num_before);
+  EXPECT_TRUE(stream_->Synchronize().ok());
+}
+
 // More heads times dims than shared memory holds.
 TEST_F(Launches, ReportWhatCouldNotBeLaunched) {
   constexpr int kDim = 4096;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
+#include "kernels/cuda/attention_bf16.h"
 #include "kernels/cuda/cuda_kernels.h"
 
 namespace orrery {
@@ -79,6 +80,17 @@ TEST(Schedules, OfAttentionChangeNoBit) {
       EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0);
     }
   }
+}
+
+// Dynamic shared memory that a block of threads may have: CUDA C++ Programming Guide, "Technical
+// Specifications per Compute Capability".
+TEST(Schedules, FitMlaIntoEveryGpu) {
+  AttendJob job;
+  job.key_dim = 576;
+  job.value_dim = 512;
+  EXPECT_LE((AttendBf16<64, 3>::SharedBytes(job)), size_t{227} << 10);  // sm_90
+  EXPECT_LE((AttendBf16<32, 3>::SharedBytes(job)), size_t{163} << 10);  // sm_80
+  EXPECT_LE((AttendBf16<16, 2>::SharedBytes(job)), size_t{99} << 10);   // sm_86
 }
 
 }  // namespace
