@@ -134,9 +134,6 @@ void NcclEdge::OnClosed(const absl::Status& why) {
   std::shared_ptr<ChannelSink> sink;
   {
     std::unique_lock lock(mutex_);
-    if (state_ == State::kUp) {  // the other side may have noticed first
-      LogWarning("exchange: NCCL to ", name_, " went with its connection: ", why.ToString());
-    }
     Transition(State::kDown);
     BuryPipes();
     // No frame of this connection after its end.
