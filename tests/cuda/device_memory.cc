@@ -46,7 +46,13 @@ std::byte* DeviceMemory::Allocate(size_t num_bytes) {
 
 bool DeviceMemory::Free(void* data) {
   const std::lock_guard lock(mutex_);
-  return allocated_.erase(static_cast<size_t>(static_cast<std::byte*>(data) - begin_)) > 0;
+  if (allocated_.erase(static_cast<size_t>(static_cast<std::byte*>(data) - begin_)) == 0)
+    return false;
+  // What is not in use any more stays closed, so that opening the rest does not cost more and more.
+  const auto last = allocated_.rbegin();
+  const size_t end = last == allocated_.rend() ? 0 : last->first + last->second;
+  used_ = (end + kPage - 1) / kPage * kPage;
+  return true;
 }
 
 DeviceMemory::Opened::Opened() : lock_(The().mutex_) {

@@ -40,7 +40,7 @@ class DeviceMemory {
 
   std::mutex mutex_;
   std::byte* begin_;
-  size_t used_ = 0;                     // the highest end so far
+  size_t used_ = 0;                     // the highest end
   std::map<size_t, size_t> allocated_;  // offset: bytes
   int64_t num_allocations_ = 0;
 };
