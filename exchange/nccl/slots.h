@@ -11,9 +11,9 @@
 #define ORRERY_EXCHANGE_NCCL_SLOTS_H_
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"

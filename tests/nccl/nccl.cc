@@ -3,10 +3,12 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -37,7 +39,7 @@ struct Ready {
 };
 
 // Lives as long as somebody waits in it: a stream, or the thread that joins.
-class Communicator {
+class Communicator : public std::enable_shared_from_this<Communicator> {
  public:
   Communicator(std::string name, int member)
       : name_(std::move(name)), member_(member), faults_(CurrentFaults()) {}
@@ -64,6 +66,25 @@ class Communicator {
   uint64_t Issue(int direction) {
     const std::lock_guard lock(mutex_);
     return num_issued_[direction]++;
+  }
+  // On the stream before it returns; the first of a communicator a little later, because NCCL connects two
+  // members when they first speak, and is in progress meanwhile.
+  ncclResult_t Put(cudaStream_t stream, std::function<void()> operation) {
+    const std::lock_guard lock(mutex_);
+    if (has_spoken_) {
+      cuda_on_host::RunOnStream(stream, std::move(operation));
+      return ncclSuccess;
+    }
+    has_spoken_ = true;
+    state_ = ncclInProgress;
+    std::thread([self = shared_from_this(), stream, operation = std::move(operation)] {
+      Pause();
+      const std::lock_guard lock(self->mutex_);
+      if (self->aborted_) return;  // the stream may be gone
+      cuda_on_host::RunOnStream(stream, operation);
+      self->state_ = ncclSuccess;
+    }).detach();
+    return ncclInProgress;
   }
   // Both hold the stream until it is done or aborted.
   void Send(uint64_t place, const void* data, size_t num_bytes) {
@@ -124,6 +145,7 @@ class Communicator {
   std::condition_variable changed_;
   // Guarded by mutex_.
   ncclResult_t state_ = ncclInProgress;
+  bool has_spoken_ = false;
   std::array<uint64_t, 2> num_issued_ = {};  // [the member that sends]
   std::array<uint64_t, 2> num_done_ = {};
 };
@@ -216,20 +238,18 @@ ncclResult_t ncclSend(const void* data, size_t count, ncclDataType_t, int peer, 
                       cudaStream_t stream) {
   if (!CanRun(comm, peer)) return ncclInvalidUsage;
   const uint64_t place = comm->communicator->Issue(1 - peer);
-  cuda_on_host::RunOnStream(stream, [communicator = comm->communicator, place, data, count] {
+  return comm->communicator->Put(stream, [communicator = comm->communicator, place, data, count] {
     communicator->Send(place, data, count);
   });
-  return ncclSuccess;
 }
 
 ncclResult_t ncclRecv(void* data, size_t count, ncclDataType_t, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   if (!CanRun(comm, peer)) return ncclInvalidUsage;
   const uint64_t place = comm->communicator->Issue(peer);
-  cuda_on_host::RunOnStream(stream, [communicator = comm->communicator, place, data, count] {
+  return comm->communicator->Put(stream, [communicator = comm->communicator, place, data, count] {
     communicator->Receive(place, data, count);
   });
-  return ncclSuccess;
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {

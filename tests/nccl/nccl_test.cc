@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -84,10 +85,16 @@ class Nccl : public testing::Test {
     return Await([stream] { return cudaStreamQuery(stream) == cudaSuccess; });
   }
   void Send(Pair& pair, size_t num_bytes, cudaStream_t stream) {
-    EXPECT_EQ(ncclSend(device_[0], num_bytes, ncclUint8, 1, pair.comms[0], stream), ncclSuccess);
+    const ncclResult_t result =
+        ncclSend(device_[0], num_bytes, ncclUint8, 1, pair.comms[0], stream);
+    EXPECT_TRUE(result == ncclSuccess || result == ncclInProgress);
+    EXPECT_TRUE(Await([&] { return StateOf(pair.comms[0]) == ncclSuccess; }));
   }
   void Receive(Pair& pair, size_t num_bytes, cudaStream_t stream) {
-    EXPECT_EQ(ncclRecv(device_[1], num_bytes, ncclUint8, 0, pair.comms[1], stream), ncclSuccess);
+    const ncclResult_t result =
+        ncclRecv(device_[1], num_bytes, ncclUint8, 0, pair.comms[1], stream);
+    EXPECT_TRUE(result == ncclSuccess || result == ncclInProgress);
+    EXPECT_TRUE(Await([&] { return StateOf(pair.comms[1]) == ncclSuccess; }));
   }
 
   cudaStream_t streams_[4] = {};
@@ -179,7 +186,8 @@ class NcclDeath : public Nccl {
     }
     comm_ = Start(id, 1);
     ASSERT_TRUE(Await([&] { return StateOf(comm_) == ncclSuccess; }));
-    ASSERT_EQ(ncclRecv(device_[1], 16, ncclUint8, 0, comm_, streams_[1]), ncclSuccess);
+    ASSERT_EQ(ncclRecv(device_[1], 16, ncclUint8, 0, comm_, streams_[1]), ncclInProgress);
+    ASSERT_TRUE(Await([&] { return StateOf(comm_) == ncclSuccess; }));
     kill(child, SIGKILL);
     waitpid(child, nullptr, 0);
   }

@@ -4,6 +4,8 @@
 //
 // * Members find each other by the unique id, in threads or in processes of one host. Joining ends when
 //   both have come; until then, and for ever if one never comes, the communicator is in progress.
+// * The first operation of a communicator is not on its stream when the call returns, but once the
+//   communicator is no longer in progress: an event recorded before that means nothing.
 // * A send or receive starts when its stream comes to it, in the order in which its communicator was
 //   given them, and holds its stream until the peer's counterpart has taken part, or until abort. Two
 //   communicators on one stream each, issued in opposite orders by two members, so wait for ever.
