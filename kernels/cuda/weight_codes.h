@@ -43,6 +43,17 @@ struct Codes<CodeFormat::kBf16> {
   }
 };
 
+// Eight codes of a byte each, which say their values, as pairs.
+template <typename Code>
+__device__ FourWords PairsOfBytes(const uint32_t (&codes)[2]) {
+  FourWords pairs;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t two = codes[i / 2] >> (i % 2 * 16);
+    pairs.word[i] = PairOfExact(Code::Value(two), Code::Value(two >> 8));
+  }
+  return pairs;
+}
+
 template <>
 struct Codes<CodeFormat::kFp8> {
   // A normal code's exponent and mantissa in the place of an f32's, which counts exponents from 127
@@ -57,12 +68,7 @@ struct Codes<CodeFormat::kFp8> {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(value) | (code & 0x80u) << 24);
   }
   __device__ static FourWords Pairs(const uint32_t (&codes)[2]) {
-    FourWords pairs;
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t two = codes[i / 2] >> (i % 2 * 16);
-      pairs.word[i] = PairOfExact(Value(two), Value(two >> 8));
-    }
-    return pairs;
+    return PairsOfBytes<Codes>(codes);
   }
 };
 
@@ -73,12 +79,7 @@ struct Codes<CodeFormat::kInt8> {
     return std::bit_cast<float>(0x4b000000u | ((code & 0xffu) ^ 0x80u)) - (0x1p23f + 128.0f);
   }
   __device__ static FourWords Pairs(const uint32_t (&codes)[2]) {
-    FourWords pairs;
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t two = codes[i / 2] >> (i % 2 * 16);
-      pairs.word[i] = PairOfExact(Value(two), Value(two >> 8));
-    }
-    return pairs;
+    return PairsOfBytes<Codes>(codes);
   }
 };
 
