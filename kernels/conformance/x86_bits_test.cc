@@ -74,35 +74,60 @@ TEST(X86Bits, AreEqualInMatmulOfQuantisedWeights) {
   }
 }
 
-// Each code alone: the row picks it out.
+// Each code alone, as the only input and within a whole block: the row picks it out.
 TEST(X86Bits, OfEveryFp8CodeAreItsValue) {
-  std::vector<uint8_t> codes;
-  for (int code = 0; code < 256; ++code) {
-    if ((code & 0x7f) != 0x7f) codes.push_back(static_cast<uint8_t>(code));
-  }
-  const int num = static_cast<int>(codes.size());
-  const float scale = 1.0f;
-  const WeightSource source = {.dtype = DType::kFp8E4m3,
-                               .data = codes.data(),
-                               .num_outputs = num,
-                               .num_inputs = 1,
-                               .scales = &scale,
-                               .scale_block_outputs = 256,
-                               .scale_block_inputs = 32};
-  for (const Implementation& variant : X86Variants()) {
-    const std::unique_ptr<Kernels> kernels = variant.Make();
-    for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
-      const auto weight = *kernels->MakeWeight(source, format);
-      for (const int num_rows : {1, 9}) {
-        TestMatrix x(num_rows, 1, std::vector<float>(num_rows, 1.0f));
-        TestMatrix out(num_rows, num);
-        kernels->Matmul(x.view(), *weight, nullptr, out.view());
-        for (int i = 0; i < num; ++i) {
-          ASSERT_EQ(out.view().row(num_rows - 1)[i], Fp8E4m3ToF32(codes[i]))
-              << variant.name << ", code " << int{codes[i]};
+  for (const int num_inputs : {1, 32}) {
+    const int input = num_inputs / 2;
+    std::vector<uint8_t> weights;
+    std::vector<float> values;
+    for (int code = 0; code < 256; ++code) {
+      if ((code & 0x7f) == 0x7f) continue;
+      weights.resize(weights.size() + num_inputs, 0x38);
+      weights[weights.size() - num_inputs + input] = static_cast<uint8_t>(code);
+      values.push_back(Fp8E4m3ToF32(static_cast<uint8_t>(code)));
+    }
+    const int num = static_cast<int>(values.size());
+    const float scale = 1.0f;
+    const WeightSource source = {.dtype = DType::kFp8E4m3,
+                                 .data = weights.data(),
+                                 .num_outputs = num,
+                                 .num_inputs = num_inputs,
+                                 .scales = &scale,
+                                 .scale_block_outputs = 256,
+                                 .scale_block_inputs = 32};
+    for (const Implementation& variant : X86Variants()) {
+      const std::unique_ptr<Kernels> kernels = variant.Make();
+      for (ProductFormat format : {ProductFormat::kF32, ProductFormat::kBf16}) {
+        const auto weight = *kernels->MakeWeight(source, format);
+        for (const int num_rows : {1, 9}) {
+          std::vector<float> rows(num_rows * num_inputs, 0.0f);
+          for (int r = 0; r < num_rows; ++r) rows[r * num_inputs + input] = 1.0f;
+          TestMatrix x(num_rows, num_inputs, rows);
+          TestMatrix out(num_rows, num);
+          kernels->Matmul(x.view(), *weight, nullptr, out.view());
+          for (int i = 0; i < num; ++i) {
+            ASSERT_EQ(out.view().row(num_rows - 1)[i], values[i])
+                << variant.name << ", output " << i << " of " << num_inputs << " inputs";
+          }
         }
       }
     }
+  }
+}
+
+// AVX2 scales the inputs of fp8 weights, where that does not overflow.
+TEST(X86Bits, AreEqualForInputsNearTheLargestNumber) {
+  const TestWeight weight(DType::kFp8E4m3, {35, 160}, 1, 0x1p-8f);
+  for (const float large : {0x1p118f, 0x1p119f, -0x1.8p120f, 0x1.fep127f, -INFINITY}) {
+    std::vector<float> values = RandomValues(2).Make(160);
+    values[70] = large;
+    TestMatrix x(1, 160, values);
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix out(1, 35);
+      const auto made = *kernels.MakeWeight(weight.source(), ProductFormat::kBf16);
+      kernels.Matmul(x.view(), *made, nullptr, out.view());
+      return out.Values();
+    });
   }
 }
 

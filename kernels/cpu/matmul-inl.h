@@ -66,6 +66,13 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
   }
 }
 
+// Whether Lanes sums blocks of one row and these panels in a way of its own.
+template <typename Lanes, typename Panels>
+inline constexpr bool kHasOwnBlocks = false;
+template <typename Lanes>
+requires requires { &Lanes::template AddFp8Block<1>; }
+inline constexpr bool kHasOwnBlocks<Lanes, WidenedCodePanels<Lanes, Fp8Code>> = true;
+
 // sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4.
 template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
 [[gnu::always_inline]] inline void AddSumBlocks(const Activations& x, const Panels& panels,
@@ -80,6 +87,13 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
   for (int p = 0; p < kPanels; ++p) columns[p] = panels.data + p * panels.panel_stride;
   for (int64_t block = begin; block < end; block += kSumBlock) {
     prefetch.FetchBlock();
+    if constexpr (kRows == 1 && kHasOwnBlocks<Lanes, Panels>) {
+      decltype(panels.data) groups[kPanels];
+#pragma GCC unroll 8
+      for (int p = 0; p < kPanels; ++p) groups[p] = columns[p] + block * kVectorLanes;
+      if (block + kSumBlock <= end && Lanes::AddFp8Block(rows[0] + block, groups, sum.at[0]))
+        continue;
+    }
     T even = T::Zero();
     T odd = T::Zero();
     const int64_t block_end = block + kSumBlock < end ? block + kSumBlock : end;
