@@ -25,6 +25,8 @@
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/sampling_flags.h"
+#include "tools/flags/scenario_flags.h"
+#include "tools/flags/seed_flag.h"
 #include "tools/launch/launcher.h"
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
@@ -151,7 +153,8 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
             was_asked_to_stop = was_asked_to_stop || stop.WaitFor(absl::ZeroDuration());
             return was_asked_to_stop;
           },
-      .command = CommandFromFlags({kServeFlags, kClusterFlags, kConnectFlags, kSamplingFlags})};
+      .command = CommandFromFlags(
+          {kServeFlags, kScenarioFlags, kClusterFlags, kConnectFlags, kSamplingFlags, kSeedFlag})};
   ASSIGN_OR_RETURN(const std::unique_ptr<ServeBench> bench, ServeBench::Open(std::move(options)));
   out.Print(bench->result().command, "\nmodel \"", bench->result().model.name(), "\", ",
             bench->result().members.size(), " members, router at ", cluster.client->address(),

@@ -10,6 +10,7 @@
 #include "tools/check/invariance/check_invariance.h"
 #include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
+#include "tools/flags/seed_flag.h"
 
 ABSL_FLAG(bool, force_routing, false,
           "golden: use the golden choice of experts instead of the gate's");
@@ -22,7 +23,6 @@ ABSL_FLAG(std::string, setting, "",
           "invariance: only this one, as a row that failed prints it: batch=64,ranks=2");
 
 ABSL_DECLARE_FLAG(int, max_new_tokens);
-ABSL_DECLARE_FLAG(int64_t, seed);
 
 namespace orrery {
 namespace {

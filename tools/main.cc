@@ -17,6 +17,7 @@
 #include "tools/bench/model/model_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
+#include "tools/chaos_command.h"
 #include "tools/chat_command.h"
 #include "tools/check_command.h"
 #include "tools/demo_command.h"
@@ -26,8 +27,11 @@
 #include "tools/flags/connect.h"
 #include "tools/flags/local_flags.h"
 #include "tools/flags/sampling_flags.h"
+#include "tools/flags/scenario_flags.h"
+#include "tools/flags/seed_flag.h"
 #include "tools/generate_command.h"
 #include "tools/pack_command.h"
+#include "tools/simulate_command.h"
 #include "tools/status_command.h"
 #include "tools/up_command.h"
 
@@ -61,12 +65,12 @@ std::vector<Command> Commands() {
       {"chat",
        "talk to a running cluster",
        RunChat,
-       {kConnectFlags, kSamplingFlags, "tools/chat_command.cc"},
+       {kConnectFlags, kSamplingFlags, kSeedFlag, "tools/chat_command.cc"},
        ""},
       {"generate",
        "one answer from a running cluster",
        RunGenerate,
-       {kConnectFlags, kSamplingFlags, "tools/generate_command.cc"},
+       {kConnectFlags, kSamplingFlags, kSeedFlag, "tools/generate_command.cc"},
        ""},
       {"pack",
        "make a model ready to map, so that its members start at the speed of the disk",
@@ -83,7 +87,7 @@ std::vector<Command> Commands() {
        "compare golden folders with what this build computes, or one model's answers under many "
        "settings",
        RunCheck,
-       {kClusterFlags, kLocalFlags, kSamplingFlags, "tools/check_command.cc"},
+       {kClusterFlags, kLocalFlags, kSamplingFlags, kSeedFlag, "tools/check_command.cc"},
        "golden DIR... | invariance"},
       {"bench",
        "put load on a cluster and measure it, take one step apart, or measure a model, the "
@@ -91,8 +95,18 @@ std::vector<Command> Commands() {
        "the exchange or the loading of weights",
        RunBench,
        {kServeFlags, kKernelsFlags, kModelFlags, kExchangeFlags, kClusterFlags, kLocalFlags,
-        kConnectFlags, kSamplingFlags},
+        kConnectFlags, kSamplingFlags, kScenarioFlags, kSeedFlag},
        "serve | step | kernels | model | exchange | loading"},
+      {"chaos",
+       "harm a cluster under load again and again; every answer must be the undisturbed one",
+       RunChaosCommand,
+       {kClusterFlags, kScenarioFlags, kSeedFlag, "tools/chaos_command.cc"},
+       ""},
+      {"simulate",
+       "router, scheduler and exchange through random faults in virtual time",
+       RunSimulate,
+       {kSeedFlag, "tools/simulate_command.cc"},
+       ""},
   };
 }
 

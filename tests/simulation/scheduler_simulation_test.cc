@@ -1,5 +1,5 @@
-// The worst cases of the scheduler, over thousands of steps. What a test allows is derived beside
-// it.
+// The worst cases of the scheduler, over thousands of steps. What a test allows is derived beside it.
+// (Random cases: storms.h.)
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -307,63 +307,6 @@ TEST(SchedulerSimulation, SixtyFourLongSequencesFinishInACacheForEight) {
     EXPECT_LE(world.num_rows(0), 64 * length * 5 / 4);
   }
 }
-
-// Anything at all: tenants, priorities, drafts, shared prefixes, caches that hold little more than
-// the longest sequence, budgets that answers fill.
-class AnyRank : public testing::TestWithParam<uint64_t> {
- protected:
-  static constexpr int kSeeds = 30;  // per test
-
-  int Below(int limit) { return static_cast<int>(rng_() % limit); }
-
-  SchedulerWorld::Spec DrawSpec() {
-    SchedulerWorld::Spec spec;
-    spec.seed = rng_();
-    spec.max_drafts = Below(4);
-    spec.keep_prefixes = Below(2) == 1;
-    spec.num_tenants = 1 + Below(5);
-    spec.scheduler.lookahead_tokens = spec.max_drafts;
-    spec.scheduler.block_tokens = Below(2) == 1 ? 64 : 16;
-    spec.scheduler.max_running = 1 + Below(24);
-    spec.scheduler.max_step_rows = spec.scheduler.max_running * (1 + spec.max_drafts) + Below(100);
-    spec.scheduler.max_prefill_rows = 1 + Below(80);
-    longest_ = 50 + Below(1500);
-    spec.num_blocks = (longest_ + spec.max_drafts) / spec.scheduler.block_tokens + 1 + Below(60);
-    return spec;
-  }
-  WorldRequest DrawRequest(int num_tenants) {
-    WorldRequest request{.tenant = Below(num_tenants), .priority = Below(3)};
-    request.num_prompt_tokens = 1 + Below(Below(2) == 1 ? longest_ - 1 : 40);
-    request.num_answer_tokens = 1 + Below(longest_ - request.num_prompt_tokens);
-    request.prefix = Below(3);
-    request.num_prefix_tokens = std::min(request.num_prompt_tokens, Below(longest_));
-    return request;
-  }
-
-  std::mt19937_64 rng_{GetParam()};
-  int longest_ = 0;
-};
-
-TEST_P(AnyRank, FinishesEverythingNoSlowerThanOneByOne) {
-  for (int i = 0; i < kSeeds; ++i) {
-    const SchedulerWorld::Spec spec = DrawSpec();
-    SchedulerWorld world(spec);
-    int64_t num_steps_alone = 0;
-    for (int left = 20 + Below(80); left > 0; --left) {
-      const WorldRequest request = DrawRequest(spec.num_tenants);
-      world.Submit(request);
-      num_steps_alone +=
-          request.num_answer_tokens + request.num_prompt_tokens / spec.scheduler.max_step_rows + 1;
-      if (Below(2) == 1) {
-        for (int steps = Below(30); steps > 0; --steps) world.Step();
-      }
-    }
-    ASSERT_TRUE(world.RunUntilIdle(num_steps_alone)) << "rank " << i;
-    ASSERT_THAT(world.violations(), IsEmpty()) << "rank " << i;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Seeds, AnyRank, testing::Range(uint64_t{1}, uint64_t{9}));
 
 }  // namespace
 }  // namespace orrery

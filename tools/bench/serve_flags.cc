@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "tools/flags/scenario_flags.h"
 
 ABSL_FLAG(int, concurrency, 0,
           "closed loop: so many clients, each of which sends its next request when its last answer "
@@ -34,12 +35,7 @@ ABSL_FLAG(std::string, prompt_tokens, "256", "length of prompts: 256, or a range
 ABSL_FLAG(std::string, output_tokens, "64", "length of answers: 64, or a range like 16-128");
 ABSL_FLAG(int, prefix_tokens, 0, "of each prompt, so many are one of --num_prefixes prefixes");
 ABSL_FLAG(int, num_prefixes, 1, "number of common prefixes");
-ABSL_FLAG(std::string, scenario, "",
-          "a measurement of several phases with targets: batch, stall, tenants, prefix or "
-          "disconnect; takes --rounds, all but prefix --concurrency, and the first three "
-          "--duration (of a phase)");
 ABSL_FLAG(int, rounds, 0, "of a scenario; 0: as it has them");
-ABSL_FLAG(std::string, json_file, "", "where to write the whole result as JSON");
 ABSL_FLAG(std::string, compare, "", "a JSON file of an earlier run, to compare every figure with");
 
 namespace orrery {

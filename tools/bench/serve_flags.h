@@ -11,8 +11,6 @@
 #include "tools/bench/phase.h"
 #include "tools/bench/scenarios.h"
 
-ABSL_DECLARE_FLAG(std::string, scenario);
-ABSL_DECLARE_FLAG(std::string, json_file);
 ABSL_DECLARE_FLAG(std::string, compare);
 
 namespace orrery {

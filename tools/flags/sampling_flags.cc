@@ -5,12 +5,12 @@
 
 #include "absl/flags/flag.h"
 #include "tools/flags/list_flags.h"
+#include "tools/flags/seed_flag.h"
 
 ABSL_FLAG(std::string, model_name, "", "name of the model; empty: the only one");
 ABSL_FLAG(int, max_new_tokens, 0, "longest answer; 0: as long as the context allows");
 ABSL_FLAG(int, min_new_tokens, 0, "no stop before so many tokens");
 ABSL_FLAG(double, temperature, 0.0, "0: always the most likely token; at most 2");
-ABSL_FLAG(int64_t, seed, -1, "makes a sampled answer repeatable; negative: another one each time");
 ABSL_FLAG(int, top_k, 0, "draw from the so many most likely tokens; 0: from all");
 ABSL_FLAG(double, top_p, 0.0, "draw from the most likely tokens that make up this share; 0: all");
 ABSL_FLAG(double, min_p, 0.0, "draw from tokens at least so likely, the most likely being 1");

@@ -83,12 +83,22 @@ std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status) 
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartLocal(const Topology& topology,
                                                                const LaunchOptions& options) {
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, MakeLocalCluster(topology));
+  return StartCluster(cluster, options);
+}
+
+absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartCluster(
+    const internal::ClusterFile& cluster, const LaunchOptions& options) {
   std::unique_ptr<Launcher> launcher(new Launcher());
   RETURN_IF_ERROR(launcher->MakeFolder(options));
-  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, MakeLocalCluster(topology));
   const std::string path = absl::StrCat(launcher->folder_, "/cluster.txtpb");
   RETURN_IF_ERROR(WriteClusterFile(cluster, path));
-  RETURN_IF_ERROR(launcher->StartMembers(path, options));
+  std::map<internal::Role, std::string> paths;
+  for (const auto& [role, seen] : options.seen_by) {
+    paths[role] = absl::StrCat(launcher->folder_, "/seen-by-", RoleName(role), ".txtpb");
+    RETURN_IF_ERROR(WriteClusterFile(seen, paths[role]));
+  }
+  RETURN_IF_ERROR(launcher->StartMembers(path, paths, options));
   return launcher;
 }
 
@@ -96,7 +106,7 @@ absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartFile(const std::string&
                                                               const LaunchOptions& options) {
   std::unique_ptr<Launcher> launcher(new Launcher());
   RETURN_IF_ERROR(launcher->MakeFolder(options));
-  RETURN_IF_ERROR(launcher->StartMembers(cluster_path, options));
+  RETURN_IF_ERROR(launcher->StartMembers(cluster_path, {}, options));
   return launcher;
 }
 
@@ -118,7 +128,9 @@ absl::Status Launcher::MakeFolder(const LaunchOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Launcher::StartMembers(const std::string& cluster_path, const LaunchOptions& options) {
+absl::Status Launcher::StartMembers(const std::string& cluster_path,
+                                    const std::map<internal::Role, std::string>& paths,
+                                    const LaunchOptions& options) {
   ASSIGN_OR_RETURN(cluster_, ReadClusterFile(cluster_path));
   started_at_ = absl::Now();
   // Shards first: they take longest, and nobody waits for the router.
@@ -127,14 +139,16 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path, const Launc
   for (const auto& [role, member] : order) {
     if (options.left_out.contains(member->name()) || !IsOnThisMachine(member->address())) continue;
     ASSIGN_OR_RETURN(const std::string program, FindProgram(RoleName(role), options.bin_dir));
-    std::vector<std::string> argv = {program, absl::StrCat("--cluster=", cluster_path),
-                                     absl::StrCat("--name=", member->name())};
+    const auto path = paths.find(role);
+    std::vector<std::string> argv = {
+        program, absl::StrCat("--cluster=", path == paths.end() ? cluster_path : path->second),
+        absl::StrCat("--name=", member->name())};
     if (role != internal::ROLE_ROUTER) {
       argv.insert(argv.end(), options.compute_flags.begin(), options.compute_flags.end());
     }
     const std::string output_path = absl::StrCat(folder_, "/", member->name(), ".log");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process, ChildProcess::Start(argv, output_path));
-    members_.push_back({role, member->name(), output_path, std::move(process)});
+    members_.push_back({role, member->name(), argv, output_path, std::move(process)});
   }
   if (members_.empty()) {
     return absl::FailedPreconditionError(
@@ -173,7 +187,7 @@ absl::Status Launcher::CheckAlive() {
     return absl::AbortedError(absl::StrCat(member.name, " ended with ", exit->ToString(), " after ",
                                            Seconds(absl::Now() - started_at_),
                                            "; its last output (", member.output_path, "):\n",
-                                           Tail(Output(member.name))));
+                                           LastOutput(member.name)));
   }
   return absl::OkStatus();
 }
@@ -209,6 +223,20 @@ absl::Status Launcher::Kill(const std::string& name, int signal) {
   return absl::OkStatus();
 }
 
+absl::Status Launcher::Restart(const std::string& name, const std::vector<std::string>& flags) {
+  Member* const member = Find(name);
+  if (member == nullptr) return absl::NotFoundError(absl::StrCat("no member \"", name, "\" here"));
+  if (!member->process->Poll().has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat(name, " still runs"));
+  }
+  std::vector<std::string> argv = member->argv;
+  argv.insert(argv.end(), flags.begin(), flags.end());
+  ASSIGN_OR_RETURN(member->process, ChildProcess::Start(argv, member->output_path));
+  member->end_was_told = false;
+  started_at_ = absl::Now();
+  return absl::OkStatus();
+}
+
 std::optional<ExitResult> Launcher::WaitForExit(const std::string& name, absl::Time deadline) {
   Member* const member = Find(name);
   if (member == nullptr) return std::nullopt;
@@ -218,6 +246,8 @@ std::optional<ExitResult> Launcher::WaitForExit(const std::string& name, absl::T
 std::string Launcher::Output(const std::string& name) const {
   return ReadAll(absl::StrCat(folder_, "/", name, ".log"));
 }
+
+std::string Launcher::LastOutput(const std::string& name) const { return Tail(Output(name)); }
 
 std::optional<v1::ClusterStatusResponse> Launcher::AskRouter(absl::Duration patience) {
   if (!client_.has_value()) {

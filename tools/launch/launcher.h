@@ -4,11 +4,13 @@
 //                    Launcher::StartLocal({.model_dir = dir, .num_ranks = 2}, {}));
 //   RETURN_IF_ERROR(launcher->WaitUntilReady(absl::Seconds(60), show_progress));
 //   OrreryClient::Connect(launcher->router_address(), ...);
+//   launcher->Kill("expert-1", SIGKILL);      // for fault tests
+//   launcher->Restart("expert-1");
 //   launcher->Stop();
 //
 // The programs `router`, `attention` and `expert` are looked for in bin_dir, else beside this
-// program. Output of the members and, for StartLocal, the cluster file go into a temporary folder,
-// which is kept if something went wrong.
+// program. Output of the members and, unless one is given, the cluster file go into a temporary
+// folder, which is kept if something went wrong.
 //
 // Errors of WaitUntilReady name the member: ABORTED if it ended, with how, after how long, and the
 // last lines of its output; DEADLINE_EXCEEDED if it never came up, with what it lacks.
@@ -17,6 +19,7 @@
 #define ORRERY_TOOLS_LAUNCH_LAUNCHER_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -43,6 +46,9 @@ struct LaunchOptions {
   std::vector<std::string> compute_flags;
   // Names of members that are left out, as if their machine were missing.
   std::set<std::string> left_out;
+  // The cluster as members of a role see it, if not as it is: a proxy in place of a peer, say. For
+  // StartCluster.
+  std::map<internal::Role, internal::ClusterFile> seen_by;
 };
 
 class Launcher {
@@ -52,13 +58,15 @@ class Launcher {
 
   static absl::StatusOr<std::unique_ptr<Launcher>> StartLocal(const Topology& topology,
                                                               const LaunchOptions& options);
+  static absl::StatusOr<std::unique_ptr<Launcher>> StartCluster(
+      const internal::ClusterFile& cluster, const LaunchOptions& options);
   // Starts the members of the file whose addresses are on this machine.
   static absl::StatusOr<std::unique_ptr<Launcher>> StartFile(const std::string& cluster_path,
                                                              const LaunchOptions& options);
   // Kills whatever still runs.
   ~Launcher();
 
-  // Until every member of the cluster is ready, at most `timeout` after they were started.
+  // Until every member of the cluster is ready, at most `timeout` after the last one was started.
   // `on_progress` may be empty; `should_stop`, if given, ends the wait with CANCELLED.
   absl::Status WaitUntilReady(absl::Duration timeout, const OnProgress& on_progress = {},
                               const std::function<bool()>& should_stop = {});
@@ -74,10 +82,14 @@ class Launcher {
 
   // For fault tests. NOT_FOUND for a name that was not started.
   absl::Status Kill(const std::string& name, int signal);
+  // Starts a member again that has ended, as it was started first, and with these flags beside.
+  // FAILED_PRECONDITION while it runs.
+  absl::Status Restart(const std::string& name, const std::vector<std::string>& flags = {});
   // How a member ended; waits at most until the deadline.
   std::optional<ExitResult> WaitForExit(const std::string& name, absl::Time deadline);
-  // What it wrote so far.
+  // What it wrote so far, in all its lives; the last lines of it, indented.
   std::string Output(const std::string& name) const;
+  std::string LastOutput(const std::string& name) const;
 
   const internal::ClusterFile& cluster() const { return cluster_; }
   const std::string& router_address() const { return cluster_.router(0).address(); }
@@ -87,6 +99,7 @@ class Launcher {
   struct Member {
     internal::Role role;
     std::string name;
+    std::vector<std::string> argv;
     std::string output_path;
     std::unique_ptr<ChildProcess> process;
     bool end_was_told = false;
@@ -94,7 +107,10 @@ class Launcher {
 
   Launcher() = default;
   absl::Status MakeFolder(const LaunchOptions& options);
-  absl::Status StartMembers(const std::string& cluster_path, const LaunchOptions& options);
+  // `paths`: the cluster file for a role, if not the one at `cluster_path`.
+  absl::Status StartMembers(const std::string& cluster_path,
+                            const std::map<internal::Role, std::string>& paths,
+                            const LaunchOptions& options);
   // The router's view, if it answers.
   std::optional<v1::ClusterStatusResponse> AskRouter(absl::Duration patience);
   v1::ClusterStatusResponse EveryoneStarting() const;

@@ -15,6 +15,7 @@
 #include "tools/bench/exchange/exchange_report.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/flags/command_line.h"
+#include "tools/flags/scenario_flags.h"
 #include "tools/launch/child_process.h"
 #include "tools/launch/topology.h"
 #include "tools/terminal.h"
@@ -72,7 +73,7 @@ absl::StatusOr<bool> Bench() {
                           "/dev/null"));
   Terminal out(stdout);
   const std::string command =
-      CommandFromFlags({kExchangeFlags, kServeFlags}, "orrery bench exchange");
+      CommandFromFlags({kExchangeFlags, kScenarioFlags}, "orrery bench exchange");
   out.Print(ExchangeHeadText(command, options.shape));
   options.on_figures = [&](const ExchangeFigures& row) { out.Print(ExchangeRowText(row)); };
   ASSIGN_OR_RETURN(const ExchangeBenchResult result, RunExchangeBench(options));

@@ -10,6 +10,7 @@
 #include "tools/bench/kernels/kernel_report.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/flags/cluster_flags.h"
+#include "tools/flags/scenario_flags.h"
 #include "tools/terminal.h"
 
 ABSL_FLAG(std::string, preset, "v3-mini",
@@ -30,7 +31,7 @@ constexpr int kMaxThreads = 1024;
 absl::StatusOr<KernelBenchOptions> OptionsFromFlags() {
   KernelBenchOptions options;
   options.command =
-      CommandFromFlags({kKernelsFlags, kServeFlags, kClusterFlags}, "orrery bench kernels");
+      CommandFromFlags({kKernelsFlags, kScenarioFlags, kClusterFlags}, "orrery bench kernels");
   ASSIGN_OR_RETURN(options.preset, FindKernelPreset(absl::GetFlag(FLAGS_preset)));
   ASSIGN_OR_RETURN(options.variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   options.filter = absl::GetFlag(FLAGS_filter);

@@ -20,6 +20,7 @@
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
+#include "tools/flags/scenario_flags.h"
 #include "tools/terminal.h"
 
 ABSL_FLAG(std::vector<std::string>, batches, std::vector<std::string>({"1", "8", "64"}),
@@ -81,7 +82,7 @@ absl::StatusOr<ModelBenchOptions> OptionsFromFlags() {
                       "exchange_batch", "ffn_weights", "json_file", "model", "prefill_tokens",
                       "preset", "row_format", "start_timeout", "synthetic_dir", "threads"}));
   ModelBenchOptions options;
-  options.command = CommandFromFlags({kModelFlags, kKernelsFlags, kServeFlags, kClusterFlags},
+  options.command = CommandFromFlags({kModelFlags, kKernelsFlags, kScenarioFlags, kClusterFlags},
                                      "orrery bench model");
   ASSIGN_OR_RETURN(options.batches, Batches());
   ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));

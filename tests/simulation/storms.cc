@@ -1,0 +1,136 @@
+#include "tests/simulation/storms.h"
+
+#include <algorithm>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "tests/simulation/cluster_world.h"
+#include "tests/simulation/event_loop.h"
+#include "tests/simulation/scheduler_world.h"
+#include "tests/simulation/ticket_world.h"
+
+namespace orrery {
+namespace {
+
+// Not the distributions of the standard library, which differ between implementations.
+class Chance {
+ public:
+  explicit Chance(uint64_t seed) : engine_(seed) {}
+  uint64_t Seed() { return engine_(); }
+  int Below(int limit) { return static_cast<int>(engine_() % static_cast<uint64_t>(limit)); }
+  // In half of all storms it does not happen at all.
+  double UpTo(double most) { return Below(2) == 0 ? 0.0 : most * Below(1000) / 1000.0; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+using Violations = std::vector<std::string>;
+
+Violations TicketStorm(Chance& chance) {
+  TicketWorldSpec spec;
+  spec.num_shards = 1 + chance.Below(5);
+  spec.num_tickets = 20 + chance.Below(60);
+  spec.max_open = 1 + chance.Below(4);
+  spec.faults.drop = chance.UpTo(0.1);
+  spec.faults.duplicate = chance.UpTo(0.2);
+  spec.faults.max_delay = absl::Microseconds(50 + chance.Below(8000));
+  spec.crash = chance.UpTo(0.03);
+  spec.abandon = chance.UpTo(0.3);
+  spec.patience = absl::Milliseconds(1 + chance.Below(20));
+  EventLoop loop(chance.Seed());
+  TicketWorld world(loop, spec);
+  world.Run();
+  return world.violations();
+}
+
+Violations ClusterStorm(Chance& chance) {
+  ClusterWorldSpec spec;
+  spec.num_ranks = 1 + chance.Below(4);
+  spec.num_requests = 20 + chance.Below(60);
+  spec.max_waiting_requests = 1 + chance.Below(8);
+  spec.scheduler.max_running = 1 + chance.Below(6);
+  spec.scheduler.max_prefill_rows = 1 + chance.Below(12);
+  spec.scheduler.max_step_rows = spec.scheduler.max_running + spec.scheduler.max_prefill_rows;
+  spec.max_prompt_tokens = 1 + chance.Below(80);
+  spec.max_answer_tokens = 1 + chance.Below(30);
+  // What the longest sequence needs, and little more.
+  spec.num_blocks =
+      (spec.max_prompt_tokens + spec.max_answer_tokens) / spec.scheduler.block_tokens + 1 +
+      chance.Below(12);
+  spec.arrival_gap = absl::Microseconds(200 + chance.Below(20'000));
+  spec.crash_per_step = chance.UpTo(0.02);
+  spec.cancel_per_token = chance.UpTo(0.05);
+  EventLoop loop(chance.Seed());
+  ClusterWorld world(loop, spec);
+  world.Run();
+  return world.violations();
+}
+
+WorldRequest DrawRequest(Chance& chance, int num_tenants, int longest) {
+  WorldRequest request{.tenant = chance.Below(num_tenants), .priority = chance.Below(3)};
+  request.num_prompt_tokens = 1 + chance.Below(chance.Below(2) == 1 ? longest - 1 : 40);
+  request.num_answer_tokens = 1 + chance.Below(longest - request.num_prompt_tokens);
+  request.prefix = chance.Below(3);
+  request.num_prefix_tokens = std::min(request.num_prompt_tokens, chance.Below(longest));
+  return request;
+}
+
+// Tenants, priorities, drafts, shared prefixes, caches that hold little more than the longest sequence,
+// budgets that answers fill: everything finishes, and no slower than one by one.
+Violations SchedulerStorm(Chance& chance) {
+  SchedulerWorld::Spec spec;
+  spec.seed = chance.Seed();
+  spec.max_drafts = chance.Below(4);
+  spec.keep_prefixes = chance.Below(2) == 1;
+  spec.num_tenants = 1 + chance.Below(5);
+  spec.scheduler.lookahead_tokens = spec.max_drafts;
+  spec.scheduler.block_tokens = chance.Below(2) == 1 ? 64 : 16;
+  spec.scheduler.max_running = 1 + chance.Below(24);
+  spec.scheduler.max_step_rows =
+      spec.scheduler.max_running * (1 + spec.max_drafts) + chance.Below(100);
+  spec.scheduler.max_prefill_rows = 1 + chance.Below(80);
+  const int longest = 50 + chance.Below(1500);
+  spec.num_blocks =
+      (longest + spec.max_drafts) / spec.scheduler.block_tokens + 1 + chance.Below(60);
+  SchedulerWorld world(spec);
+  int64_t num_steps_alone = 0;
+  for (int left = 5 + chance.Below(20); left > 0; --left) {
+    const WorldRequest request = DrawRequest(chance, spec.num_tenants, longest);
+    world.Submit(request);
+    num_steps_alone +=
+        request.num_answer_tokens + request.num_prompt_tokens / spec.scheduler.max_step_rows + 1;
+    if (chance.Below(2) == 1) {
+      for (int steps = chance.Below(30); steps > 0; --steps) world.Step();
+    }
+  }
+  Violations violations;
+  if (!world.RunUntilIdle(num_steps_alone)) {
+    violations.push_back(absl::StrCat("not idle after ", num_steps_alone, " steps"));
+  }
+  const auto& more = world.violations();
+  violations.insert(violations.end(), more.begin(), more.end());
+  return violations;
+}
+
+}  // namespace
+
+std::vector<std::string> RunStorm(uint64_t seed) {
+  struct World {
+    const char* name;
+    Violations (*run)(Chance& chance);
+  };
+  std::vector<std::string> broken;
+  for (const World& world : {World{"tickets", TicketStorm}, World{"cluster", ClusterStorm},
+                             World{"scheduler", SchedulerStorm}}) {
+    // Of its own, so that a change to one world leaves the storms of the others as they were.
+    Chance chance(seed * 1000 + world.name[0]);
+    for (const std::string& violation : world.run(chance)) {
+      broken.push_back(absl::StrCat(world.name, ": ", violation));
+    }
+  }
+  return broken;
+}
+
+}  // namespace orrery

@@ -1,0 +1,72 @@
+#include "tools/chaos/chaos_run.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "nlohmann/json.hpp"
+
+namespace orrery {
+namespace {
+
+// 0 for none.
+double MedianSeconds(std::vector<absl::Duration> durations) {
+  if (durations.empty()) return 0.0;
+  std::sort(durations.begin(), durations.end());
+  return absl::ToDoubleSeconds(durations[durations.size() / 2]);
+}
+
+double LongestSeconds(const std::vector<absl::Duration>& durations) {
+  if (durations.empty()) return 0.0;
+  return absl::ToDoubleSeconds(*std::max_element(durations.begin(), durations.end()));
+}
+
+}  // namespace
+
+absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
+  Victim::Options victim_options = options.victim;
+  victim_options.topology.num_ranks = options.scenario.num_ranks;
+  victim_options.topology.num_shards = options.scenario.num_shards;
+  victim_options.has_proxies = options.scenario.has_proxies;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
+  ChaosReport report;
+  report.scenario = options.scenario.name;
+  report.seed = victim_options.seed;
+  for (int fault = 0; fault < options.num_faults; ++fault) {
+    victim->streams().TakeLongestPause();
+    ASSIGN_OR_RETURN(const std::string what, options.scenario.harm(*victim));
+    RETURN_IF_ERROR(victim->AwaitRecovery());
+    report.pauses.push_back(victim->streams().TakeLongestPause());
+    if (options.on_fault) options.on_fault(fault, what, report.pauses.back());
+  }
+  report.streams = victim->Stop();
+  return report;
+}
+
+std::string ReportText(const ChaosReport& report) {
+  std::string text = absl::StrFormat(
+      "%s, seed %d: %d faults, %d answers; %d errors, %d differ from the undisturbed run\n"
+      "longest pause of a stream: median %.2f s, longest %.2f s\n",
+      report.scenario, report.seed, report.pauses.size(), report.streams.num_answers,
+      report.streams.num_errors, report.streams.num_differing, MedianSeconds(report.pauses),
+      LongestSeconds(report.pauses));
+  for (const std::string& problem : report.streams.problems) {
+    absl::StrAppend(&text, "  ", problem, "\n");
+  }
+  return text;
+}
+
+std::string ReportJson(const ChaosReport& report) {
+  nlohmann::json json = {
+      {"scenario", report.scenario},         {"seed", report.seed},
+      {"faults", report.pauses.size()},      {"answers", report.streams.num_answers},
+      {"errors", report.streams.num_errors}, {"differing", report.streams.num_differing},
+      {"problems", report.streams.problems}, {"pauses_s", nlohmann::json::array()}};
+  for (const absl::Duration pause : report.pauses) {
+    json["pauses_s"].push_back(absl::ToDoubleSeconds(pause));
+  }
+  return json.dump(2) + "\n";
+}
+
+}  // namespace orrery

@@ -1,0 +1,206 @@
+#include "tools/chaos/scenarios.h"
+
+#include <csignal>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kLeastStop = absl::Milliseconds(200);
+constexpr absl::Duration kLongestStop = absl::Seconds(10);
+constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
+constexpr absl::Duration kLongestNetworkFault = absl::Seconds(3);
+
+std::string Seconds(absl::Duration duration) {
+  return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
+}
+
+absl::Status KillAndRestart(Victim& victim, const std::string& name) {
+  RETURN_IF_ERROR(victim.Kill(name));
+  return victim.Restart(name);
+}
+
+// At a moment that nobody chose. One in four dies again while it comes back, or another one does.
+absl::StatusOr<std::string> KillOne(Victim& victim, internal::Role role) {
+  const std::string name = victim.AnyOf(role);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(KillAndRestart(victim, name));
+  if (victim.Below(4) != 0) return absl::StrCat(name, " killed");
+  RETURN_IF_ERROR(
+      victim.LetTimePass(victim.Between(absl::Milliseconds(1), absl::Milliseconds(500))));
+  const std::string second = victim.AnyOf(role);
+  RETURN_IF_ERROR(KillAndRestart(victim, second));
+  return absl::StrCat(name, " killed, and ", second, " while it came back");
+}
+
+// At a named point. It is killed first, because a process learns of its point when it starts.
+absl::StatusOr<std::string> DieAt(Victim& victim, internal::Role role, FaultPoint point) {
+  const std::string name = victim.AnyOf(role);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(victim.Kill(name));
+  RETURN_IF_ERROR(victim.RestartToDie(name, point));
+  RETURN_IF_ERROR(victim.AwaitDeath(name));
+  RETURN_IF_ERROR(victim.Restart(name));
+  return absl::StrCat(name, " killed, and again ", FaultPointName(point));
+}
+
+// Whoever takes over from a dead rank dies of it, once.
+absl::StatusOr<std::string> DieInReplay(Victim& victim) {
+  const std::string first = victim.AnyOf(internal::ROLE_ATTENTION);
+  for (const std::string& name : victim.NamesOf(internal::ROLE_ATTENTION)) {
+    if (name == first) continue;
+    RETURN_IF_ERROR(victim.Kill(name));
+    RETURN_IF_ERROR(victim.RestartToDie(name, FaultPoint::kInReplay));
+  }
+  RETURN_IF_ERROR(victim.AwaitReady());
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(KillAndRestart(victim, first));
+  for (const std::string& name : victim.NamesOf(internal::ROLE_ATTENTION)) {
+    if (name == first) continue;
+    RETURN_IF_ERROR(victim.AwaitDeath(name));
+    RETURN_IF_ERROR(victim.Restart(name));
+  }
+  return absl::StrCat(first, " killed, and who replayed its answers in_replay");
+}
+
+absl::StatusOr<std::string> KillShard(Victim& victim) {
+  switch (victim.Below(6)) {
+    case 0:
+      return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kAfterReceive);
+    case 1:
+      return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kBeforeReply);
+    case 2:
+      return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kWhileLoading);
+    default:
+      return KillOne(victim, internal::ROLE_EXPERT);
+  }
+}
+
+absl::StatusOr<std::string> KillRank(Victim& victim) {
+  switch (victim.Below(8)) {
+    case 0:
+      return DieAt(victim, internal::ROLE_ATTENTION, FaultPoint::kAfterDispatch);
+    case 1:
+      return DieAt(victim, internal::ROLE_ATTENTION, FaultPoint::kBeforeCombine);
+    case 2:
+      return DieAt(victim, internal::ROLE_ATTENTION, FaultPoint::kBeforeCommit);
+    case 3:
+    case 4:
+      return DieAt(victim, internal::ROLE_ATTENTION, FaultPoint::kInVerification);
+    case 5:
+    case 6:
+      return DieInReplay(victim);
+    default:
+      return KillOne(victim, internal::ROLE_ATTENTION);
+  }
+}
+
+absl::StatusOr<std::string> KillRouter(Victim& victim) {
+  return KillOne(victim, internal::ROLE_ROUTER);
+}
+
+absl::StatusOr<std::string> StopShard(Victim& victim) {
+  const std::string name = victim.AnyOf(internal::ROLE_EXPERT);
+  const absl::Duration duration = victim.Between(kLeastStop, kLongestStop);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(victim.Signal(name, SIGSTOP));
+  const absl::Status passed = victim.LetTimePass(duration);
+  RETURN_IF_ERROR(victim.Signal(name, SIGCONT));
+  RETURN_IF_ERROR(passed);
+  return absl::StrCat(name, " stopped for ", Seconds(duration));
+}
+
+struct NetworkFault {
+  const char* name;
+  ProxyFault fault;
+  bool cuts = false;   // all connections, as it begins
+  bool flaps = false;  // comes and goes
+};
+
+const std::vector<NetworkFault>& NetworkFaults() {
+  static const auto* const faults = new std::vector<NetworkFault>{
+      {"partition", {.drop_to_target = true, .drop_to_client = true}},
+      {"nothing gets there", {.drop_to_target = true}},
+      {"nothing comes back", {.drop_to_client = true}},
+      {"partition that flaps", {.drop_to_target = true, .drop_to_client = true}, false, true},
+      {"connections cut and refused", {.refuse = true}, true},
+      {"1 % of the pieces cut", {.cut_per_piece = 0.01}},
+      {"50 ms more each way", {.delay = absl::Milliseconds(50)}},
+      {"a bit flipped in 2 % of the pieces", {.flip_per_piece = 0.02}},
+  };
+  return *faults;
+}
+
+absl::Status Apply(Victim& victim, FaultProxy& proxy, const NetworkFault& fault,
+                   absl::Duration duration) {
+  const int num_times = fault.flaps ? 5 : 1;
+  for (int i = 0; i < num_times; ++i) {
+    ProxyFault now = fault.fault;
+    now.seed = static_cast<uint64_t>(victim.Below(1 << 30));
+    proxy.Set(now);
+    if (fault.cuts) proxy.CutAll();
+    const absl::Status passed = victim.LetTimePass(duration / (2 * num_times - 1));
+    proxy.Set({});
+    RETURN_IF_ERROR(passed);
+    if (i + 1 < num_times) RETURN_IF_ERROR(victim.LetTimePass(duration / (2 * num_times - 1)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> HarmNetwork(Victim& victim) {
+  const int shard = victim.Below(static_cast<int>(victim.proxies().size()));
+  const NetworkFault& fault =
+      NetworkFaults()[victim.Below(static_cast<int>(NetworkFaults().size()))];
+  const absl::Duration duration = victim.Between(kLeastNetworkFault, kLongestNetworkFault);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(Apply(victim, *victim.proxies()[shard], fault, duration));
+  return absl::StrCat("expert-", shard, ": ", fault.name, ", ", Seconds(duration));
+}
+
+absl::StatusOr<std::string> RestartAll(Victim& victim) {
+  std::vector<std::string> names;
+  for (const internal::Role role :
+       {internal::ROLE_EXPERT, internal::ROLE_ATTENTION, internal::ROLE_ROUTER}) {
+    for (const std::string& name : victim.NamesOf(role)) {
+      RETURN_IF_ERROR(victim.LetTokensPass());
+      RETURN_IF_ERROR(victim.Drain(name));
+      RETURN_IF_ERROR(victim.Restart(name));
+      RETURN_IF_ERROR(victim.AwaitReady());
+      names.push_back(name);
+    }
+  }
+  return absl::StrCat("restarted ", absl::StrJoin(names, ", "));
+}
+
+}  // namespace
+
+const std::vector<ChaosScenario>& ChaosScenarios() {
+  static const auto* const scenarios = new std::vector<ChaosScenario>{
+      {"kill_shard", "kill -9 of an expert shard, one in four times a second one meanwhile", 2, 4,
+       false, KillShard},
+      {"kill_rank", "kill -9 of an attention rank", 2, 2, false, KillRank},
+      {"kill_router", "kill -9 of the router: the client library resumes", 2, 2, false, KillRouter},
+      {"stop_shard", "SIGSTOP of an expert shard for 0.2 to 10 s", 2, 4, false, StopShard},
+      {"network",
+       "between ranks and a shard: partitions, one way too, flapping, cuts, delay, wrong bits", 2,
+       3, true, HarmNetwork},
+      {"rolling_restart", "every process is asked to stop, and started again, one after the other",
+       2, 3, false, RestartAll},
+  };
+  return *scenarios;
+}
+
+absl::StatusOr<ChaosScenario> FindChaosScenario(const std::string& name) {
+  std::vector<std::string> known;
+  for (const ChaosScenario& scenario : ChaosScenarios()) {
+    if (scenario.name == name) return scenario;
+    known.push_back(scenario.name);
+  }
+  return absl::InvalidArgumentError(absl::StrCat("there is no chaos scenario \"", name,
+                                                 "\"; there are ", absl::StrJoin(known, ", ")));
+}
+
+}  // namespace orrery

@@ -1,0 +1,36 @@
+// What can be done to a cluster under load, one fault at a time.
+//
+//   ASSIGN_OR_RETURN(const ChaosScenario scenario, FindChaosScenario("kill_shard"));
+//   ASSIGN_OR_RETURN(const std::string what, scenario.harm(victim));   // "expert-2 killed"
+//
+// A scenario's fault begins and ends within `harm`: when it returns, every member runs again, and nothing is
+// between them. The cluster need not be ready yet.
+#ifndef ORRERY_TOOLS_CHAOS_SCENARIOS_H_
+#define ORRERY_TOOLS_CHAOS_SCENARIOS_H_
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "tools/chaos/victim.h"
+
+namespace orrery {
+
+struct ChaosScenario {
+  std::string name;
+  std::string summary;
+  int num_ranks = 2;
+  int num_shards = 4;
+  // Whether ranks reach their shards through proxies.
+  bool has_proxies = false;
+  // Does it, and says what it did.
+  absl::StatusOr<std::string> (*harm)(Victim& victim);
+};
+
+const std::vector<ChaosScenario>& ChaosScenarios();
+// INVALID_ARGUMENT with the known ones.
+absl::StatusOr<ChaosScenario> FindChaosScenario(const std::string& name);
+
+}  // namespace orrery
+
+#endif  // ORRERY_TOOLS_CHAOS_SCENARIOS_H_

@@ -1,0 +1,144 @@
+#include "tools/chaos/victim.h"
+
+#include <cmath>
+#include <csignal>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace orrery {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
+constexpr int kMaxTokensToPass = 300;
+constexpr int kMaxPassings = 100;
+
+// The cluster as its ranks see it: shards behind their proxies.
+internal::ClusterFile BehindProxies(internal::ClusterFile cluster,
+                                    const std::vector<std::unique_ptr<FaultProxy>>& proxies) {
+  for (size_t i = 0; i < proxies.size(); ++i) {
+    cluster.mutable_expert(static_cast<int>(i))->set_address(proxies[i]->address());
+  }
+  return cluster;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Victim>> Victim::Start(const Options& options) {
+  std::unique_ptr<Victim> victim(new Victim(options));
+  RETURN_IF_ERROR(victim->StartCluster());
+  const std::string& address = victim->launcher_->router_address();
+  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect(address, {}, kConnectTimeout));
+  ASSIGN_OR_RETURN(
+      victim->questions_,
+      AskUndisturbed(client, MakeRequests(options.seed, options.num_questions), options.patience));
+  victim->streams_.emplace(Streams::Options{.questions = &victim->questions_,
+                                            .address = address,
+                                            .num_streams = options.num_streams,
+                                            .timeout = options.patience});
+  return victim;
+}
+
+absl::Status Victim::StartCluster() {
+  LaunchOptions launch = options_.launch;
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, MakeLocalCluster(options_.topology));
+  if (options_.has_proxies) {
+    for (const internal::ClusterMember& shard : cluster.expert()) {
+      ASSIGN_OR_RETURN(std::unique_ptr<FaultProxy> proxy, FaultProxy::Start(shard.address()));
+      proxies_.push_back(std::move(proxy));
+    }
+    launch.seen_by[internal::ROLE_ATTENTION] = BehindProxies(cluster, proxies_);
+  }
+  ASSIGN_OR_RETURN(launcher_, Launcher::StartCluster(cluster, launch));
+  return launcher_->WaitUntilReady(options_.patience, {}, [this] { return should_stop(); });
+}
+
+int Victim::Below(int num) { return static_cast<int>(random_() % num); }
+
+absl::Duration Victim::Between(absl::Duration least, absl::Duration most) {
+  const double share = std::uniform_real_distribution<double>()(random_);
+  return least * std::pow(absl::FDivDuration(most, least), share);
+}
+
+std::vector<std::string> Victim::NamesOf(internal::Role role) const {
+  std::vector<std::string> names;
+  for (const auto& [its_role, member] : AllMembers(launcher_->cluster())) {
+    if (its_role == role) names.push_back(member->name());
+  }
+  return names;
+}
+
+std::string Victim::AnyOf(internal::Role role) {
+  const std::vector<std::string> names = NamesOf(role);
+  return names[Below(static_cast<int>(names.size()))];
+}
+
+absl::Status Victim::LetTokensPass() {
+  if (should_stop()) return absl::CancelledError("stopped");
+  return streams_->AwaitTokens(1 + Below(kMaxTokensToPass), absl::Now() + options_.patience);
+}
+
+absl::Status Victim::LetTimePass(absl::Duration duration) {
+  const absl::Time end = absl::Now() + duration;
+  while (absl::Now() < end) {
+    if (should_stop()) return absl::CancelledError("stopped");
+    absl::SleepFor(std::min(kLookInterval, end - absl::Now()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Victim::Kill(const std::string& name) {
+  RETURN_IF_ERROR(launcher_->Kill(name, SIGKILL));
+  if (!launcher_->WaitForExit(name, absl::Now() + options_.patience).has_value()) {
+    return absl::InternalError(absl::StrCat(name, " survived SIGKILL"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Victim::Signal(const std::string& name, int signal) {
+  return launcher_->Kill(name, signal);
+}
+
+absl::Status Victim::Drain(const std::string& name) {
+  RETURN_IF_ERROR(launcher_->Kill(name, SIGTERM));
+  const std::optional<ExitResult> exit =
+      launcher_->WaitForExit(name, absl::Now() + options_.patience);
+  if (!exit.has_value()) {
+    return absl::InternalError(absl::StrCat(name, " did not stop when asked to"));
+  }
+  if (exit->code != 0 || exit->signal != 0) {
+    return absl::InternalError(absl::StrCat(name, " was asked to stop, and ended with ",
+                                            exit->ToString(), "; its last output:\n",
+                                            launcher_->LastOutput(name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Victim::Restart(const std::string& name) { return launcher_->Restart(name); }
+
+absl::Status Victim::RestartToDie(const std::string& name, FaultPoint point) {
+  return launcher_->Restart(
+      name, {absl::StrCat("--die_at=", FaultPointName(point), ":", 1 + Below(kMaxPassings))});
+}
+
+absl::Status Victim::AwaitDeath(const std::string& name) {
+  if (launcher_->WaitForExit(name, absl::Now() + options_.patience).has_value()) {
+    return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError(absl::StrCat(name, " never came to the point of its death"));
+}
+
+absl::Status Victim::AwaitReady() {
+  return launcher_->WaitUntilReady(options_.patience, {}, [this] { return should_stop(); });
+}
+
+absl::Status Victim::AwaitRecovery() {
+  RETURN_IF_ERROR(AwaitReady());
+  return streams_->AwaitAnswers(options_.num_streams, absl::Now() + options_.patience);
+}
+
+StreamsReport Victim::Stop() { return streams_->Stop(); }
+
+}  // namespace orrery

@@ -1,0 +1,100 @@
+// The cluster that a chaos run harms: its processes, the streams that they answer, the proxies between
+// them; and everything random about the harm, from a seed.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Victim> victim, Victim::Start(options));
+//   const std::string name = victim->AnyOf(internal::ROLE_EXPERT);
+//   RETURN_IF_ERROR(victim->LetTokensPass());     // to a moment that nobody chose
+//   RETURN_IF_ERROR(victim->Kill(name));
+//   RETURN_IF_ERROR(victim->Restart(name));
+//   RETURN_IF_ERROR(victim->AwaitReady());
+//
+// Errors: those of the launcher; DEADLINE_EXCEEDED when the cluster does not come back; CANCELLED when asked
+// to stop. Threads: one owner, the thread that started it.
+#ifndef ORRERY_TOOLS_CHAOS_VICTIM_H_
+#define ORRERY_TOOLS_CHAOS_VICTIM_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "base/fault_point.h"
+#include "base/status.h"
+#include "proto/member.pb.h"
+#include "tools/chaos/fault_proxy.h"
+#include "tools/chaos/questions.h"
+#include "tools/chaos/streams.h"
+#include "tools/launch/launcher.h"
+
+namespace orrery {
+
+class Victim {
+ public:
+  struct Options {
+    Topology topology;
+    LaunchOptions launch;
+    bool has_proxies = false;
+    uint64_t seed = 0;
+    int num_streams = 32;
+    int num_questions = 24;
+    // Until it is ready, at the start and after each fault; and of one answer.
+    absl::Duration patience = absl::Minutes(2);
+    // May be empty.
+    std::function<bool()> should_stop;
+  };
+
+  // A ready cluster with its streams under way. Asks every question undisturbed first.
+  static absl::StatusOr<std::unique_ptr<Victim>> Start(const Options& options);
+
+  // --- Chance ---
+  // Of 0..num - 1.
+  int Below(int num);
+  // Any moment between the two is as likely on a logarithmic scale.
+  absl::Duration Between(absl::Duration least, absl::Duration most);
+  std::string AnyOf(internal::Role role);
+  std::vector<std::string> NamesOf(internal::Role role) const;
+
+  // --- Processes ---
+  // Until some more tokens have come, a random number of them.
+  absl::Status LetTokensPass();
+  absl::Status LetTimePass(absl::Duration duration);
+  absl::Status Kill(const std::string& name);  // -9, and gone when it returns
+  absl::Status Signal(const std::string& name, int signal);
+  // Asks it to go; INTERNAL if it does not exit with 0 in time.
+  absl::Status Drain(const std::string& name);
+  absl::Status Restart(const std::string& name);
+  // Starts it so that it dies at that point (base/fault_point.h), when it passes it for a random time.
+  absl::Status RestartToDie(const std::string& name, FaultPoint point);
+  // Until it has ended by itself.
+  absl::Status AwaitDeath(const std::string& name);
+  // Every member, and as many answers as there are streams have ended since.
+  absl::Status AwaitRecovery();
+  absl::Status AwaitReady();
+
+  // One per shard if the scenario has them, else none.
+  const std::vector<std::unique_ptr<FaultProxy>>& proxies() const { return proxies_; }
+
+  Streams& streams() { return *streams_; }
+  // After the last fault: asks nothing any more, and waits for what is under way.
+  StreamsReport Stop();
+
+ private:
+  explicit Victim(const Options& options) : options_(options), random_(options.seed) {}
+  absl::Status StartCluster();
+  bool should_stop() const { return options_.should_stop && options_.should_stop(); }
+
+  const Options options_;
+  std::mt19937_64 random_;
+  std::vector<std::unique_ptr<FaultProxy>> proxies_;
+  std::unique_ptr<Launcher> launcher_;
+  std::vector<Question> questions_;
+  std::optional<Streams> streams_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_TOOLS_CHAOS_VICTIM_H_

@@ -1,0 +1,107 @@
+#include "tools/simulate_command.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "base/stop_signal.h"
+#include "tests/simulation/storms.h"
+#include "tools/flags/seed_flag.h"
+#include "tools/terminal.h"
+
+ABSL_FLAG(int64_t, seeds, 1000, "how many seeds, each a random schedule of faults");
+
+namespace orrery {
+namespace {
+
+constexpr int64_t kMaxSeeds = 1'000'000'000;
+constexpr int kMaxBrokenSeeds = 5;
+constexpr int kBarWidth = 30;
+constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
+
+struct BrokenSeed {
+  uint64_t seed = 0;
+  std::vector<std::string> violations;
+};
+
+// What the threads share.
+struct Run {
+  uint64_t first = 1;
+  int64_t num_seeds = 0;
+  std::atomic<int64_t> next = 0;
+  std::atomic<int64_t> num_done = 0;
+  std::atomic<bool> should_stop = false;
+  std::mutex mutex;
+  std::vector<BrokenSeed> broken;  // guarded by mutex
+};
+
+// Until all seeds are done, enough are broken, or it is asked to stop.
+void Work(Run& run) {
+  while (!run.should_stop) {
+    const int64_t number = run.next++;
+    if (number >= run.num_seeds) return;
+    const uint64_t seed = run.first + static_cast<uint64_t>(number);
+    std::vector<std::string> violations = RunStorm(seed);
+    ++run.num_done;
+    if (violations.empty()) continue;
+    std::lock_guard<std::mutex> lock(run.mutex);
+    run.broken.push_back({seed, std::move(violations)});
+    if (run.broken.size() >= kMaxBrokenSeeds) run.should_stop = true;
+  }
+}
+
+void Simulate(Run& run, Terminal& out) {
+  StopSignal stop;
+  const absl::Time begin = absl::Now();
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) {
+    threads.emplace_back([&run] { Work(run); });
+  }
+  while (run.num_done < run.num_seeds && !run.should_stop) {
+    out.ShowProgress(ProgressLine({.label = "simulating",
+                                   .done = run.num_done,
+                                   .total = run.num_seeds,
+                                   .elapsed = absl::Now() - begin,
+                                   .unit = "seeds"},
+                                  kBarWidth));
+    if (stop.WaitFor(kLookInterval)) run.should_stop = true;
+  }
+  for (std::thread& thread : threads) thread.join();
+  out.ClearProgress();
+  std::sort(run.broken.begin(), run.broken.end(),
+            [](const BrokenSeed& a, const BrokenSeed& b) { return a.seed < b.seed; });
+  for (const BrokenSeed& broken : run.broken) {
+    out.Print("seed ", broken.seed, " (again: orrery simulate --seeds=1 --seed=", broken.seed,
+              ")\n");
+    for (const std::string& violation : broken.violations) out.Print("  ", violation, "\n");
+  }
+  const int64_t num_done = run.num_done;
+  out.Print(absl::StrFormat("%d seeds, %.0f a second; %d broke a promise\n", num_done,
+                            num_done / absl::ToDoubleSeconds(absl::Now() - begin),
+                            run.broken.size()));
+}
+
+}  // namespace
+
+int RunSimulate(const std::vector<std::string>&) {
+  Run run;
+  run.num_seeds = absl::GetFlag(FLAGS_seeds);
+  if (run.num_seeds < 1 || run.num_seeds > kMaxSeeds) {
+    std::fprintf(stderr, "orrery simulate: --seeds is %lld, not from 1 to %lld\n",
+                 static_cast<long long>(run.num_seeds), static_cast<long long>(kMaxSeeds));
+    return 2;
+  }
+  run.first = static_cast<uint64_t>(std::max<int64_t>(absl::GetFlag(FLAGS_seed), 1));
+  Terminal out(stdout);
+  Simulate(run, out);
+  return run.broken.empty() && run.num_done == run.num_seeds ? 0 : 1;
+}
+
+}  // namespace orrery
