@@ -27,12 +27,12 @@
 namespace orrery {
 
 struct ProxyFault {
-  absl::Duration delay;         // of every piece, each way
-  bool drop_to_target = false;  // nothing gets through to the target
-  bool drop_to_client = false;  // nothing comes back
-  bool refuse = false;          // new connections are closed at once
-  double cut_per_piece = 0.0;   // chance that a piece is the connection's last
-  double flip_per_piece = 0.0;  // chance that one bit of a piece is wrong
+  absl::Duration delay = absl::ZeroDuration();  // of every piece, each way
+  bool drop_to_target = false;                  // nothing gets through to the target
+  bool drop_to_client = false;                  // nothing comes back
+  bool refuse = false;                          // new connections are closed at once
+  double cut_per_piece = 0.0;                   // chance that a piece is the connection's last
+  double flip_per_piece = 0.0;                  // chance that one bit of a piece is wrong
   uint64_t seed = 0;
 };
 
