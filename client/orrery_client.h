@@ -1,20 +1,23 @@
 // The C++ client of a cluster: proto/orrery.proto with absl::Status, deadlines and a callback per
-// token.
+// token, from whichever router answers.
 //
 //   ASSIGN_OR_RETURN(OrreryClient client,
-//                    OrreryClient::Connect("127.0.0.1:7400", {}, absl::Seconds(5)));
+//                    OrreryClient::Connect({"10.0.0.1:7400", "10.0.0.2:7400"}, {}, absl::Seconds(5)));
 //   const auto print = [](const v1::Delta& delta) { Print(delta.text()); return true; };
 //   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5), print));
 //
-// One router for now; resuming an answer at another router does not exist yet.
+// A call goes to the router that answered last. When that one is gone, the others are tried at once, each
+// once; an answer that has started is then resumed, with growing pauses, until its deadline, its attempts
+// or the retry budget is used up. The callback sees one answer: each token once, and none left out.
 //
 // Errors: those that proto/orrery.proto lists, with the router's messages; UNAVAILABLE if nobody
-// listens at the address; INTERNAL for a stream that breaks the contract. Texts that are not UTF-8
-// are refused here already, with the position. Threads: safe for concurrent use; callbacks run in
-// the calling thread.
+// listens at the addresses; INTERNAL for a stream that breaks the contract. Texts that are not UTF-8
+// are refused here already, with the position. Threads: safe for concurrent use; callbacks and pauses run
+// in the calling thread.
 #ifndef ORRERY_CLIENT_ORRERY_CLIENT_H_
 #define ORRERY_CLIENT_ORRERY_CLIENT_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,32 +25,26 @@
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/clock.h"
 #include "base/status.h"
-#include "proto/orrery.grpc.pb.h"
+#include "client/answer.h"
+#include "client/retry.h"
+#include "proto/orrery.pb.h"
 #include "rpc/credentials.h"
 
 namespace orrery {
 
-// One of the answers to a request.
-struct Choice {
-  std::vector<int32_t> ids;
-  // As asked for with logprobs; one per id, or none.
-  std::vector<float> logprobs;
-  // As asked for with num_top_logprobs; one list per id, or none.
-  std::vector<std::vector<v1::TokenLogprob>> top;
-  std::string reasoning;
-  std::string content;
-  v1::Finished finished;
-};
-
-// A finished request. It is its first choice, since most have no other.
-struct Answer : Choice {
-  v1::Started started;
-  // Choices 1 and up, where num_choices asked for them.
-  std::vector<Choice> others;
-
-  int num_choices() const { return 1 + static_cast<int>(others.size()); }
-  const Choice& choice(int index) const { return index == 0 ? *this : others[index - 1]; }
+struct RetryOptions {
+  Backoff backoff = {};
+  // Streams that may break in a row, without anything received in between.
+  int max_attempts = 25;
+  // See RetryBudget.
+  int budget = 1000;
+  // Keys the draws of pauses; 0: another one for each client.
+  uint64_t seed = 0;
+  // For tests: what time it is, and how it passes. Null and empty: the machine's.
+  const Clock* clock = nullptr;
+  std::function<void(absl::Duration)> pause = {};
 };
 
 class OrreryClient {
@@ -56,9 +53,14 @@ class OrreryClient {
   // cancels the request, which then ends with CANCELLED.
   using OnDelta = std::function<bool(const v1::Delta&)>;
 
-  // Waits until the router is connected or turns out not to be there, at most `timeout`.
-  static absl::StatusOr<OrreryClient> Connect(const std::string& address, const TlsFiles& tls,
-                                              absl::Duration timeout);
+  // Of one cluster, at least one. Waits until a router is connected or all turn out not to be there, at
+  // most `timeout`.
+  static absl::StatusOr<OrreryClient> Connect(const std::vector<std::string>& addresses,
+                                              const TlsFiles& tls, absl::Duration timeout,
+                                              const RetryOptions& retry = {});
+  OrreryClient(OrreryClient&&);
+  OrreryClient& operator=(OrreryClient&&);
+  ~OrreryClient();
 
   // `on_delta` may be empty.
   absl::StatusOr<Answer> Generate(const v1::GenerateRequest& request, absl::Duration timeout,
@@ -69,13 +71,14 @@ class OrreryClient {
   absl::StatusOr<v1::ListModelsResponse> ListModels();
   absl::StatusOr<v1::ClusterStatusResponse> ClusterStatus();
 
-  const std::string& address() const { return address_; }
+  // Of the router that answered last.
+  const std::string& address() const;
 
  private:
-  OrreryClient(std::string address, std::unique_ptr<v1::Orrery::Stub> stub);
+  class Routers;
+  explicit OrreryClient(std::unique_ptr<Routers> routers);
 
-  std::string address_;
-  std::unique_ptr<v1::Orrery::Stub> stub_;
+  std::unique_ptr<Routers> routers_;
 };
 
 // The byte offset of the first byte that is not UTF-8; -1 if there is none.

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/orrery.grpc.pb.h"
 #include "rpc/server.h"
 
 namespace orrery {
@@ -32,6 +33,7 @@ class FakeRouter : public v1::Orrery::Service {
       delta.set_kind(i == 0 ? v1::DELTA_KIND_REASONING : v1::DELTA_KIND_CONTENT);
       delta.set_text(texts[i]);
       delta.set_id(i);
+      delta.set_index(i);
       delta.set_logprob(-0.5f * static_cast<float>(i));
       writer->Write(response);
     }
@@ -40,6 +42,7 @@ class FakeRouter : public v1::Orrery::Service {
     for (const int choice : more_choices) {
       v1::Delta& delta = *response.mutable_delta();
       delta.set_choice(choice);
+      delta.set_index(0);
       delta.set_kind(v1::DELTA_KIND_CONTENT);
       delta.set_text(absl::StrCat("more", choice));
       v1::TokenLogprob& top = *delta.add_top();
@@ -64,7 +67,9 @@ class OrreryClientTest : public ::testing::Test {
     EXPECT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  OrreryClient Client() { return OrreryClient::Connect(server_->address(), {}, kPatience).value(); }
+  OrreryClient Client() {
+    return OrreryClient::Connect({server_->address()}, {}, kPatience).value();
+  }
 
   FakeRouter router_;
   std::unique_ptr<Server> server_;
@@ -150,7 +155,7 @@ TEST_F(OrreryClientTest, RefusesTextThatIsNotUtf8WithThePosition) {
 TEST_F(OrreryClientTest, SaysWhenNobodyListens) {
   const std::string address = server_->address();
   server_.reset();
-  const auto client = OrreryClient::Connect(address, {}, absl::Milliseconds(50));
+  const auto client = OrreryClient::Connect({address}, {}, absl::Milliseconds(50));
   EXPECT_EQ(client.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(client.status().message()), HasSubstr(address));
 }

@@ -54,6 +54,7 @@ void ResolvePaths(const std::string& origin, internal::ClusterFile& cluster) {
        {cluster.mutable_router(), cluster.mutable_attention(), cluster.mutable_expert()}) {
     for (ClusterMember& member : *members) resolve(member.mutable_model_dir());
   }
+  resolve(cluster.mutable_resume_key_file());
   if (cluster.has_tls()) {
     resolve(cluster.mutable_tls()->mutable_certificate());
     resolve(cluster.mutable_tls()->mutable_private_key());

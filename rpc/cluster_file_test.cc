@@ -24,6 +24,7 @@ router { name: "router-0" address: "127.0.0.1:7400" }
 attention { name: "attention-0" address: "127.0.0.1:7410" }
 attention { name: "attention-1" address: "[::1]:7410" }
 expert { name: "expert-0" address: "expert-0.example:7420" model_dir: "part" }
+resume_key_file: "resume.key"
 )";
 
 std::string ProblemsOf(const std::string& text) {
@@ -47,6 +48,7 @@ TEST(ClusterFile, ComesOutCompleteWithDefaultsAndResolvedPaths) {
   EXPECT_EQ(cluster->model().dir(), "/etc/orrery/models/abacus");
   EXPECT_EQ(cluster->tls().certificate(), "/etc/orrery/tls/a.pem");
   EXPECT_EQ(cluster->tls().private_key(), "/etc/a.key");
+  EXPECT_EQ(cluster->resume_key_file(), "/etc/orrery/resume.key");
   EXPECT_EQ(cluster->numerics().row_format(), internal::ROW_FORMAT_F32);
   EXPECT_EQ(cluster->numerics().backend(), internal::BACKEND_CPU);
   EXPECT_EQ(cluster->limits().max_waiting_requests(), 7);

@@ -101,8 +101,8 @@ absl::StatusOr<Cluster> OpenCluster(StopSignal& stop, Terminal& out) {
       [&] { return stop.WaitFor(absl::ZeroDuration()); });
   out.ClearProgress();
   RETURN_IF_ERROR(ready);
-  ASSIGN_OR_RETURN(cluster.client,
-                   OrreryClient::Connect(cluster.launcher->router_address(), {}, kConnectTimeout));
+  ASSIGN_OR_RETURN(cluster.client, OrreryClient::Connect({cluster.launcher->router_address()}, {},
+                                                         kConnectTimeout));
   return cluster;
 }
 

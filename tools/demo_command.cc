@@ -26,7 +26,7 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kAnswerTimeout = absl::Minutes(2);
 
 absl::Status Ask(const std::string& router, const std::string& question, Terminal& out) {
-  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect(router, {}, kConnectTimeout));
+  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect({router}, {}, kConnectTimeout));
   v1::GenerateRequest request;
   v1::ChatMessage& message = *request.mutable_messages()->add_message();
   message.set_role(v1::MESSAGE_ROLE_USER);

@@ -115,7 +115,7 @@ std::optional<AnswerEnd> AnswerStream::Append(OutputToken token,
   // can come earlier only if every other id was banned; then it is a token like others.
   const bool is_stop_id = num_tokens_ >= rules_->min_new_tokens &&
                           absl::c_linear_search(rules_->stop_ids, token.token.id);
-  ++num_tokens_;
+  token.index = num_tokens_++;
   held_.push_back({.output = std::move(token), .begin = num_bytes_, .end = num_bytes_});
   std::optional<AnswerEnd> end;
   if (is_stop_id) {
@@ -160,6 +160,23 @@ void AnswerStream::Release(int64_t first_held_byte, std::vector<OutputToken>& re
     released.push_back(std::move(held_.front().output));
     held_.pop_front();
   }
+}
+
+absl::StatusOr<std::optional<AnswerEnd>> Replay(absl::Span<const int32_t> ids, int choice,
+                                                AnswerStream& answer) {
+  std::vector<OutputToken> told;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    told.clear();
+    OutputToken token;
+    token.choice = choice;
+    token.token.id = ids[i];
+    const std::optional<AnswerEnd> end = answer.Append(std::move(token), told);
+    if (!end.has_value()) continue;
+    if (i + 1 == ids.size()) return end;
+    return absl::InvalidArgumentError(absl::StrCat("so_far of choice ", choice, " has ", ids.size(),
+                                                   " ids, but the answer ends after ", i + 1));
+  }
+  return std::optional<AnswerEnd>();
 }
 
 }  // namespace orrery

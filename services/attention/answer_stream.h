@@ -59,6 +59,7 @@ struct AnswerEnd {
 
 struct OutputToken {
   int choice = 0;
+  int index = 0;  // in its answer
   IdAndLogprob token;
   std::vector<IdAndLogprob> top;
   std::optional<int> text_bytes;  // where a stop string or stop id cut it; else all
@@ -121,6 +122,12 @@ class AnswerStream {
   bool has_ended_ = false;
   std::deque<HeldToken> held_;
 };
+
+// Brings a fresh stream to where an earlier attempt had told these ids of choice `choice`. What it releases
+// has been told; what it holds back will be released once more, since only then it is known where it was
+// cut. The end, if the last id ended the answer; INVALID_ARGUMENT if one before it did.
+absl::StatusOr<std::optional<AnswerEnd>> Replay(absl::Span<const int32_t> ids, int choice,
+                                                AnswerStream& answer);
 
 }  // namespace orrery
 

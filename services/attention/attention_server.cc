@@ -135,11 +135,11 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
   server_options.tls = TlsFilesOf(options.cluster);
   server_options.health_name = "orrery.internal.Attention";
   server_options.reflection = options.reflection;
-  // The engine has twice as many places, and is to refuse what exceeds them.
+  // The engine has twice as many places, and as many for replays, and is to refuse what exceeds them.
   const internal::Limits& limits = options.cluster.limits();
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection,
-               4 * (limits.max_running_sequences() + limits.max_waiting_requests()));
+               6 * (limits.max_running_sequences() + limits.max_waiting_requests()));
   ASSIGN_OR_RETURN(server_, Server::Start(server_options, {member_.get(), service_.get()}));
   LogInfo("listening on ", server_->address());
   return absl::OkStatus();
@@ -254,8 +254,10 @@ void AttentionServer::Stop(absl::Time deadline) {
     description.set_state(internal::MEMBER_STATE_STOPPING);
   });
   server_->SetServing(false);
-  if (exchange_ != nullptr) exchange_->Close();  // so that no step waits for a silent shard
+  // The engine first: it gives up the step under way, so that all requests hear that this rank stops, and
+  // go on at another one. A closed exchange would be an error of their own.
   if (engine_ != nullptr) engine_->Stop();
+  if (exchange_ != nullptr) exchange_->Close();
   server_->Stop(deadline);
   if (shard_watch_ != nullptr) shard_watch_->Stop();
 }

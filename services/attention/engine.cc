@@ -74,7 +74,10 @@ absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked,
                                                        std::function<void()> on_news) {
   RETURN_IF_ERROR(Validate(asked));
   auto request = std::make_shared<OpenRequest>();
-  request->num_open_choices = asked.num_choices;
+  request->num_open_choices =
+      asked.num_choices -
+      static_cast<int>(std::count_if(asked.so_far.begin(), asked.so_far.end(),
+                                     [](const ChoiceSoFar& choice) { return choice.has_ended; }));
   request->asked = std::move(asked);
   if (request->asked.sampling.repetition_penalty != 1.0f) {
     request->prompt.insert(request->asked.prompt_ids.begin(), request->asked.prompt_ids.end());
@@ -83,22 +86,43 @@ absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked,
   {
     std::lock_guard lock(mutex_);
     if (stopping_) return absl::UnavailableError("this rank is stopping");
+    RETURN_IF_ERROR(TakePlace(request));
+    inbox_.push_back(request);
+  }
+  arrived_.notify_one();
+  return request->outbox;
+}
+
+absl::Status Engine::TakePlace(const std::shared_ptr<OpenRequest>& request) {
+  const GenerationRequest& asked = request->asked;
+  const auto earlier = by_id_.find(asked.request_id);
+  if (earlier != by_id_.end() && earlier->second->asked.attempt > asked.attempt) {
+    return absl::AbortedError("a later attempt of this request is here already");
+  }
+  const int num_places = 2 * (options_.max_waiting_requests + options_.scheduler.max_running);
+  if (asked.is_replay()) {
+    if (num_replays_ >= num_places) {
+      return absl::ResourceExhaustedError(absl::StrCat("this rank holds ", num_replays_,
+                                                       " replayed requests of at most ", num_places,
+                                                       "; try again later"));
+    }
+    ++num_replays_;
+  } else {
     // Dynamic thresholds (Choudhury and Hahne, 1998): nobody holds more places than are left, so that a
     // flood of one tenant leaves room for the others.
-    const int num_places = 2 * (options_.max_waiting_requests + options_.scheduler.max_running);
-    const auto open = num_open_.find(request->asked.tenant);
+    const auto open = num_open_.find(asked.tenant);
     const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
     if (num_of_tenant >= num_places - num_all_open_) {
       return absl::ResourceExhaustedError(absl::StrCat(
           "this rank holds ", num_all_open_, " requests, ", num_of_tenant, " of this tenant; of ",
           num_places, " places a tenant may take as many as it leaves free; try again later"));
     }
-    ++num_open_[request->asked.tenant];
+    ++num_open_[asked.tenant];
     ++num_all_open_;
-    inbox_.push_back(request);
   }
-  arrived_.notify_one();
-  return request->outbox;
+  if (earlier != by_id_.end()) earlier->second->is_superseded = true;
+  if (!asked.request_id.empty()) by_id_[asked.request_id] = request;
+  return absl::OkStatus();
 }
 
 EngineLoad Engine::load() const {
@@ -140,14 +164,28 @@ bool Engine::TakeRequests() {
 
 void Engine::Open(std::shared_ptr<OpenRequest> request) {
   counters_.tokens_in += static_cast<int64_t>(request->asked.prompt_ids.size());
-  tenants_[request->asked.tenant].num_sequences += request->asked.num_choices;
+  bool computes_prompt = false;  // one that was opened does
+  std::vector<std::pair<Sequence*, AnswerEnd>> complete;
   for (int choice = 0; choice < request->asked.num_choices; ++choice) {
-    auto sequence = std::make_unique<Sequence>(next_id_++, request, choice, options_.tokenizer);
-    sequences_.emplace(sequence->id, std::move(sequence));
+    if (request->asked.is_replay() && request->asked.so_far[choice].has_ended) continue;
+    auto opened = std::make_unique<Sequence>(next_id_++, request, choice, computes_prompt,
+                                             options_.tokenizer);
+    Sequence& sequence = *opened;
+    sequences_.emplace(sequence.id, std::move(opened));
+    ++tenants_[request->asked.tenant].num_sequences;
+    const auto end = Replay(sequence.ids_so_far(), choice, sequence.answer);
+    ORRERY_CHECK(end.ok()) << end.status();  // Submit has checked it
+    if (end->has_value()) {
+      complete.emplace_back(&sequence, **end);
+    } else {
+      computes_prompt = true;
+    }
   }
+  for (const auto& [sequence, end] : complete) EndChoice(*sequence, end);
 }
 
 absl::Status Engine::WhyUnwanted(const OpenRequest& request, absl::Time now) {
+  if (request.is_superseded) return absl::AbortedError("a later attempt of this request has come");
   if (request.outbox->cancelled()) return absl::CancelledError("the client has gone away");
   if (now >= request.asked.deadline) {
     return absl::DeadlineExceededError("the request's deadline passed");
@@ -247,7 +285,7 @@ bool Engine::Admit(Sequence& sequence, int num_rows) {
   sequence.num_computed = begin;
   sequence.num_stored = num_cached;
   if (!sequence.request->cached_tokens.has_value()) {
-    sequence.request->cached_tokens = num_cached;
+    sequence.request->cached_tokens = std::min(num_cached, sequence.num_prompt());
     counters_.prefix_hit_tokens += num_cached;
     counters_.prefix_miss_tokens += sequence.num_tokens() - num_cached;
   }
@@ -310,9 +348,15 @@ void Engine::EndRequest(const std::shared_ptr<OpenRequest>& request, const absl:
   }
   {
     std::lock_guard lock(mutex_);
-    --num_all_open_;
-    const auto open = num_open_.find(request->asked.tenant);
-    if (--open->second == 0) num_open_.erase(open);
+    if (request->asked.is_replay()) {
+      --num_replays_;
+    } else {
+      --num_all_open_;
+      const auto open = num_open_.find(request->asked.tenant);
+      if (--open->second == 0) num_open_.erase(open);
+    }
+    const auto last = by_id_.find(request->asked.request_id);
+    if (last != by_id_.end() && last->second == request) by_id_.erase(last);
   }
   ended_.emplace_back(request, status);
 }

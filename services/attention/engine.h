@@ -9,6 +9,9 @@
 // Every turn of the loop is one step over as many sequences as the scheduler chooses: prompt chunks and
 // next tokens side by side. A new request joins the next step, a finished one leaves at once.
 //
+// A replay continues answers that another rank has begun: what is known of them is computed like a
+// prompt, and only what follows is told.
+//
 // Submit may be called from any thread; it never runs model code. A request whose outbox was
 // cancelled is dropped before the next step, or while its step waits for a holder if nobody else is in it,
 // and its blocks are freed. A step that fails ends the requests in it with the status; the loop goes
@@ -47,7 +50,8 @@ namespace orrery {
 struct EngineOptions {
   SchedulerOptions scheduler;  // block_tokens and lookahead_tokens are filled in
   // A tenant that is alone may have this many requests beyond those that run. There is room for twice
-  // as many, and no tenant gets more than what is left: whoever comes next finds a place.
+  // as many, and no tenant gets more than what is left: whoever comes next finds a place. Replays have as
+  // many places again, of which anyone may have all: who was admitted once is not refused for fairness.
   int max_waiting_requests = 256;
   int max_context_tokens = 0;  // prompt and answer together
   int num_kv_blocks = 0;       // at least what max_context_tokens needs
@@ -88,8 +92,8 @@ class Engine {
                                                        const EngineOptions& options);
   ~Engine();
 
-  // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests),
-  // UNAVAILABLE (stopping).
+  // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests), ABORTED (a later
+  // attempt is here already), UNAVAILABLE (stopping). An earlier attempt that is here ends with ABORTED.
   // on_news, if given, is called after every turn that pushed to the outbox or finished it, by the
   // courier: it may be called before Submit returns, once for several turns, and for nothing; it must not
   // block. Never after Stop.
@@ -128,7 +132,9 @@ class Engine {
   // False when stopping. Otherwise there is something to do.
   bool TakeRequests();
   void Open(std::shared_ptr<OpenRequest> request);
-  // OK, or why nobody wants it any more: cancelled, or past its deadline.
+  // Called with the lock: a place for the request, or why there is none.
+  absl::Status TakePlace(const std::shared_ptr<OpenRequest>& request);
+  // OK, or why nobody wants it any more: superseded, cancelled, or past its deadline.
   static absl::Status WhyUnwanted(const OpenRequest& request, absl::Time now);
   void DropUnwanted();
   StepPlan Plan();
@@ -187,8 +193,10 @@ class Engine {
   std::condition_variable arrived_;
   // Guarded by mutex_.
   std::vector<std::shared_ptr<OpenRequest>> inbox_;
-  std::map<std::string, int> num_open_;  // requests by tenant
+  std::map<std::string, int> num_open_;  // requests by tenant, without replays
   int num_all_open_ = 0;
+  int num_replays_ = 0;
+  std::map<std::string, std::shared_ptr<OpenRequest>> by_id_;  // the last attempt of each
   EngineLoad load_;
   bool stopping_ = false;
 

@@ -1,4 +1,6 @@
 // What an engine refuses: options that contradict each other, and requests that it cannot serve.
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "services/attention/engine.h"
 
@@ -8,6 +10,39 @@ namespace {
 // See proto/orrery.proto.
 constexpr int kMaxChoices = 16;
 constexpr int kMaxTopLogprobs = 20;
+
+absl::Status CheckIds(const std::string& what, absl::Span<const int32_t> ids, int vocab_size) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < vocab_size) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        what, " id ", ids[i], " at index ", i, " is outside the vocabulary 0..", vocab_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+// `request` is valid but for this.
+absl::Status CheckSoFar(const GenerationRequest& request, int vocab_size,
+                        const Tokenizer* tokenizer) {
+  if (!request.is_replay()) return absl::OkStatus();
+  if (static_cast<int>(request.so_far.size()) != request.num_choices) {
+    return absl::InvalidArgumentError(absl::StrCat("so_far has ", request.so_far.size(),
+                                                   " entries, must have one for each of the ",
+                                                   request.num_choices, " choices"));
+  }
+  bool has_open = false;
+  for (int choice = 0; choice < request.num_choices; ++choice) {
+    const ChoiceSoFar& so_far = request.so_far[choice];
+    if (so_far.has_ended) continue;
+    has_open = true;
+    RETURN_IF_ERROR(
+        CheckIds(absl::StrCat("so_far of choice ", choice, ":"), so_far.ids, vocab_size));
+    AnswerStream answer(&request.stop, tokenizer);
+    RETURN_IF_ERROR(Replay(so_far.ids, choice, answer).status());
+  }
+  if (has_open) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("so_far: all ", request.num_choices, " choices have ended"));
+}
 
 }  // namespace
 
@@ -40,14 +75,7 @@ absl::Status Engine::CheckOptions(const Model& model, const EngineOptions& optio
 
 absl::Status Engine::Validate(const GenerationRequest& request) const {
   if (request.prompt_ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
-  for (size_t i = 0; i < request.prompt_ids.size(); ++i) {
-    const int32_t id = request.prompt_ids[i];
-    if (id < 0 || id >= config_.vocab_size) {
-      return absl::InvalidArgumentError(absl::StrCat("prompt id ", id, " at index ", i,
-                                                     " is outside the vocabulary 0..",
-                                                     config_.vocab_size - 1));
-    }
-  }
+  RETURN_IF_ERROR(CheckIds("prompt", request.prompt_ids, config_.vocab_size));
   RETURN_IF_ERROR(CheckStopRules(request.stop, config_.vocab_size, options_.tokenizer));
   RETURN_IF_ERROR(CheckSamplingParams(request.sampling, config_.vocab_size));
   const int64_t prompt_tokens = static_cast<int64_t>(request.prompt_ids.size());
@@ -64,7 +92,7 @@ absl::Status Engine::Validate(const GenerationRequest& request) const {
     return absl::InvalidArgumentError(absl::StrCat("num_top_logprobs is ", request.num_top_logprobs,
                                                    ", must be 0 to ", kMaxTopLogprobs));
   }
-  return absl::OkStatus();
+  return CheckSoFar(request, config_.vocab_size, options_.tokenizer);
 }
 
 }  // namespace orrery

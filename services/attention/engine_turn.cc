@@ -89,7 +89,11 @@ void Engine::AddOtherChoices(std::vector<Part>& parts) {
     for (auto it = sequences_.upper_bound(first);
          it != sequences_.end() && it->second->request.get() == request; ++it) {
       if (!it->second->waits_for_prompt) break;
-      it->second->ids = request->asked.prompt_ids;
+      it->second->TakeKnownIds();
+      if (request->asked.is_replay()) {
+        it->second->waits_for_prompt = false;
+        continue;
+      }
       parts.push_back(parts[i]);
       parts.back().sequence = it->second.get();
       parts.back().prompt_of = parts[i].sequence;

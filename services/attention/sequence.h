@@ -1,6 +1,6 @@
 // What the engine's loop knows of the requests that it runs. Belongs to the loop.
 //
-//   request: one prompt, its outbox, its choices
+//   request: one prompt, its outbox, its choices that have not ended
 //   sequence: one choice: ids so far, blocks, sampler, answer
 //
 //   ids        [ prompt .................... | answer ....... ]
@@ -8,11 +8,14 @@
 //   stored     [==========================================]       num_stored: rows that stand in the cache
 //   drafts                                                [d d]   ids to be verified behind the last one
 //
-// The two differ only where the last token of what is stored is computed once more, for its hidden
+// A replay starts with all that is known of its answers; to the loop that is one prompt.
+//
+// The last two differ only where the last token of what is stored is computed once more, for its hidden
 // state: behind a cached prefix, and with drafts behind a prompt that another choice has computed.
 #ifndef ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
 #define ORRERY_SERVICES_ATTENTION_SEQUENCE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,6 +31,12 @@
 
 namespace orrery {
 
+// What is known of one choice when a request is replayed.
+struct ChoiceSoFar {
+  std::vector<int32_t> ids;
+  bool has_ended = false;  // then nothing of it is wanted
+};
+
 // One prompt, and the answers to generate.
 struct GenerationRequest {
   std::vector<int32_t> prompt_ids;  // not empty
@@ -39,6 +48,13 @@ struct GenerationRequest {
   int priority = 0;        // within the tenant; higher first
   std::string cache_salt;  // prefix-cache blocks are shared by equal salts only
   absl::Time deadline = absl::InfiniteFuture();
+  // A replay: one per choice, not all of them ended. Else empty.
+  std::vector<ChoiceSoFar> so_far;
+  // Of two attempts at one request the one with the higher number goes on. No id: nothing is compared.
+  std::string request_id;
+  uint64_t attempt = 0;
+
+  bool is_replay() const { return !so_far.empty(); }
 };
 
 // A request in the engine, shared by its sequences.
@@ -47,19 +63,30 @@ struct OpenRequest {
   PromptIds prompt;  // of asked.prompt_ids; empty without a repetition penalty
   std::shared_ptr<Outbox> outbox;
   int num_open_choices = 0;
-  std::optional<int> cached_tokens;  // of the prompt, when it was first admitted
+  std::optional<int> cached_tokens;         // of the prompt, when it was first admitted
+  std::atomic<bool> is_superseded = false;  // by a later attempt
 };
 
 struct Sequence {
-  Sequence(SequenceId id, std::shared_ptr<OpenRequest> request, int choice,
+  Sequence(SequenceId id, std::shared_ptr<OpenRequest> request, int choice, bool waits_for_prompt,
            const Tokenizer* tokenizer)
       : id(id),
         request(std::move(request)),
         choice(choice),
         sampler(asked().sampling, choice, num_prompt(), &this->request->prompt),
         answer(&asked().stop, tokenizer),
-        waits_for_prompt(choice > 0) {
-    if (!waits_for_prompt) ids = asked().prompt_ids;
+        waits_for_prompt(waits_for_prompt) {
+    for (const int32_t known : ids_so_far()) sampler.Append(known);
+    if (!waits_for_prompt) TakeKnownIds();
+  }
+
+  absl::Span<const int32_t> ids_so_far() const {
+    if (!asked().is_replay()) return {};
+    return asked().so_far[choice].ids;
+  }
+  void TakeKnownIds() {
+    ids = asked().prompt_ids;
+    ids.insert(ids.end(), ids_so_far().begin(), ids_so_far().end());
   }
 
   const GenerationRequest& asked() const { return request->asked; }
@@ -73,7 +100,8 @@ struct Sequence {
   Sampler sampler;
   AnswerStream answer;
 
-  // A choice behind the first waits until the first has computed the prompt, and continues from there.
+  // A choice behind the first waits until the first has computed the prompt, and continues from there; that
+  // of a replay behind its own tokens, with what the prefix cache then has of the prompt.
   bool waits_for_prompt;
   bool running = false;
   BlockList blocks;  // while running

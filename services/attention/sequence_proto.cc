@@ -26,6 +26,7 @@ void ToProto(const OutputToken& output, internal::SequenceToken& token) {
   token.set_id(output.token.id);
   token.set_logprob(output.token.logprob);
   token.set_choice(output.choice);
+  token.set_index(output.index);
   if (output.text_bytes.has_value()) token.set_text_bytes(*output.text_bytes);
   for (const IdAndLogprob& alternative : output.top) {
     internal::IdLogprob* top = token.add_top();
@@ -62,6 +63,12 @@ GenerationRequest FromProto(const internal::SequenceRequest& proto) {
   request.tenant = proto.tenant();
   request.priority = proto.priority();
   request.cache_salt = proto.cache_salt();
+  for (const internal::ChoiceSoFar& choice : proto.so_far()) {
+    request.so_far.push_back(
+        {.ids = {choice.id().begin(), choice.id().end()}, .has_ended = choice.has_ended()});
+  }
+  request.request_id = proto.request_id();
+  request.attempt = proto.attempt();
   return request;
 }
 

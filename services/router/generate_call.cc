@@ -1,7 +1,9 @@
 #include "services/router/generate_call.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "rpc/deadline.h"
@@ -58,11 +60,14 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
   ORRERY_CHECK(state_ == State::kAccepted) << "state " << static_cast<int>(state_);
   options_ = options;
   sequence_ = std::move(sequence);
-  const Action action = shared_.state->With(
-      [this](RouterCore& core) { return core.OnRequest(options_.number, sequence_.tenant()); });
+  const absl::StatusOr<std::shared_ptr<GenerateCall>> older =
+      shared_.calls->Enter(sequence_.request_id(), options_.attempt, shared_from_this());
+  if (!older.ok()) return FinishWith(older.status());
+  // It never locks this one: it is out of the list.
+  if (*older != nullptr) (*older)->Supersede();
+  const Action action = Open();
   if (action.kind == Action::Kind::kFinish) return FinishWith(action.status);
 
-  state_ = State::kRunning;
   answer_.emplace(shared_.model, sequence_, options_.answer);
   if (DeadlineOf(*context_) > options_.deadline) {
     overdue_.Set(absl::ToChronoTime(options_.cut_off), [weak = weak_from_this()](bool has_passed) {
@@ -70,14 +75,37 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
       if (has_passed && call != nullptr) call->OnOverdue();
     });
   }
+  SendStarted();
+  Do(action);
+}
+
+Action GenerateCall::Open() {
+  if (options_.began_with.has_value()) {
+    return shared_.state->With([this](RouterCore& core) {
+      return core.OnResumed(options_.number, sequence_.tenant(), *options_.began_with);
+    });
+  }
+  std::shared_ptr<const ModelIdentity> model;
+  const Action action = shared_.state->With([&](RouterCore& core) {
+    const Action opened = core.OnRequest(options_.number, sequence_.tenant());
+    model = core.membership().model();
+    return opened;
+  });
+  if (action.kind == Action::Kind::kStart) {
+    options_.resume_token = shared_.tokens->Make(sequence_, *model);
+  }
+  return action;
+}
+
+void GenerateCall::SendStarted() {
   v1::GenerateResponse response;
   v1::Started& started = *response.mutable_started();
   started.set_request_id(sequence_.request_id());
   started.set_model(shared_.model->name);
   started.set_seed(sequence_.sampling().seed());
   started.set_prompt_tokens(sequence_.prompt_ids_size());
+  started.set_resume_token(options_.resume_token);
   Send(response);
-  StartOn(action.member);
 }
 
 void GenerateCall::Refuse(const absl::Status& why) {
@@ -90,16 +118,58 @@ bool GenerateCall::is_cancelled() {
   return is_cancelled_;
 }
 
-void GenerateCall::StartOn(int member) {
+void GenerateCall::Supersede() {
+  const std::lock_guard lock(mutex_);
+  if (state_ != State::kRunning && state_ != State::kWaiting) return;
+  is_superseded_ = true;
+  GiveUp();
+}
+
+void GenerateCall::Do(const Action& action) {
+  switch (action.kind) {
+    case Action::Kind::kStart:
+      return StartOn(action);
+    case Action::Kind::kWait:
+      return WaitFor(action.delay);
+    default:
+      return FinishWith(action.status);
+  }
+}
+
+void GenerateCall::StartOn(const Action& action) {
+  state_ = State::kRunning;
+  if (action.is_replay) {
+    answer_->FillSoFar(sequence_);
+    LogInfo("request ", sequence_.request_id(), ": replayed behind ", answer_->num_tokens(),
+            " tokens of this call");
+  }
+  sequence_.set_attempt((static_cast<uint64_t>(options_.attempt) << 32) | num_starts_++);
   rank_ = std::make_unique<RankCall>(shared_from_this(), options_.deadline);
   refusal_ = absl::OkStatus();
-  rank_->Start(*shared_.ranks->at(member), sequence_);
-  if (is_cancelled_) rank_->Cancel();  // since the last attempt, or since it was accepted
+  rank_->Start(*shared_.ranks->at(action.member), sequence_);
+  // Since the last attempt, or since it was accepted.
+  if (is_cancelled_ || is_superseded_) rank_->Cancel();
+}
+
+void GenerateCall::WaitFor(absl::Duration delay) {
+  state_ = State::kWaiting;
+  waiting_ = std::make_unique<grpc::Alarm>();
+  // Not beyond the deadline, which is the core's to tell of.
+  const absl::Time until = std::min(absl::Now() + delay, options_.deadline);
+  waiting_->Set(absl::ToChronoTime(until), [weak = weak_from_this()](bool) {
+    if (const std::shared_ptr<GenerateCall> call = weak.lock()) call->OnWaited();
+  });
+  if (is_cancelled_ || is_superseded_) waiting_->Cancel();
+}
+
+void GenerateCall::OnWaited() {
+  const std::lock_guard lock(mutex_);
+  if (state_ == State::kWaiting) Do(TellEnd());
 }
 
 void GenerateCall::OnRead(const internal::SequenceEvent* event) {
   const std::lock_guard lock(mutex_);
-  if (event == nullptr || is_cancelled_ || !Take(*event)) {
+  if (event == nullptr || is_cancelled_ || is_superseded_ || !Take(*event)) {
     rank_->StopReading();
   } else if (pending_.size() >= kMaxPending) {
     is_paused_ = true;
@@ -161,7 +231,12 @@ void GenerateCall::OnOverdue() {
 
 void GenerateCall::Cancel() {
   is_cancelled_ = true;
+  GiveUp();
+}
+
+void GenerateCall::GiveUp() {
   pending_.resize(is_writing_ ? 1 : 0);  // what gRPC is writing must stay
+  if (state_ == State::kWaiting) waiting_->Cancel();
   if (rank_ == nullptr) return;
   rank_->Cancel();
   if (is_paused_) rank_->StopReading();
@@ -176,14 +251,9 @@ void GenerateCall::OnRankDone(absl::Status status) {
 }
 
 void GenerateCall::EndAttemptIfOver() {
-  if (rank_ != nullptr || !pending_.empty()) return;
+  if (state_ != State::kRunning || rank_ != nullptr || !pending_.empty()) return;
   TellTokens();
-  const Action action = TellEnd();
-  if (action.kind == Action::Kind::kStart) {
-    StartOn(action.member);
-  } else {
-    FinishWith(action.status);
-  }
+  Do(TellEnd());
 }
 
 Action GenerateCall::TellEnd() {
@@ -191,6 +261,10 @@ Action GenerateCall::TellEnd() {
     const int64_t number = options_.number;
     if (is_overdue_) return core.OnDeadline(number);
     if (is_cancelled_) return core.OnCancelled(number);
+    if (is_superseded_) return core.OnSuperseded(number);
+    if (state_ == State::kWaiting) {
+      return absl::Now() < options_.deadline ? core.OnRetry(number) : core.OnDeadline(number);
+    }
     if (!refusal_.ok()) return core.OnFailed(number, refusal_);
     if (answer_->has_ended()) return core.OnEnded(number);
     if (absl::IsDeadlineExceeded(rank_status_)) return core.OnDeadline(number);
@@ -214,6 +288,7 @@ void GenerateCall::TellTokens() {
 
 void GenerateCall::FinishWith(const absl::Status& status) {
   state_ = State::kFinished;
+  shared_.calls->Leave(sequence_.request_id(), this);
   // What was refused before it had an id is the client's mistake, and its answer says so.
   if (!status.ok() && !sequence_.request_id().empty()) {
     LogWarning("request ", sequence_.request_id(), ": ", status.ToString());

@@ -1,19 +1,21 @@
 // One Generate call under way: the rank's events in, the client's messages out, the core asked at
 // every turn.
 //
-//   std::shared_ptr<GenerateCall> call = GenerateCall::Accept(context, {model, state, ranks});
+//   std::shared_ptr<GenerateCall> call = GenerateCall::Accept(context, shared);
 //   ...                                  // call.get() is what gRPC gets; later, on any thread:
 //   call->Start(MakeSequenceRequest(...), options);     // or call->Refuse(why)
 //
 // It holds no thread: every step is an event of gRPC's callback API.
 //
-//   kAccepted --Start--> kRunning --attempt over, the core says finish--> kFinished
-//       |                 |    ^                                             ^
-//       |                 +----+ attempt over, the core says start elsewhere |
-//       +--------- Refuse, or the core refuses ------------------------------+
+//   kAccepted --Start--> kRunning --the core says finish--> kFinished
+//       |                 |    ^                               ^
+//       |                 |    +-- the core says start         |
+//       |                 +--> kWaiting -- the core says finish+
+//       +--------- Refuse, or the core refuses ----------------+
 //
 // An attempt is over when the rank's call is, and all that came from it is written or the client is
-// gone. At most kMaxPending messages wait to be written; with that many the rank is not read, so that
+// gone. Then the core says what is next: on another rank, later (kWaiting: an alarm asks it again), or
+// nothing. The next attempt is told what came of the ones before. At most kMaxPending messages wait to be written; with that many the rank is not read, so that
 // gRPC's flow control holds it back. The core hears of the first token and of the ends, not of each
 // token: its lock is shared by all calls.
 //
@@ -36,6 +38,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 
 #include "absl/time/time.h"
 #include "grpcpp/alarm.h"
@@ -46,6 +49,8 @@
 #include "proto/orrery.pb.h"
 #include "rpc/member_channel.h"
 #include "services/router/answer_translator.h"
+#include "services/router/open_calls.h"
+#include "services/router/resume_token.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
 
@@ -61,6 +66,8 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     const ServedModel* model = nullptr;
     RouterState* state = nullptr;
     const RankChannels* ranks = nullptr;
+    OpenCalls* calls = nullptr;
+    const ResumeTokens* tokens = nullptr;
   };
   struct Options {
     int64_t number = 0;  // for the core
@@ -69,6 +76,11 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     // client that gave no deadline, and does not take what there is, is cut off.
     absl::Time cut_off;
     AnswerTranslator::Options answer;
+    // Of an answer that began by another call: with which model, its token, and the client's number of
+    // this attempt.
+    std::optional<ModelIdentity> began_with = std::nullopt;
+    std::string resume_token = {};
+    int attempt = 0;
   };
   static std::shared_ptr<GenerateCall> Accept(grpc::CallbackServerContext* context,
                                               const Shared& shared);
@@ -80,6 +92,8 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Refuse(const absl::Status& why);
   // Whether the client is gone already.
   bool is_cancelled();
+  // Another call continues its answer: this one ends with ABORTED.
+  void Supersede();
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -88,7 +102,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   static constexpr size_t kMaxPending = 16;
 
-  enum class State { kAccepted, kRunning, kFinished };
+  enum class State { kAccepted, kRunning, kWaiting, kFinished };
   class RankCall;
 
   GenerateCall(grpc::CallbackServerContext* context, const Shared& shared);
@@ -96,16 +110,25 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // --- Events of the rank's call. `event` is null at the end of its stream ---
   void OnRead(const internal::SequenceEvent* event);
   void OnRankDone(absl::Status status);
+  // It has waited for a rank, or need not wait any more.
+  void OnWaited();
   // It is still here at the cut-off.
   void OnOverdue();
 
   // --- The rest is called with the mutex held ---
-  void StartOn(int member);
+  // What the core says first.
+  Action Open();
+  void SendStarted();
+  void Do(const Action& action);
+  void StartOn(const Action& action);
+  void WaitFor(absl::Duration delay);
   // Whether more of the stream is wanted.
   bool Take(const internal::SequenceEvent& event);
   void Send(const v1::GenerateResponse& response);
   void WriteNext();
   void Cancel();
+  // Nothing more is wanted of the rank, nor waited for.
+  void GiveUp();
   // Asks the core what is next, if neither the rank nor the client is being waited for.
   void EndAttemptIfOver();
   Action TellEnd();
@@ -123,13 +146,16 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   internal::SequenceRequest sequence_;
   std::optional<AnswerTranslator> answer_;
   int64_t num_told_tokens_ = 0;  // of the answer's, what the core knows of
+  uint32_t num_starts_ = 0;
   grpc::Alarm overdue_;
+  std::unique_ptr<grpc::Alarm> waiting_;  // while in kWaiting; another one each time
 
   // The client's side.
   std::deque<grpc::ByteBuffer> pending_;  // the first is being written, if one is
   bool is_writing_ = false;
   bool is_cancelled_ = false;
   bool is_overdue_ = false;
+  bool is_superseded_ = false;
 
   // The rank's side, of the attempt under way.
   std::unique_ptr<RankCall> rank_;

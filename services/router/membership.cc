@@ -19,6 +19,13 @@ bool KnowsItsModel(const internal::MemberDescription& description) {
 
 }  // namespace
 
+absl::Status ModelIdentity::CheckSame(const ModelIdentity& theirs) const {
+  RETURN_IF_ERROR(CheckSameModel(fingerprint, theirs.fingerprint));
+  if (numerics_id == theirs.numerics_id) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("our numerics id is \"", numerics_id,
+                                                    "\", theirs \"", theirs.numerics_id, "\""));
+}
+
 Membership::Membership(std::vector<MemberInfo> members, Fingerprint own) : own_(std::move(own)) {
   for (MemberInfo& info : members) {
     if (info.role == internal::ROLE_ATTENTION) ranks_.push_back(num_members());
@@ -49,8 +56,8 @@ void Membership::Unaccept(int index) {
   members_[index].is_accepted = false;
   const bool any_accepted = std::any_of(members_.begin(), members_.end(),
                                         [](const MemberView& view) { return view.is_accepted; });
-  if (any_accepted || !reference_.has_value()) return;
-  reference_.reset();
+  if (any_accepted || model_ == nullptr) return;
+  model_.reset();
   for (int other = 0; other < num_members(); ++other) {
     if (other != index && members_[other].is_reachable) Judge(other);
   }
@@ -65,12 +72,15 @@ void Membership::Judge(int index) {
     return;
   }
   view.is_accepted = true;
-  const bool is_first = !reference_.has_value();
-  if (is_first) {
-    reference_ = Reference{view.info.name, own_, view.description.numerics_id()};
+  const bool is_first = model_ == nullptr;
+  ModelIdentity merged =
+      is_first ? ModelIdentity{own_, view.description.numerics_id()} : ModelIdentity(*model_);
+  MergeFingerprint(FromProto(view.description.fingerprint()), merged.fingerprint);
+  if (is_first || merged.fingerprint.files.size() > model_->fingerprint.files.size()) {
+    model_ = std::make_shared<const ModelIdentity>(std::move(merged));
   }
-  MergeFingerprint(FromProto(view.description.fingerprint()), reference_->fingerprint);
   if (!is_first) return;
+  model_rank_ = view.info.name;
   // Those that were there before had nothing to be measured by.
   for (MemberView& other : members_) {
     if (other.is_reachable && !other.is_accepted) other.refusal = Refusal(other);
@@ -86,15 +96,14 @@ std::string Membership::Refusal(const MemberView& view) const {
   }
   if (view.info.role == internal::ROLE_ROUTER || !KnowsItsModel(description)) return "";
   const Fingerprint theirs = FromProto(description.fingerprint());
-  const std::string compared_with = reference_.has_value() ? reference_->rank : "the router";
-  const absl::Status same =
-      CheckSameModel(reference_.has_value() ? reference_->fingerprint : own_, theirs);
+  const std::string compared_with = model_ != nullptr ? model_rank_ : "the router";
+  const absl::Status same = CheckSameModel(model_ != nullptr ? model_->fingerprint : own_, theirs);
   if (!same.ok()) {
     return absl::StrCat("has another model than ", compared_with, ": ", same.message());
   }
-  if (reference_.has_value() && description.numerics_id() != reference_->numerics_id) {
+  if (model_ != nullptr && description.numerics_id() != model_->numerics_id) {
     return absl::StrCat("has numerics id \"", description.numerics_id(), "\", ", compared_with,
-                        " has \"", reference_->numerics_id, "\"");
+                        " has \"", model_->numerics_id, "\"");
   }
   return "";
 }

@@ -14,10 +14,11 @@
 #ifndef ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
 #define ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "checkpoint/fingerprint.h"
 #include "proto/member.pb.h"
 
@@ -27,6 +28,15 @@ struct MemberInfo {
   internal::Role role = internal::ROLE_UNSPECIFIED;
   std::string name;
   std::string address;
+};
+
+// What the bits of an answer come from. Of a model of many files nobody need know all.
+struct ModelIdentity {
+  Fingerprint fingerprint;
+  std::string numerics_id;
+
+  // OK, or what differs, with both values.
+  absl::Status CheckSame(const ModelIdentity& theirs) const;
 };
 
 struct MemberView {
@@ -57,17 +67,13 @@ class Membership {
 
   // Reachable, not refused, ready.
   bool IsUsable(int member) const;
+  // What the accepted ranks serve; null while there are none. What is given out does not change.
+  const std::shared_ptr<const ModelIdentity>& model() const { return model_; }
+
   // One sentence, empty if it is usable: "attention-1 is loading (12 of 40 MB)".
   std::string WhyNotUsable(int member) const;
 
  private:
-  // What accepted ranks have in common.
-  struct Reference {
-    std::string rank;
-    Fingerprint fingerprint;
-    std::string numerics_id;
-  };
-
   void Judge(int index);
   void Unaccept(int index);
   std::string Refusal(const MemberView& view) const;
@@ -75,7 +81,8 @@ class Membership {
   const Fingerprint own_;
   std::vector<MemberView> members_;
   std::vector<int> ranks_;
-  std::optional<Reference> reference_;
+  std::shared_ptr<const ModelIdentity> model_;
+  std::string model_rank_;  // whose it was first
 };
 
 // "loading", "waiting", "ready", "stopping", "failed"; "unknown" for anything else.

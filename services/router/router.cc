@@ -27,10 +27,11 @@ constexpr absl::Duration kCloseTimeout = absl::Milliseconds(100);
 class RouterImpl : public Router {
  public:
   RouterImpl(ServedModel model, MemberInfo self, std::vector<MemberInfo> others,
-             const RouterCore::Options& core_options, bool share_prefix_cache)
+             const RouterCore::Options& core_options, bool share_prefix_cache, ResumeTokens tokens)
       : model_(std::move(model)),
         self_(std::move(self)),
         share_prefix_cache_(share_prefix_cache),
+        tokens_(std::move(tokens)),
         state_(RouterCore(core_options, Membership(std::move(others), model_.fingerprint))),
         member_service_({}) {
     member_service_.SetLive([this](internal::MemberDescription& description) {
@@ -44,8 +45,9 @@ class RouterImpl : public Router {
                      const std::vector<std::shared_ptr<grpc::Channel>>& channels,
                      const RankChannels& ranks) {
     service_ = std::make_unique<RouterService>(
-        RouterService::Options{.self = self_, .share_prefix_cache = share_prefix_cache_}, &model_,
-        &state_, ranks);
+        RouterService::Options{
+            .self = self_, .share_prefix_cache = share_prefix_cache_, .tokens = tokens_},
+        &model_, &state_, ranks);
     ASSIGN_OR_RETURN(server_, Server::Start(options, {service_.get(), &member_service_}));
     watch_ = std::make_unique<MemberWatch>(
         channels, WatchOptions{},
@@ -89,6 +91,7 @@ class RouterImpl : public Router {
   const ServedModel model_;
   const MemberInfo self_;
   const bool share_prefix_cache_;
+  const ResumeTokens tokens_;
   RouterState state_;
   MemberService member_service_;
   std::unique_ptr<RouterService> service_;
@@ -116,6 +119,13 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
                      MemberChannel::Make(member->address(), tls));
   }
+  const std::string& key_file = cluster.resume_key_file();
+  ASSIGN_OR_RETURN(ResumeTokens tokens,
+                   key_file.empty() ? absl::StatusOr<ResumeTokens>(ResumeTokens::WithRandomKey())
+                                    : ResumeTokens::WithKeyFile(key_file));
+  if (key_file.empty() && cluster.router_size() > 1) {
+    LogWarning("no resume_key_file: answers cannot be resumed at another router");
+  }
   // What every rank runs, and its queue; what does not fit there need not wait here.
   const internal::Limits& limits = cluster.limits();
   const RouterCore::Options core_options{
@@ -123,15 +133,15 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
                            (limits.max_running_sequences() + limits.max_waiting_requests())};
   auto router = std::make_unique<RouterImpl>(
       std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
-      core_options, limits.share_prefix_cache());
+      core_options, limits.share_prefix_cache(), std::move(tokens));
   ServerOptions server_options;
   server_options.address = self->address();
   server_options.tls = tls;
   server_options.health_name = "orrery.v1.Orrery";
   server_options.reflection = options.reflection;
-  // The core has twice as many places, and is to refuse what exceeds them.
+  // The core has twice as many places, and as many for resumed requests, and is to refuse what exceeds them.
   server_options.max_calls_per_connection =
-      std::max(server_options.max_calls_per_connection, 4 * core_options.max_open_requests);
+      std::max(server_options.max_calls_per_connection, 6 * core_options.max_open_requests);
   RETURN_IF_ERROR(router->Start(server_options, channels, ranks));
   return std::unique_ptr<Router>(std::move(router));
 }

@@ -11,20 +11,23 @@
 namespace orrery {
 namespace {
 
-constexpr int kMaxAttempts = 2;
+// How long a request waits before it asks for a rank again: short while it may be a matter of moments,
+// then about as often as members are looked at.
+constexpr absl::Duration kFirstDelay = absl::Milliseconds(20);
+constexpr absl::Duration kLongestDelay = absl::Milliseconds(250);
 
-// Codes with which another rank may do better: this one is gone, or full.
-bool IsRetryable(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kUnavailable ||
-         status.code() == absl::StatusCode::kResourceExhausted;
-}
-
-Action StartOn(int member) {
-  return {.kind = Action::Kind::kStart, .member = member, .status = absl::OkStatus()};
+Action StartOn(int member, bool is_replay) {
+  Action action;
+  action.kind = Action::Kind::kStart;
+  action.member = member;
+  action.is_replay = is_replay;
+  return action;
 }
 
 Action FinishWith(absl::Status status) {
-  return {.kind = Action::Kind::kFinish, .member = -1, .status = std::move(status)};
+  Action action;
+  action.status = std::move(status);
+  return action;
 }
 
 }  // namespace
@@ -55,66 +58,148 @@ void RouterCore::OnUnreachable(int member, const std::string& reason) {
 }
 
 Action RouterCore::OnRequest(int64_t request, const std::string& tenant) {
-  ORRERY_CHECK(!requests_.contains(request)) << "request " << request << " is open already";
-  if (is_stopping_) {
-    return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
-  }
+  if (absl::Status place = CheckPlace(tenant); !place.ok()) return FinishWith(std::move(place));
+  Request opened;
+  opened.tenant = tenant;
+  return Open(request, std::move(opened));
+}
+
+Action RouterCore::OnResumed(int64_t request, const std::string& tenant,
+                             const ModelIdentity& model) {
   const int num_places = 2 * options_.max_open_requests;
-  const auto open = num_open_.find(tenant);
-  const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
-  if (num_of_tenant >= num_places - num_open_requests()) {
-    return FinishWith(absl::ResourceExhaustedError(
-        absl::StrCat("the router has ", num_open_requests(), " open requests, ", num_of_tenant,
-                     " of this tenant; of ", num_places,
-                     " places a tenant may take as many as it leaves free; try again later")));
+  if (num_resumed_ >= num_places) {
+    return FinishWith(absl::ResourceExhaustedError(absl::StrCat("the router has ", num_resumed_,
+                                                                " resumed requests of at most ",
+                                                                num_places, "; try again later")));
+  }
+  if (membership_.model() != nullptr) {
+    const absl::Status same = membership_.model()->CheckSame(model);
+    if (!same.ok()) {
+      return FinishWith(absl::FailedPreconditionError(absl::StrCat(
+          "the answer was begun with another model than is served now: ", same.message())));
+    }
   }
   Request opened;
   opened.tenant = tenant;
-  const std::optional<int> member = Assign(opened, /*excluded=*/-1);
-  if (!member.has_value()) return FinishWith(absl::UnavailableError(WhyNotReady()));
-  ++num_open_[tenant];
-  requests_.emplace(request, std::move(opened));
-  return StartOn(*member);
+  opened.is_resumed = true;
+  opened.is_begun = true;
+  return Open(request, std::move(opened));
+}
+
+absl::Status RouterCore::CheckPlace(const std::string& tenant) const {
+  const int num_places = 2 * options_.max_open_requests;
+  const int num_taken = num_open_requests() - num_resumed_;
+  const auto open = num_open_.find(tenant);
+  const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
+  if (num_of_tenant < num_places - num_taken) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the router has ", num_taken, " open requests, ", num_of_tenant, " of this tenant; of ",
+      num_places, " places a tenant may take as many as it leaves free; try again later"));
+}
+
+Action RouterCore::Open(int64_t number, Request request) {
+  ORRERY_CHECK(!requests_.contains(number)) << "request " << number << " is open already";
+  if (is_stopping_) {
+    return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
+  }
+  if (!Assign(request, /*excluded=*/-1).has_value()) {
+    return FinishWith(absl::UnavailableError(WhyNotReady()));
+  }
+  request.model = membership_.model();
+  request.is_resumed ? ++num_resumed_ : ++num_open_[request.tenant];
+  const Action action = StartOn(request.member, /*is_replay=*/request.is_begun);
+  requests_.emplace(number, std::move(request));
+  return action;
 }
 
 Action RouterCore::OnToken(int64_t request, int64_t count) {
-  Request& open = Open(request);
-  open.state = RequestState::kStreaming;
+  Request& open = Find(request);
+  open.is_begun = true;
+  open.num_failures = 0;
+  open.num_waits = 0;
   open.num_tokens += count;
-  return {.kind = Action::Kind::kForward, .member = open.member, .status = absl::OkStatus()};
+  Action action;
+  action.kind = Action::Kind::kForward;
+  action.member = open.member;
+  return action;
 }
 
 Action RouterCore::OnEnded(int64_t request) { return Finish(request, absl::OkStatus()); }
 
 Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
-  Request& open = Open(request);
+  Request& open = Find(request);
   const std::string rank = membership_.member(open.member).info.name;
-  // It answers no more: no new request goes there until it describes itself again.
-  if (status.code() == absl::StatusCode::kUnavailable) {
-    membership_.OnUnreachable(open.member, absl::StrCat("a request failed: ", status.message()));
+  absl::Status failure(status.code(), open.num_tokens == 0
+                                          ? absl::StrCat(rank, ": ", status.message())
+                                          : absl::StrCat(rank, " failed after ", open.num_tokens,
+                                                         " tokens: ", status.message()));
+  const int failed = open.member;
+  if (absl::IsUnavailable(status)) {
+    // It answers no more: no request goes there until it describes itself again. What it had begun of
+    // this one nobody knows.
+    membership_.OnUnreachable(failed, absl::StrCat("a request failed: ", status.message()));
+    open.is_begun = true;
+    if (++open.num_failures >= options_.max_attempts) {
+      return Finish(request,
+                    absl::UnavailableError(absl::StrCat(
+                        open.num_failures, " ranks in a row, the last ", failure.message())));
+    }
+    open.last_failure = std::move(failure);
+    return StartOrWait(open, failed);
   }
-  if (open.state == RequestState::kStarted && IsRetryable(status) &&
-      open.num_attempts < kMaxAttempts) {
-    const std::optional<int> other = Assign(open, /*excluded=*/open.member);
-    if (other.has_value()) return StartOn(*other);
+  if (!absl::IsResourceExhausted(status)) return Finish(request, std::move(failure));
+  // Full. Of a replay not even the reserve is free, which takes time to change.
+  if (open.is_begun) {
+    open.last_failure = std::move(failure);
+    return Wait(open);
   }
-  if (open.state == RequestState::kStreaming) {
-    return Finish(request,
-                  absl::Status(status.code(), absl::StrCat(rank, " failed after ", open.num_tokens,
-                                                           " tokens: ", status.message())));
+  if (open.was_refused || !Assign(open, failed).has_value()) {
+    return Finish(request, std::move(failure));
   }
-  return Finish(request, absl::Status(status.code(), absl::StrCat(rank, ": ", status.message())));
+  open.was_refused = true;
+  return StartOn(open.member, /*is_replay=*/false);
+}
+
+Action RouterCore::OnRetry(int64_t request) {
+  Request& open = Find(request);
+  ORRERY_CHECK(open.state == RequestState::kWaiting) << "request " << request << " runs";
+  return StartOrWait(open, /*excluded=*/-1);
+}
+
+Action RouterCore::StartOrWait(Request& request, int excluded) {
+  if (!Assign(request, excluded).has_value()) return Wait(request);
+  ++num_replays_;
+  request.state = RequestState::kRunning;
+  return StartOn(request.member, /*is_replay=*/true);
+}
+
+Action RouterCore::Wait(Request& request) {
+  request.state = RequestState::kWaiting;
+  Action action;
+  action.kind = Action::Kind::kWait;
+  action.delay = std::min(kFirstDelay * (1 << std::min(request.num_waits++, 10)), kLongestDelay);
+  return action;
 }
 
 Action RouterCore::OnDeadline(int64_t request) {
-  const Request& open = Open(request);
-  return Finish(request, absl::DeadlineExceededError(absl::StrCat(
-                             "the deadline passed after ", open.num_tokens, " tokens of ",
-                             membership_.member(open.member).info.name)));
+  const Request& open = Find(request);
+  std::string message = absl::StrCat("the deadline passed after ", open.num_tokens, " tokens of ",
+                                     membership_.member(open.member).info.name);
+  if (open.state == RequestState::kWaiting) {
+    absl::StrAppend(&message,
+                    ", while it waited for a rank; the last one: ", open.last_failure.message());
+  }
+  return Finish(request, absl::DeadlineExceededError(message));
 }
 
 Action RouterCore::OnCancelled(int64_t request) {
   return Finish(request, absl::CancelledError("the client cancelled the request"));
+}
+
+Action RouterCore::OnSuperseded(int64_t request) {
+  return Finish(request, absl::AbortedError(absl::StrCat("after ", Find(request).num_tokens,
+                                                         " tokens another call of the client "
+                                                         "resumed the request")));
 }
 
 bool RouterCore::IsReady() const {
@@ -131,14 +216,17 @@ std::string RouterCore::WhyNotReady() const {
 
 int RouterCore::num_open_requests(int member) const {
   return static_cast<int>(
-      std::count_if(requests_.begin(), requests_.end(),
-                    [member](const auto& entry) { return entry.second.member == member; }));
+      std::count_if(requests_.begin(), requests_.end(), [member](const auto& entry) {
+        return entry.second.member == member && entry.second.state == RequestState::kRunning;
+      }));
 }
 
 std::optional<int> RouterCore::Assign(Request& request, int excluded) {
   std::map<int, std::map<std::string_view, int>> open;  // requests, by member and tenant
   for (const auto& [number, other] : requests_) {
-    if (&other != &request) ++open[other.member][other.tenant];
+    if (&other != &request && other.state == RequestState::kRunning) {
+      ++open[other.member][other.tenant];
+    }
   }
   std::vector<RankSnapshot> ranks;
   for (const int member : membership_.ranks()) {
@@ -146,7 +234,7 @@ std::optional<int> RouterCore::Assign(Request& request, int excluded) {
     const auto& tenants = open[member];
     const auto own = tenants.find(request.tenant);
     RankSnapshot& rank = ranks.emplace_back();
-    rank.is_usable = member != excluded && membership_.IsUsable(member);
+    rank.is_usable = member != excluded && IsUsable(request, member);
     rank.num_own_requests = own == tenants.end() ? 0 : own->second;
     rank.num_other_tenants = static_cast<int>(tenants.size()) - (own == tenants.end() ? 0 : 1);
     int num_open = 0;
@@ -157,21 +245,31 @@ std::optional<int> RouterCore::Assign(Request& request, int excluded) {
   }
   const std::optional<int> rank = PickRank(ranks);
   if (!rank.has_value()) return std::nullopt;
-  request.state = RequestState::kStarted;
   request.member = membership_.ranks()[*rank];
-  ++request.num_attempts;
   return request.member;
 }
 
-RouterCore::Request& RouterCore::Open(int64_t request) {
+bool RouterCore::IsUsable(const Request& request, int member) const {
+  if (!membership_.IsUsable(member)) return false;
+  const auto& model = membership_.model();
+  return request.model == nullptr || request.model == model ||
+         (model != nullptr && request.model->CheckSame(*model).ok());
+}
+
+RouterCore::Request& RouterCore::Find(int64_t request) {
   const auto found = requests_.find(request);
   ORRERY_CHECK(found != requests_.end()) << "request " << request << " is not open";
   return found->second;
 }
 
 Action RouterCore::Finish(int64_t request, absl::Status status) {
-  const auto open = num_open_.find(Open(request).tenant);
-  if (--open->second == 0) num_open_.erase(open);
+  const Request& over = Find(request);
+  if (over.is_resumed) {
+    --num_resumed_;
+  } else {
+    const auto open = num_open_.find(over.tenant);
+    if (--open->second == 0) num_open_.erase(open);
+  }
   requests_.erase(request);
   return FinishWith(std::move(status));
 }

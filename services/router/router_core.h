@@ -3,10 +3,15 @@
 //   RouterCore core({.max_open_requests = 512}, std::move(membership));
 //   Action action = core.OnRequest(request, tenant);      // kStart on rank 3, or kFinish with UNAVAILABLE
 //   action = core.OnToken(request);                       // kForward
-//   action = core.OnFailed(request, status);              // kStart elsewhere, or kFinish
+//   action = core.OnFailed(request, status);              // kStart elsewhere as a replay, kWait, or kFinish
+//   action = core.OnRetry(request);                       // after kWait: kStart, kWait again, or kFinish
 //
-// A request may be started a second time, on another rank, if its first rank fails before it gave a
-// token; after that it ends with the failure. (Replaying a half-told answer does not exist yet.)
+// A request that was started is not lost with its rank: it is replayed on another one, with what has come
+// of it, and if there is none it waits for one, as long as its deadline allows. Ranks that fail it in a
+// row without a token in between are counted; max_attempts of them end it. A rank that is full before
+// anything was started is another matter: one other is tried, then the client hears of it.
+//
+// A replay stays with its model: a rank that serves another by then does not get it.
 //
 // No clock, no threads, no gRPC: the service calls it under a mutex, tests and simulations call it
 // plainly. An event for a request that is not open is a bug of the caller and crashes.
@@ -15,10 +20,12 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/status.h"
 #include "services/router/membership.h"
@@ -45,10 +52,14 @@ struct Action {
   enum class Kind {
     kStart,    // open the sequence on `member`
     kForward,  // pass the token on
+    kWait,     // no rank can take it now: OnRetry after `delay`
     kFinish,   // the request is over, with `status`
   };
   Kind kind = Kind::kFinish;
   int member = -1;
+  // kStart: with what has come so far, and beyond the rank's queue.
+  bool is_replay = false;
+  absl::Duration delay;
   absl::Status status;
 };
 
@@ -57,8 +68,11 @@ class RouterCore {
   struct Options {
     // Requests that a tenant may have open while it is alone; more are refused with
     // RESOURCE_EXHAUSTED. There are twice as many places, and no tenant gets more than what the
-    // others and it leave: dynamic thresholds, as in services/attention/engine.h.
+    // others and it leave: dynamic thresholds, as in services/attention/engine.h. Resumed requests
+    // have as many places again, of which anyone may have all.
     int max_open_requests = 0;
+    // Ranks that may fail a request in a row, without a token in between.
+    int max_attempts = 8;
   };
 
   RouterCore(const Options& options, Membership membership);
@@ -72,13 +86,18 @@ class RouterCore {
 
   // --- Requests: `request` is any number that is not open ---
   Action OnRequest(int64_t request, const std::string& tenant);
-  // `count` more tokens came. The first one ends the second chance; the others only count, and may be
-  // told together, at the latest before the request ends.
+  // An answer that was begun elsewhere, with this model: FAILED_PRECONDITION if it is not ours.
+  Action OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model);
+  // `count` more tokens came. Any number may be told together, at the latest before the request fails or
+  // ends.
   Action OnToken(int64_t request, int64_t count = 1);
   Action OnEnded(int64_t request);
   Action OnFailed(int64_t request, const absl::Status& status);
+  Action OnRetry(int64_t request);
   Action OnDeadline(int64_t request);
   Action OnCancelled(int64_t request);
+  // The client continues it by another call.
+  Action OnSuperseded(int64_t request);
 
   // --- What it knows ---
   // Whether a request could be answered now.
@@ -88,29 +107,47 @@ class RouterCore {
   const Membership& membership() const { return membership_; }
   int num_open_requests() const { return static_cast<int>(requests_.size()); }
   int num_open_requests(int member) const;
+  // Since the start, how often a request was started again because its rank was lost.
+  int64_t num_replays() const { return num_replays_; }
 
  private:
-  //   kStarted --token--> kStreaming --ended, failed, deadline, cancelled--> (removed)
-  //       |  ^----- failed, retryable, first attempt
-  //       +-------- ended, failed, deadline, cancelled ----------------------> (removed)
-  enum class RequestState { kStarted, kStreaming };
+  //   kRunning --failed--> kWaiting --a rank is usable--> kRunning
+  //       |  ^--failed, another rank is usable--+
+  //       +--- any: ended, failed for good, deadline, cancelled ---> (removed)
+  enum class RequestState { kRunning, kWaiting };
   struct Request {
-    RequestState state = RequestState::kStarted;
-    int member = -1;
+    RequestState state = RequestState::kRunning;
+    int member = -1;  // the last one it was started on
     std::string tenant;
-    int num_attempts = 0;
+    bool is_resumed = false;  // holds a place of those
+    // Whether a rank may have begun it: it is replayed from then on, and no rank's queue refuses it.
+    bool is_begun = false;
+    std::shared_ptr<const ModelIdentity> model;
+    int num_failures = 0;  // since the last token
+    int num_waits = 0;     // since the last token
+    bool was_refused = false;
     int64_t num_tokens = 0;
+    absl::Status last_failure;
   };
 
+  // A place, or why there is none.
+  absl::Status CheckPlace(const std::string& tenant) const;
+  Action Open(int64_t number, Request request);
+  // A replay on the best rank other than `excluded`; else it waits.
+  Action StartOrWait(Request& request, int excluded);
+  Action Wait(Request& request);
   // The best rank other than `excluded`, counted for the request.
   std::optional<int> Assign(Request& request, int excluded);
-  Request& Open(int64_t request);
+  bool IsUsable(const Request& request, int member) const;
+  Request& Find(int64_t request);
   Action Finish(int64_t request, absl::Status status);
 
   const Options options_;
   Membership membership_;
   std::map<int64_t, Request> requests_;
-  std::map<std::string, int> num_open_;  // by tenant
+  std::map<std::string, int> num_open_;  // by tenant, without resumed ones
+  int num_resumed_ = 0;
+  int64_t num_replays_ = 0;
   bool is_stopping_ = false;
 };
 

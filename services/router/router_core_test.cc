@@ -49,7 +49,7 @@ class RouterCoreTest : public ::testing::Test {
   }
   std::string WhyNot(int member) const { return core_.membership().WhyNotUsable(member); }
 
-  RouterCore core_{{.max_open_requests = 4}, TwoRanksAndAShard()};
+  RouterCore core_{{.max_open_requests = 4, .max_attempts = 5}, TwoRanksAndAShard()};
 };
 
 RankSnapshot Loaded(int num_requests) { return {.is_usable = true, .num_requests = num_requests}; }
@@ -137,30 +137,133 @@ TEST_F(RouterCoreTest, BoundsOpenRequests) {
   EXPECT_EQ(core_.OnRequest(4, /*tenant=*/"").kind, Kind::kStart);
 }
 
-TEST_F(RouterCoreTest, TriesAnotherRankOnceWhenTheFirstFailsBeforeItsFirstToken) {
+TEST_F(RouterCoreTest, ReplaysOnAnotherRankWhenOneIsLostBeforeOrAfterItsFirstToken) {
   SayReady(0);
   SayReady(1);
-  ASSERT_EQ(core_.OnRequest(1, /*tenant=*/"").member, 0);
+  const Action first = core_.OnRequest(1, /*tenant=*/"");
+  EXPECT_EQ(first.member, 0);
+  EXPECT_FALSE(first.is_replay);
   const Action second = core_.OnFailed(1, absl::UnavailableError("gone"));
   EXPECT_EQ(second.kind, Kind::kStart);
   EXPECT_EQ(second.member, 1);
+  EXPECT_TRUE(second.is_replay);
   SayReady(0);
+  EXPECT_EQ(core_.OnToken(1, 40).kind, Kind::kForward);
   const Action third = core_.OnFailed(1, absl::UnavailableError("gone too"));
-  EXPECT_EQ(third.kind, Kind::kFinish);
-  EXPECT_THAT(std::string(third.status.message()), HasSubstr("attention-1: gone too"));
+  EXPECT_EQ(third.kind, Kind::kStart);
+  EXPECT_EQ(third.member, 0);
+  EXPECT_TRUE(third.is_replay);
+  EXPECT_EQ(core_.num_replays(), 2);
 }
 
-TEST_F(RouterCoreTest, DoesNotTryAgainAfterATokenAndSaysHowFarItCame) {
+TEST_F(RouterCoreTest, WaitsForARankLongerEachTimeAndStartsWhenThereIsOne) {
+  SayReady(0);
+  core_.OnRequest(1, /*tenant=*/"");
+  Action action = core_.OnFailed(1, absl::UnavailableError("gone"));
+  absl::Duration delay = absl::ZeroDuration();
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_EQ(action.kind, Kind::kWait);
+    EXPECT_GE(action.delay, delay);
+    EXPECT_LE(action.delay, absl::Milliseconds(250));
+    delay = action.delay;
+    action = core_.OnRetry(1);
+  }
+  EXPECT_EQ(core_.num_open_requests(), 1);
+  EXPECT_EQ(core_.num_open_requests(/*member=*/0), 0);
+  SayReady(0);
+  action = core_.OnRetry(1);
+  EXPECT_EQ(action.kind, Kind::kStart);
+  EXPECT_EQ(action.member, 0);
+  EXPECT_EQ(core_.num_open_requests(/*member=*/0), 1);
+}
+
+TEST_F(RouterCoreTest, WhileItWaitsItsDeadlineSaysForWhom) {
+  SayReady(0);
+  core_.OnRequest(1, /*tenant=*/"");
+  core_.OnToken(1, 3);
+  core_.OnFailed(1, absl::UnavailableError("gone"));
+  const Action late = core_.OnDeadline(1);
+  EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(
+      std::string(late.status.message()),
+      AllOf(HasSubstr("waited for a rank"), HasSubstr("attention-0 failed after 3 tokens: gone")));
+  EXPECT_EQ(core_.num_open_requests(), 0);
+}
+
+TEST_F(RouterCoreTest, RanksThatFailARequestInARowEndItAndATokenStartsTheCountAnew) {
+  SayReady(0);
+  core_.OnRequest(1, /*tenant=*/"");
+  const auto fail = [&](int count) {
+    Action action;
+    for (int i = 0; i < count; ++i) {
+      action = core_.OnFailed(1, absl::UnavailableError("gone"));
+      SayReady(0);
+      if (action.kind == Kind::kWait) action = core_.OnRetry(1);
+    }
+    return action;
+  };
+  EXPECT_EQ(fail(4).kind, Kind::kStart);
+  core_.OnToken(1, 7);
+  EXPECT_EQ(fail(4).kind, Kind::kStart);
+  const Action last = fail(1);
+  EXPECT_EQ(last.kind, Kind::kFinish);
+  EXPECT_EQ(last.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(last.status.message()),
+              HasSubstr("5 ranks in a row, the last attention-0 failed after 7 tokens: gone"));
+  EXPECT_EQ(core_.num_open_requests(), 0);
+}
+
+TEST_F(RouterCoreTest, AReplayThatFindsRanksFullWaitsAndIsNotRefused) {
   SayReady(0);
   SayReady(1);
   core_.OnRequest(1, /*tenant=*/"");
-  EXPECT_EQ(core_.OnToken(1).kind, Kind::kForward);
-  core_.OnToken(1, 40);
-  const Action action = core_.OnFailed(1, absl::UnavailableError("gone"));
-  EXPECT_EQ(action.kind, Kind::kFinish);
-  EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(std::string(action.status.message()), "attention-0 failed after 41 tokens: gone");
-  EXPECT_EQ(core_.num_open_requests(), 0);
+  EXPECT_EQ(core_.OnFailed(1, absl::UnavailableError("gone")).member, 1);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(core_.OnFailed(1, absl::ResourceExhaustedError("full")).kind, Kind::kWait);
+    EXPECT_EQ(core_.OnRetry(1).member, 1);
+  }
+}
+
+TEST_F(RouterCoreTest, AReplayStaysWithItsModel) {
+  SayReady(0);
+  core_.OnRequest(1, /*tenant=*/"");
+  core_.OnFailed(1, absl::UnavailableError("gone"));
+  core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
+  EXPECT_EQ(core_.OnRequest(2, /*tenant=*/"").kind, Kind::kStart);  // now that is the model
+  EXPECT_EQ(core_.OnRetry(1).kind, Kind::kWait);
+  core_.OnUnreachable(1, "gone");
+  SayReady(0);
+  EXPECT_EQ(core_.OnRetry(1).member, 0);
+}
+
+TEST_F(RouterCoreTest, AResumedRequestIsAReplayFromTheStartBeyondTheQueueWithinItsReserve) {
+  SayReady(0);
+  const ModelIdentity model = *core_.membership().model();
+  for (int request = 0; request < 4; ++request) core_.OnRequest(request, "flood");
+  for (int request = 4; request < 12; ++request) {
+    const Action action = core_.OnResumed(request, "flood", model);
+    EXPECT_EQ(action.kind, Kind::kStart);
+    EXPECT_TRUE(action.is_replay);
+  }
+  const Action full = core_.OnResumed(12, "flood", model);
+  EXPECT_EQ(full.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(full.status.message()), HasSubstr("8 resumed requests of at most 8"));
+  EXPECT_EQ(core_.OnRequest(12, "second").kind, Kind::kStart);
+  core_.OnEnded(4);
+  EXPECT_EQ(core_.OnResumed(4, "flood", model).kind, Kind::kStart);
+}
+
+TEST_F(RouterCoreTest, AResumedRequestOfAnotherModelIsRefusedWithBothValues) {
+  SayReady(0);
+  ModelIdentity other = *core_.membership().model();
+  other.fingerprint.files["model.safetensors"] = "w1";
+  const Action action = core_.OnResumed(1, /*tenant=*/"", other);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(action.status.message()), AllOf(HasSubstr("w0"), HasSubstr("w1")));
+  other = *core_.membership().model();
+  other.numerics_id = "x86-1 f32";
+  EXPECT_EQ(core_.OnResumed(1, /*tenant=*/"", other).status.code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(RouterCoreTest, DoesNotTryAgainWhatWillFailEverywhere) {

@@ -1,6 +1,7 @@
 #include "services/router/router_service.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "services/router/cluster_status.h"
 #include "services/router/prompt.h"
 #include "services/router/raw_message.h"
+#include "services/router/received.h"
 #include "services/router/sequence_request.h"
 
 namespace orrery {
@@ -95,7 +97,11 @@ RouterService::RouterService(Options options, const ServedModel* model, RouterSt
 grpc::ServerWriteReactor<grpc::ByteBuffer>* RouterService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   const std::shared_ptr<GenerateCall> call =
-      GenerateCall::Accept(context, {.model = model_, .state = state_, .ranks = &ranks_});
+      GenerateCall::Accept(context, {.model = model_,
+                                     .state = state_,
+                                     .ranks = &ranks_,
+                                     .calls = &calls_,
+                                     .tokens = &options_.tokens});
   const absl::Time deadline =
       std::min(DeadlineOf(*context), absl::Now() + options_.max_request_time);
   const absl::Status queued = workers_.Push(request->Length(), [=, this] {
@@ -110,19 +116,33 @@ absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* ra
                                   absl::Time deadline) {
   // It may have waited; its deadline is a cancellation as well.
   if (call.is_cancelled()) return absl::CancelledError("the client cancelled the request");
-  ASSIGN_OR_RETURN(const v1::GenerateRequest request, TakeMessage<v1::GenerateRequest>(raw));
+  ASSIGN_OR_RETURN(v1::GenerateRequest request, TakeMessage<v1::GenerateRequest>(raw));
   ASSIGN_OR_RETURN(const Prompt prompt, BuildPrompt(*model_, request));
   const int64_t number = ++num_requests_;
-  const std::string request_id =
+  GenerateCall::Options options{.number = number,
+                                .deadline = deadline,
+                                .cut_off = deadline + options_.max_reading_time,
+                                .answer = {.wants_logprobs = request.logprobs(),
+                                           .starts_in_thinking = prompt.starts_in_thinking}};
+  std::string request_id =
       absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
-  call.Start(MakeSequenceRequest(
-                 *model_, request, prompt,
-                 {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache}),
-             {.number = number,
-              .deadline = deadline,
-              .cut_off = deadline + options_.max_reading_time,
-              .answer = {.wants_logprobs = request.logprobs(),
-                         .starts_in_thinking = prompt.starts_in_thinking}});
+  std::optional<ResumePoint> point;
+  if (request.has_resume()) {
+    ASSIGN_OR_RETURN(point, options_.tokens.Read(request.resume().token()));
+    if (!request.has_seed()) request.set_seed(point->seed);
+    request_id = point->request_id;
+  }
+  internal::SequenceRequest sequence = MakeSequenceRequest(
+      *model_, request, prompt,
+      {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache});
+  if (point.has_value()) {
+    RETURN_IF_ERROR(options_.tokens.CheckRequest(*point, sequence));
+    ASSIGN_OR_RETURN(options.answer.received, TakeReceived(*model_, request.resume(), sequence));
+    options.resume_token = request.resume().token();
+    options.attempt = request.resume().attempt();
+    options.began_with = std::move(point->model);
+  }
+  call.Start(std::move(sequence), options);
   return absl::OkStatus();
 }
 

@@ -7,7 +7,8 @@
 //
 // An open call holds no thread (gRPC's callback API); the core bounds how many there are. The
 // client's deadline and its cancellation reach the rank. A client without a deadline gets
-// max_request_time.
+// max_request_time. A resumed request takes the same way, as a replay from the start
+// (resume_token.h, received.h).
 //
 // Requests are read here and not by gRPC's generated code, see raw_message.h.
 #ifndef ORRERY_SERVICES_ROUTER_ROUTER_SERVICE_H_
@@ -44,6 +45,7 @@ class RouterService : public RawOrreryService {
     absl::Duration max_request_time = absl::Hours(1);
     absl::Duration max_reading_time = absl::Seconds(10);
     WorkQueue::Options workers = {};
+    ResumeTokens tokens = ResumeTokens::WithRandomKey();
   };
   // Channels of the attention ranks, by their index in the membership.
   using RankChannels = orrery::RankChannels;
@@ -78,6 +80,7 @@ class RouterService : public RawOrreryService {
   const ServedModel* const model_;
   RouterState* const state_;
   const RankChannels ranks_;
+  OpenCalls calls_;
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};

@@ -30,7 +30,25 @@ namespace orrery {
 
 inline constexpr absl::Duration kPatience = absl::Seconds(30);
 
-using Writer = grpc::ServerWriter<internal::SequenceEvent>;
+// What a script writes to. It numbers the tokens of each choice, from behind those that a replay brings.
+class Writer {
+ public:
+  Writer(const internal::SequenceRequest& request,
+         grpc::ServerWriter<internal::SequenceEvent>* writer)
+      : writer_(writer) {
+    for (int k = 0; k < request.so_far_size(); ++k) next_index_[k] = request.so_far(k).id_size();
+  }
+  // The next token that it writes is this one of its choice.
+  void GoTo(int choice, int index) { next_index_[choice] = index; }
+  void Write(internal::SequenceEvent event) {
+    if (event.has_token()) event.mutable_token()->set_index(next_index_[event.token().choice()]++);
+    writer_->Write(event);
+  }
+
+ private:
+  grpc::ServerWriter<internal::SequenceEvent>* const writer_;
+  std::map<int, int> next_index_;
+};
 using Script =
     std::function<grpc::Status(grpc::ServerContext&, const internal::SequenceRequest&, Writer&)>;
 
@@ -43,8 +61,9 @@ inline ServerOptions AnyPort() {
 class FakeRank : public internal::Attention::Service {
  public:
   grpc::Status Generate(grpc::ServerContext* context, const internal::SequenceRequest* request,
-                        Writer* writer) override {
-    return script(*context, *request, *writer);
+                        grpc::ServerWriter<internal::SequenceEvent>* stream) override {
+    Writer writer(*request, stream);
+    return script(*context, *request, writer);
   }
   Script script;
 };

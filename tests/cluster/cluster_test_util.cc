@@ -49,7 +49,11 @@ std::unique_ptr<Launcher> StartFrom(const internal::ClusterFile& cluster,
 }
 
 OrreryClient Connect(const Launcher& cluster) {
-  auto client = OrreryClient::Connect(cluster.router_address(), {}, kPatience);
+  std::vector<std::string> addresses;
+  for (const internal::ClusterMember& router : cluster.cluster().router()) {
+    addresses.push_back(router.address());
+  }
+  auto client = OrreryClient::Connect(addresses, {}, kPatience);
   EXPECT_TRUE(client.ok()) << client.status();
   return *std::move(client);
 }

@@ -107,6 +107,12 @@ TEST(Command, TalksToARunningCluster) {
               AllOf(HasSubstr("\"content\":\"\\n13\""), HasSubstr("\"finish_reason\":\"stop\"")));
   EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt=''", router)).code, 1);
 
+  // Of several routers, whichever is there.
+  EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt='What is 9 + 4?' 2>/dev/null",
+                               " --router=127.0.0.1:1,", cluster->router_address()))
+                .output,
+            "13\n");
+
   // Several choices stand apart, and the router's reasons are passed on.
   EXPECT_THAT(Shell(absl::StrCat(ask, " --num_choices=2 2>/dev/null")).output,
               AllOf(HasSubstr("[choice 0]\n13\n"), HasSubstr("[choice 1]\n13\n")));

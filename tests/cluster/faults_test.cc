@@ -158,26 +158,6 @@ TEST(ClusterFaults, TheOtherRankServesWhenOneIsKilled) {
               HasSubstr("attention-0 ended with signal 9"));
 }
 
-TEST(ClusterFaults, AnAnswerWhoseRankIsKilledEndsWithAClearErrorAndTheRouterGoesOn) {
-  const auto launcher = StartReady(AbacusTopology(2, 1));
-  ASSERT_NE(launcher, nullptr);
-  OrreryClient client = Connect(*launcher);
-  v1::GenerateRequest request;
-  *request.mutable_messages() = ReadProblems(1)[0].messages;
-  bool killed = false;
-  // An idle router gives the first request to the first rank.
-  const auto answer = client.Generate(request, kPatience, [&](const v1::Delta&) {
-    if (!killed) {
-      EXPECT_TRUE(launcher->Kill("attention-0", SIGKILL).ok());
-    }
-    return killed = true;
-  });
-  EXPECT_EQ(answer.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(answer.status().message()),
-              ContainsRegex("attention-0 failed after [0-9]+ tokens"));
-  EXPECT_TRUE(client.Generate(request, kPatience).ok());
-}
-
 struct ExchangeCase {
   std::string name;
   internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;

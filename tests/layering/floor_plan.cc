@@ -83,6 +83,7 @@ const std::vector<LibraryRule>& Libraries() {
        {"google/protobuf/"},
        {"proto", "rpc", "exchange/grpc", "services/router", "services/attention", "services/expert",
         "client"}},
+      {"//third_party/openssl", {"openssl/"}, {"services/router"}},
       {"//third_party/nlohmann_json", {"nlohmann/"}, {"checkpoint/text", "checkpoint"}},
       {"//third_party/pcre2", {"pcre2.h"}, {"checkpoint/text", "checkpoint"}},
       {"//third_party/utf8proc", {"utf8proc.h"}, {"checkpoint/text", "checkpoint"}},

@@ -29,7 +29,7 @@ TEST(ClusterSimulation, RefusesWhatDoesNotFitAndAnswersTheRest) {
 
 class StormyCluster : public testing::TestWithParam<uint64_t> {};
 
-TEST_P(StormyCluster, EndsEveryRequestOnceThroughCrashesAndCancellations) {
+TEST_P(StormyCluster, LosesNoRequestThroughCrashesAndCancellations) {
   EventLoop loop(GetParam());
   ClusterWorld world(loop, {.num_requests = 2000,
                             .arrival_gap = absl::Milliseconds(3),
@@ -39,11 +39,25 @@ TEST_P(StormyCluster, EndsEveryRequestOnceThroughCrashesAndCancellations) {
   EXPECT_THAT(world.violations(), IsEmpty());
   // The storm was one.
   EXPECT_GT(world.num_crashes(), 20);
-  EXPECT_GT(world.num_second_attempts(), 20);
+  EXPECT_GT(world.num_replays(), 20);
   EXPECT_GT(world.num_preemptions(), 0);
   EXPECT_GT(world.endings().at(absl::StatusCode::kOk), 200);
   EXPECT_GT(world.endings().at(absl::StatusCode::kUnavailable), 0);
   EXPECT_GT(world.endings().at(absl::StatusCode::kCancelled), 0);
+}
+
+TEST_P(StormyCluster, LosesNoRequestWhenItsRouterCrashesTooAndClientsResume) {
+  EventLoop loop(GetParam());
+  ClusterWorld world(loop, {.num_requests = 1000,
+                            .arrival_gap = absl::Milliseconds(8),
+                            .crash_per_step = 0.002,
+                            .router_crash_per_token = 0.001});
+  world.Run();
+  EXPECT_THAT(world.violations(), IsEmpty());
+  EXPECT_GT(world.num_crashes(), 5);
+  EXPECT_GT(world.num_replays(), 5);
+  EXPECT_GT(world.num_resumed(), 5);
+  EXPECT_GT(world.endings().at(absl::StatusCode::kOk), 500);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StormyCluster, testing::Range(uint64_t{1}, uint64_t{9}));

@@ -18,10 +18,17 @@ Membership MakeMembership(int num_ranks) {
   return Membership(std::move(members), {.config_hash = "c", .files = {}});
 }
 
+std::unique_ptr<RouterCore> MakeCore(int num_ranks) {
+  // In storms like these more than a few ranks may fail a request in a row.
+  return std::make_unique<RouterCore>(
+      RouterCore::Options{.max_open_requests = 1000, .max_attempts = 100},
+      MakeMembership(num_ranks));
+}
+
 }  // namespace
 
 ClusterWorld::ClusterWorld(EventLoop& loop, const ClusterWorldSpec& spec)
-    : loop_(loop), spec_(spec), core_({.max_open_requests = 1000}, MakeMembership(spec.num_ranks)) {
+    : loop_(loop), spec_(spec), core_(MakeCore(spec.num_ranks)) {
   for (int rank = 0; rank < spec.num_ranks; ++rank) {
     ranks_.emplace_back();
     Describe(rank);
@@ -36,8 +43,8 @@ void ClusterWorld::Run() {
   }
   loop_.RunUntil(loop_.Now() + absl::Hours(1));
   Expect(num_ended_ == spec_.num_requests, absl::StrCat(num_ended_, " requests ended"));
-  Expect(core_.num_open_requests() == 0,
-         absl::StrCat(core_.num_open_requests(), " requests are left open"));
+  Expect(core_->num_open_requests() == 0,
+         absl::StrCat(core_->num_open_requests(), " requests are left open"));
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
     Expect(ranks_[rank].sequences.empty(), absl::StrCat(RankName(rank), " has sequences left"));
   }
@@ -47,38 +54,62 @@ void ClusterWorld::Arrive(int64_t id) {
   Request& request = requests_[id];
   request.num_prompt_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_prompt_tokens));
   request.num_answer_tokens = 1 + static_cast<int>(loop_.Below(spec_.max_answer_tokens));
-  Do(id, core_.OnRequest(id, /*tenant=*/""));
+  Do(id, core_->OnRequest(id, /*tenant=*/""));
 }
 
 void ClusterWorld::Do(int64_t id, const Action& action) {
   switch (action.kind) {
     case Action::Kind::kStart:
-      Start(id, action.member);
+      Start(id, action.member, action.is_replay);
+      break;
+    case Action::Kind::kWait:
+      loop_.After(action.delay,
+                  [this, id, attempt = ++requests_[id].attempt] { Retry(id, attempt); });
       break;
     case Action::Kind::kForward:
       ++requests_[id].num_received;
       break;
     case Action::Kind::kFinish:
-      End(id, action.status);
+      // Its client tries again: no rank was there.
+      if (requests_[id].is_resumed && absl::IsUnavailable(action.status)) {
+        loop_.After(absl::Milliseconds(50),
+                    [this, id, attempt = ++requests_[id].attempt] { Resume(id, attempt); });
+      } else {
+        End(id, action.status);
+      }
       break;
   }
 }
 
-void ClusterWorld::Start(int64_t id, int rank) {
+void ClusterWorld::Retry(int64_t id, int attempt) {
+  const Request& request = requests_[id];
+  if (!request.has_ended && request.attempt == attempt) Do(id, core_->OnRetry(id));
+}
+
+void ClusterWorld::Start(int64_t id, int rank, bool is_replay) {
   Request& request = requests_[id];
-  Expect(request.num_received == 0, absl::StrCat("request ", id, " starts anew after a token"));
+  Expect(is_replay || !request.was_taken, absl::StrCat("request ", id, " starts anew"));
   request.rank = rank;
   const int attempt = ++request.attempt;
-  num_second_attempts_ += attempt > 1;
-  loop_.After(Latency(), [this, id, rank, attempt] {
+  num_replays_ += is_replay;
+  loop_.After(Latency(), [this, id, rank, attempt, is_replay] {
     Request& started = requests_[id];
     if (started.has_ended || started.attempt != attempt) return;
     if (!ranks_[rank].is_alive)
       return SendEnd(id, attempt, absl::UnavailableError("connection refused"));
     Rank& r = ranks_[rank];
-    if (r.num_waiting() >= spec_.max_waiting_requests)
+    if (is_replay ? r.num_replays() >= spec_.max_replays
+                  : r.num_waiting() >= spec_.max_waiting_requests) {
       return SendEnd(id, attempt, absl::ResourceExhaustedError("too many wait"));
-    r.sequences[next_sequence_++] = {.request = id, .num_tokens = started.num_prompt_tokens};
+    }
+    started.was_taken = true;
+    // All that was lost is its end.
+    if (started.num_received == started.num_answer_tokens)
+      return SendEnd(id, attempt, absl::OkStatus());
+    r.sequences[next_sequence_++] = {
+        .request = id,
+        .is_replay = is_replay,
+        .num_tokens = started.num_prompt_tokens + started.num_received};
     Step(rank);
   });
 }
@@ -89,6 +120,11 @@ int ClusterWorld::Rank::num_running() const {
 }
 int ClusterWorld::Rank::num_waiting() const {
   return static_cast<int>(sequences.size()) - num_running();
+}
+
+int ClusterWorld::Rank::num_replays() const {
+  return std::count_if(sequences.begin(), sequences.end(),
+                       [](const auto& entry) { return entry.second.is_replay; });
 }
 
 void ClusterWorld::Step(int rank) {
@@ -116,7 +152,9 @@ void ClusterWorld::Plan(Rank& rank) {
   rank.credit = rank.plan.credits[0];
   for (const SequenceId id : rank.plan.preempted) {
     Sequence& sequence = rank.sequences.at(id);
-    sequence = {.request = sequence.request, .num_tokens = sequence.num_tokens};
+    sequence = {.request = sequence.request,
+                .is_replay = sequence.is_replay,
+                .num_tokens = sequence.num_tokens};
     ++num_preemptions_;
   }
   for (const SequenceId id : rank.plan.admitted) rank.sequences.at(id).running = true;
@@ -167,8 +205,9 @@ void ClusterWorld::SendToken(int64_t id, int attempt, int number) {
     if (request.has_ended || request.attempt != attempt) return;
     Expect(number == request.num_received,
            absl::StrCat("request ", id, " got token ", number, " after ", request.num_received));
-    Do(id, core_.OnToken(id));
+    Do(id, core_->OnToken(id));
     if (loop_.Happens(spec_.cancel_per_token)) Cancel(id);
+    if (loop_.Happens(spec_.router_crash_per_token)) CrashRouter();
   });
 }
 
@@ -180,15 +219,39 @@ void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) 
       Expect(request.num_received == request.num_answer_tokens,
              absl::StrCat("request ", id, " lost a token"));
     }
-    Do(id, status.ok() ? core_.OnEnded(id) : core_.OnFailed(id, status));
+    Do(id, status.ok() ? core_->OnEnded(id) : core_->OnFailed(id, status));
   });
+}
+
+// Its open requests go with it, and their sequences; of the last tokens some have not reached the clients.
+void ClusterWorld::CrashRouter() {
+  core_ = MakeCore(spec_.num_ranks);
+  for (size_t rank = 0; rank < ranks_.size(); ++rank) {
+    ranks_[rank].sequences.clear();
+    if (ranks_[rank].is_alive) Describe(static_cast<int>(rank));
+  }
+  for (auto& [id, request] : requests_) {
+    if (request.has_ended) continue;
+    request.num_received -= static_cast<int>(loop_.Below(1 + std::min(3, request.num_received)));
+    request.is_resumed = true;
+    loop_.After(loop_.Between(absl::Milliseconds(1), absl::Milliseconds(100)),
+                [this, id = id, attempt = ++request.attempt] { Resume(id, attempt); });
+  }
+}
+
+void ClusterWorld::Resume(int64_t id, int attempt) {
+  if (requests_[id].attempt != attempt) return;  // its router crashed again meanwhile
+  ++num_resumed_;
+  const ModelIdentity model = {.fingerprint = {.config_hash = "c", .files = {}},
+                               .numerics_id = "n"};
+  Do(id, core_->OnResumed(id, /*tenant=*/"", model));
 }
 
 void ClusterWorld::Cancel(int64_t id) {
   if (requests_[id].has_ended) return;
   Rank& r = ranks_[requests_[id].rank];
   std::erase_if(r.sequences, [id](const auto& entry) { return entry.second.request == id; });
-  Do(id, core_.OnCancelled(id));
+  Do(id, core_->OnCancelled(id));
 }
 
 void ClusterWorld::Crash(int rank) {
@@ -200,7 +263,7 @@ void ClusterWorld::Crash(int rank) {
     const int64_t id = sequence.request;
     SendEnd(id, requests_[id].attempt, absl::UnavailableError("connection reset"));
   }
-  core_.OnUnreachable(rank, "connection reset");
+  core_->OnUnreachable(rank, "connection reset");
   loop_.After(loop_.Between(absl::Milliseconds(10), absl::Milliseconds(300)), [this, rank] {
     ranks_[rank].is_alive = true;
     Describe(rank);
@@ -216,13 +279,15 @@ void ClusterWorld::Describe(int rank) {
   description.mutable_fingerprint()->set_config_hash("c");
   description.mutable_load()->set_running_requests(ranks_[rank].num_running());
   description.mutable_load()->set_waiting_requests(ranks_[rank].num_waiting());
-  core_.OnDescription(rank, description);
+  core_->OnDescription(rank, description);
 }
 
 void ClusterWorld::End(int64_t id, const absl::Status& status) {
   Request& request = requests_[id];
   Expect(!request.has_ended, absl::StrCat("request ", id, " ended twice"));
   request.has_ended = true;
+  Expect(!request.was_taken || status.ok() || absl::IsCancelled(status),
+         absl::StrCat("request ", id, " is lost: ", status.ToString()));
   ++num_ended_;
   ++endings_[status.code()];
   for (Rank& rank : ranks_) {

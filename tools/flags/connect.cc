@@ -4,6 +4,7 @@
 #include <fstream>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
@@ -11,8 +12,10 @@
 #include "rpc/cluster_tls.h"
 #include "tools/flags/places.h"
 
-ABSL_FLAG(std::string, router, "", "host:port of the router; empty: that of the last `orrery up`");
-ABSL_FLAG(std::string, cluster, "", "cluster file: says the router's address and the TLS files");
+ABSL_FLAG(std::vector<std::string>, router, {},
+          "host:port of the router, or of several of one cluster: a,b; empty: that of the last "
+          "`orrery up`");
+ABSL_FLAG(std::string, cluster, "", "cluster file: says the routers' addresses and the TLS files");
 
 ABSL_FLAG(std::string, router_file, "",
           "file in which `up` leaves the router's address; empty: .orrery/router of the checkout");
@@ -37,19 +40,24 @@ std::string RememberedRouter() {
 }  // namespace
 
 absl::StatusOr<OrreryClient> ConnectFromFlags() {
-  std::string address = absl::GetFlag(FLAGS_router);
+  std::vector<std::string> addresses = absl::GetFlag(FLAGS_router);
   TlsFiles tls;
   if (const std::string path = absl::GetFlag(FLAGS_cluster); !path.empty()) {
     ASSIGN_OR_RETURN(const internal::ClusterFile cluster, ReadClusterFile(path));
     tls = TlsFilesOf(cluster);
-    if (address.empty()) address = cluster.router(0).address();
+    if (addresses.empty()) {
+      for (const ClusterMember& router : cluster.router()) addresses.push_back(router.address());
+    }
   }
-  if (address.empty()) address = RememberedRouter();
-  if (address.empty()) {
+  if (addresses.empty()) {
+    const std::string remembered = RememberedRouter();
+    if (!remembered.empty()) addresses.push_back(remembered);
+  }
+  if (addresses.empty()) {
     return absl::NotFoundError(
         "no cluster is known: start one with `orrery up`, or say --router=HOST:PORT");
   }
-  return OrreryClient::Connect(address, tls, kConnectTimeout);
+  return OrreryClient::Connect(addresses, tls, kConnectTimeout);
 }
 
 absl::Status RememberRouter(const std::string& address) {

@@ -4,20 +4,21 @@
 #define ORRERY_TOOLS_FLAGS_CONNECT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/flags/declare.h"
 #include "base/status.h"
 #include "client/orrery_client.h"
 
-ABSL_DECLARE_FLAG(std::string, router);
+ABSL_DECLARE_FLAG(std::vector<std::string>, router);
 ABSL_DECLARE_FLAG(std::string, cluster);
 
 namespace orrery {
 
 inline constexpr char kConnectFlags[] = "tools/flags/connect.cc";
 
-// The router of --router, else of the first one in --cluster, else of the last `orrery up`.
-// UNAVAILABLE if it does not answer, NOT_FOUND if none is known.
+// The routers of --router, else those of --cluster, else that of the last `orrery up`. UNAVAILABLE if none
+// answers, NOT_FOUND if none is known.
 absl::StatusOr<OrreryClient> ConnectFromFlags();
 
 // What `up` leaves for ConnectFromFlags, and takes back when it stops.

@@ -252,7 +252,7 @@ std::string Launcher::LastOutput(const std::string& name) const { return Tail(Ou
 std::optional<v1::ClusterStatusResponse> Launcher::AskRouter(absl::Duration patience) {
   if (!client_.has_value()) {
     absl::StatusOr<OrreryClient> client =
-        OrreryClient::Connect(router_address(), TlsFilesOf(cluster_), patience);
+        OrreryClient::Connect({router_address()}, TlsFilesOf(cluster_), patience);
     if (!client.ok()) return std::nullopt;
     client_ = *std::move(client);
   }

@@ -3,7 +3,7 @@
 //   ASSIGN_OR_RETURN(std::unique_ptr<Launcher> launcher,
 //                    Launcher::StartLocal({.model_dir = dir, .num_ranks = 2}, {}));
 //   RETURN_IF_ERROR(launcher->WaitUntilReady(absl::Seconds(60), show_progress));
-//   OrreryClient::Connect(launcher->router_address(), ...);
+//   OrreryClient::Connect({launcher->router_address()}, ...);
 //   launcher->Kill("expert-1", SIGKILL);      // for fault tests
 //   launcher->Restart("expert-1");
 //   launcher->Stop();

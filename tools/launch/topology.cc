@@ -44,10 +44,11 @@ bool IsFree(int port) {
 }  // namespace
 
 absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology) {
-  if (topology.num_ranks < 1 || topology.num_shards < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a cluster of ", topology.num_ranks, " ranks and ", topology.num_shards,
-                     " shards: at least one rank is needed, and no negative number of shards"));
+  if (topology.num_routers < 1 || topology.num_ranks < 1 || topology.num_shards < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a cluster of ", topology.num_routers, " routers, ", topology.num_ranks, " ranks and ",
+        topology.num_shards,
+        " shards: at least one router and one rank are needed, and no negative number of shards"));
   }
   std::error_code error;
   const std::filesystem::path dir = std::filesystem::canonical(topology.model_dir, error);
@@ -56,7 +57,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
         absl::StrCat("model directory \"", topology.model_dir, "\": ", error.message()));
   }
   ASSIGN_OR_RETURN(const std::vector<int> ports,
-                   PickFreePorts(1 + topology.num_ranks + topology.num_shards));
+                   PickFreePorts(topology.num_routers + topology.num_ranks + topology.num_shards));
   internal::ClusterFile cluster;
   cluster.mutable_model()->set_name(topology.model_name.empty() ? dir.filename().string()
                                                                 : topology.model_name);
@@ -69,7 +70,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
     member->set_name(absl::StrCat(role, "-", index));
     member->set_address(absl::StrCat("127.0.0.1:", ports[next_port++]));
   };
-  fill(cluster.add_router(), "router", 0);
+  for (int i = 0; i < topology.num_routers; ++i) fill(cluster.add_router(), "router", i);
   const auto fill_computing = [&](internal::ClusterMember* member, const std::string& role,
                                   int index) {
     fill(member, role, index);

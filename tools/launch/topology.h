@@ -4,7 +4,7 @@
 //                    MakeLocalCluster({.model_dir = dir, .num_ranks = 2, .num_shards = 4}));
 //   RETURN_IF_ERROR(WriteClusterFile(cluster, path));
 //
-// Members are called router-0, attention-0.., expert-0.., all on 127.0.0.1.
+// Members are called router-0.., attention-0.., expert-0.., all on 127.0.0.1.
 #ifndef ORRERY_TOOLS_LAUNCH_TOPOLOGY_H_
 #define ORRERY_TOOLS_LAUNCH_TOPOLOGY_H_
 
@@ -20,6 +20,7 @@ struct Topology {
   std::string model_dir;
   // Empty: the name of the folder.
   std::string model_name;
+  int num_routers = 1;
   int num_ranks = 1;
   int num_shards = 1;  // 0 for a dense model
   internal::Numerics numerics;
@@ -28,7 +29,7 @@ struct Topology {
   int num_threads = 0;  // of each rank and shard; 0: their share of the processors
 };
 
-// With ports that are free now. INVALID_ARGUMENT for a topology without ranks.
+// With ports that are free now. INVALID_ARGUMENT for a topology without routers or ranks.
 absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology);
 
 absl::Status WriteClusterFile(const internal::ClusterFile& cluster, const std::string& path);

@@ -175,7 +175,7 @@ class ModelBench {
                      Launcher::StartLocal(topology, options_.launch));
     RETURN_IF_ERROR(launcher->WaitUntilReady(options_.start_timeout));
     ASSIGN_OR_RETURN(OrreryClient client,
-                     OrreryClient::Connect(launcher->router_address(), {}, kConnectTimeout));
+                     OrreryClient::Connect({launcher->router_address()}, {}, kConnectTimeout));
     const std::unique_ptr<TokenSource> processes = MakeClusterSource(&client);
 
     Say("loading the same into this process");
