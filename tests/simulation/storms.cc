@@ -62,6 +62,8 @@ Violations ClusterStorm(Chance& chance) {
   spec.arrival_gap = absl::Microseconds(200 + chance.Below(20'000));
   spec.crash_per_step = chance.UpTo(0.02);
   spec.cancel_per_token = chance.UpTo(0.05);
+  spec.router_crash_per_token = chance.UpTo(0.002);
+  spec.max_replays = 1 + chance.Below(8);
   EventLoop loop(chance.Seed());
   ClusterWorld world(loop, spec);
   world.Run();

@@ -26,8 +26,10 @@ double LongestSeconds(const std::vector<absl::Duration>& durations) {
 
 absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   Victim::Options victim_options = options.victim;
+  victim_options.topology.num_routers = options.scenario.num_routers;
   victim_options.topology.num_ranks = options.scenario.num_ranks;
   victim_options.topology.num_shards = options.scenario.num_shards;
+  victim_options.topology.limits.set_num_draft_tokens(options.scenario.num_draft_tokens);
   victim_options.has_proxies = options.scenario.has_proxies;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
   ChaosReport report;

@@ -19,7 +19,7 @@ namespace orrery {
 struct ChaosOptions {
   ChaosScenario scenario;
   int num_faults = 10;
-  // Its ranks and shards are the scenario's.
+  // Its routers, ranks and shards are the scenario's.
   Victim::Options victim;
   // After each fault, what was done and the longest pause that a stream had. May be empty.
   std::function<void(int fault, const std::string& what, absl::Duration pause)> on_fault;

@@ -179,16 +179,31 @@ absl::StatusOr<std::string> RestartAll(Victim& victim) {
 
 const std::vector<ChaosScenario>& ChaosScenarios() {
   static const auto* const scenarios = new std::vector<ChaosScenario>{
-      {"kill_shard", "kill -9 of an expert shard, one in four times a second one meanwhile", 2, 4,
-       false, KillShard},
-      {"kill_rank", "kill -9 of an attention rank", 2, 2, false, KillRank},
-      {"kill_router", "kill -9 of the router: the client library resumes", 2, 2, false, KillRouter},
-      {"stop_shard", "SIGSTOP of an expert shard for 0.2 to 10 s", 2, 4, false, StopShard},
-      {"network",
-       "between ranks and a shard: partitions, one way too, flapping, cuts, delay, wrong bits", 2,
-       3, true, HarmNetwork},
-      {"rolling_restart", "every process is asked to stop, and started again, one after the other",
-       2, 3, false, RestartAll},
+      {.name = "kill_shard",
+       .summary = "kill -9 of an expert shard, one in four times a second one meanwhile",
+       .num_shards = 4,
+       .harm = KillShard},
+      {.name = "kill_rank",
+       .summary = "kill -9 of an attention rank, which drafts",
+       .num_draft_tokens = 1,
+       .harm = KillRank},
+      {.name = "kill_router",
+       .summary = "kill -9 of a router: the client library resumes at another one",
+       .num_routers = 2,
+       .harm = KillRouter},
+      {.name = "stop_shard",
+       .summary = "SIGSTOP of an expert shard for 0.2 to 10 s",
+       .num_shards = 4,
+       .harm = StopShard},
+      {.name = "network",
+       .summary =
+           "between ranks and a shard: partitions, one way too, flapping, cuts, delay, wrong bits",
+       .has_proxies = true,
+       .harm = HarmNetwork},
+      {.name = "rolling_restart",
+       .summary = "every process is asked to stop, and started again, one after the other",
+       .num_routers = 2,
+       .harm = RestartAll},
   };
   return *scenarios;
 }

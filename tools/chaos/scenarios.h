@@ -19,12 +19,14 @@ namespace orrery {
 struct ChaosScenario {
   std::string name;
   std::string summary;
+  int num_routers = 1;
   int num_ranks = 2;
-  int num_shards = 4;
+  int num_shards = 3;
+  int num_draft_tokens = 0;
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
   // Does it, and says what it did.
-  absl::StatusOr<std::string> (*harm)(Victim& victim);
+  absl::StatusOr<std::string> (*harm)(Victim& victim) = nullptr;
 };
 
 const std::vector<ChaosScenario>& ChaosScenarios();

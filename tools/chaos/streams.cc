@@ -27,7 +27,7 @@ Streams::~Streams() {
 
 void Streams::Run(int stream) {
   absl::StatusOr<OrreryClient> client =
-      OrreryClient::Connect(options_.address, {}, kConnectTimeout);
+      OrreryClient::Connect(options_.addresses, {}, kConnectTimeout);
   std::unique_lock<std::mutex> lock(mutex_);
   if (!client.ok()) {
     ++report_.num_errors;

@@ -1,7 +1,7 @@
 // Clients under way: each asks one question after the other, and compares every answer with the one of the
 // undisturbed cluster.
 //
-//   Streams streams({.questions = &questions, .addresses = {router}, .num_streams = 32});
+//   Streams streams({.questions = &questions, .addresses = routers, .num_streams = 32});
 //   ... a fault ...
 //   RETURN_IF_ERROR(streams.AwaitAnswers(64, deadline));   // life goes on
 //   absl::Duration pause = streams.TakeLongestPause();     // since it was last asked
@@ -40,7 +40,7 @@ class Streams {
  public:
   struct Options {
     const std::vector<Question>* questions = nullptr;  // must outlive it; not empty
-    std::string address;                               // of the router
+    std::vector<std::string> addresses;                // of the routers
     int num_streams = 32;
     // Of one answer, every fault on its way included.
     absl::Duration timeout = absl::Minutes(2);

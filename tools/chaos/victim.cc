@@ -29,13 +29,13 @@ internal::ClusterFile BehindProxies(internal::ClusterFile cluster,
 absl::StatusOr<std::unique_ptr<Victim>> Victim::Start(const Options& options) {
   std::unique_ptr<Victim> victim(new Victim(options));
   RETURN_IF_ERROR(victim->StartCluster());
-  const std::string& address = victim->launcher_->router_address();
-  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect(address, {}, kConnectTimeout));
+  const std::vector<std::string> routers = victim->RouterAddresses();
+  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect(routers, {}, kConnectTimeout));
   ASSIGN_OR_RETURN(
       victim->questions_,
       AskUndisturbed(client, MakeRequests(options.seed, options.num_questions), options.patience));
   victim->streams_.emplace(Streams::Options{.questions = &victim->questions_,
-                                            .address = address,
+                                            .addresses = routers,
                                             .num_streams = options.num_streams,
                                             .timeout = options.patience});
   return victim;
@@ -68,6 +68,14 @@ std::vector<std::string> Victim::NamesOf(internal::Role role) const {
     if (its_role == role) names.push_back(member->name());
   }
   return names;
+}
+
+std::vector<std::string> Victim::RouterAddresses() const {
+  std::vector<std::string> addresses;
+  for (const internal::ClusterMember& router : launcher_->cluster().router()) {
+    addresses.push_back(router.address());
+  }
+  return addresses;
 }
 
 std::string Victim::AnyOf(internal::Role role) {

@@ -58,6 +58,8 @@ class Victim {
   std::string AnyOf(internal::Role role);
   std::vector<std::string> NamesOf(internal::Role role) const;
 
+  std::vector<std::string> RouterAddresses() const;
+
   // --- Processes ---
   // Until some more tokens have come, a random number of them.
   absl::Status LetTokensPass();

@@ -64,6 +64,20 @@ std::string Seconds(absl::Duration duration) {
                       absl::ToInt64Milliseconds(duration) % 1000 / 100, " s");
 }
 
+// For resume_key_file; readable for its owner only.
+absl::Status WriteRandomKey(const std::string& path) {
+  std::ifstream random("/dev/urandom", std::ios::binary);
+  std::string key(32, '\0');
+  random.read(key.data(), static_cast<std::streamsize>(key.size()));
+  std::ofstream file(path, std::ios::binary);
+  std::error_code error;
+  fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write, error);
+  file << key;
+  file.close();
+  if (random && file && !error) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("cannot write a key to ", path));
+}
+
 // Empty if everyone is ready.
 std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status) {
   std::vector<std::string> reasons;
@@ -83,14 +97,19 @@ std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status) 
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartLocal(const Topology& topology,
                                                                const LaunchOptions& options) {
-  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, MakeLocalCluster(topology));
-  return StartCluster(cluster, options);
+  ASSIGN_OR_RETURN(internal::ClusterFile cluster, MakeLocalCluster(topology));
+  return StartCluster(std::move(cluster), options);
 }
 
-absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartCluster(
-    const internal::ClusterFile& cluster, const LaunchOptions& options) {
+absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartCluster(internal::ClusterFile cluster,
+                                                                 const LaunchOptions& options) {
   std::unique_ptr<Launcher> launcher(new Launcher());
   RETURN_IF_ERROR(launcher->MakeFolder(options));
+  if (cluster.resume_key_file().empty()) {
+    const std::string key_path = absl::StrCat(launcher->folder_, "/resume.key");
+    RETURN_IF_ERROR(WriteRandomKey(key_path));
+    cluster.set_resume_key_file(key_path);
+  }
   const std::string path = absl::StrCat(launcher->folder_, "/cluster.txtpb");
   RETURN_IF_ERROR(WriteClusterFile(cluster, path));
   std::map<internal::Role, std::string> paths;

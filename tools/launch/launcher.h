@@ -58,8 +58,9 @@ class Launcher {
 
   static absl::StatusOr<std::unique_ptr<Launcher>> StartLocal(const Topology& topology,
                                                               const LaunchOptions& options);
-  static absl::StatusOr<std::unique_ptr<Launcher>> StartCluster(
-      const internal::ClusterFile& cluster, const LaunchOptions& options);
+  // With a resume key of its own, if the cluster has none.
+  static absl::StatusOr<std::unique_ptr<Launcher>> StartCluster(internal::ClusterFile cluster,
+                                                                const LaunchOptions& options);
   // Starts the members of the file whose addresses are on this machine.
   static absl::StatusOr<std::unique_ptr<Launcher>> StartFile(const std::string& cluster_path,
                                                              const LaunchOptions& options);
