@@ -52,6 +52,7 @@ struct ExpertKey {
 struct LayerExperts {
   int layer = 0;
   std::vector<int> experts;
+  bool operator==(const LayerExperts&) const = default;
 };
 
 // Who holds what, as the shards last said.
