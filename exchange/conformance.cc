@@ -45,7 +45,7 @@ InboundFrame ReceiveOne(ShardExchange& shard) {
 }
 
 void Answer(ShardExchange& shard, const ExchangeOptions& options, const InboundFrame& frame,
-            const StateOf& state_of) {
+            const StateOf& state_of, uint32_t eta_ms) {
   std::vector<EntryState> states(frame.entries.size(), EntryState::kDone);
   std::vector<std::byte> results(states.size() * options.result_bytes);
   for (size_t i = 0; i < states.size(); ++i) {
@@ -54,16 +54,17 @@ void Answer(ShardExchange& shard, const ExchangeOptions& options, const InboundF
     ExpertFunction(frame.layer, expert, {frame.rows + row * options.row_bytes, options.row_bytes},
                    absl::MakeSpan(results).subspan(i * options.result_bytes, options.result_bytes));
   }
-  shard.Reply(frame, states, results);
+  shard.Reply(frame, {.states = states, .results = results, .eta_ms = eta_ms});
 }
 
-ServingShard::ServingShard(ShardExchange& shard, const ExchangeOptions& options, StateOf state_of)
-    : shard_(shard), thread_([this, options, state_of] {
+ServingShard::ServingShard(ShardExchange& shard, const ExchangeOptions& options, StateOf state_of,
+                           uint32_t eta_ms)
+    : shard_(shard), thread_([this, options, state_of, eta_ms] {
         while (const std::optional<InboundGroup> group = shard_.Receive(Far())) {
           for (const InboundFrame& frame : *group) {
             num_frames_ += 1;
             EXPECT_EQ(frame.layer, group->front().layer);
-            Answer(shard_, options, frame, state_of);
+            Answer(shard_, options, frame, state_of, eta_ms);
           }
         }
       }) {}

@@ -69,12 +69,13 @@ InboundGroup ReceiveGroup(ShardExchange& shard);
 // The same, for a group that should be a single frame.
 InboundFrame ReceiveOne(ShardExchange& shard);
 void Answer(ShardExchange& shard, const ExchangeOptions& options, const InboundFrame& frame,
-            const StateOf& state_of = nullptr);
+            const StateOf& state_of = nullptr, uint32_t eta_ms = 0);
 
 // A shard's loop in a thread of its own, until the exchange is closed.
 class ServingShard {
  public:
-  ServingShard(ShardExchange& shard, const ExchangeOptions& options, StateOf state_of = nullptr);
+  ServingShard(ShardExchange& shard, const ExchangeOptions& options, StateOf state_of = nullptr,
+               uint32_t eta_ms = 0);
   ~ServingShard() { Stop(); }
   // How many frames there were.
   int Stop();

@@ -3,7 +3,7 @@
 //   rank                                          shard
 //   ticket = Dispatch(layer, lane, plan, rows)     group = Receive(deadline)
 //   ... other work ...                             ... run the experts of all frames at once ...
-//   report = Combine(ticket, deadline, results)    Reply(frame, states, results) for each frame
+//   report = Combine(ticket, deadline, results)    Reply(frame, answer) for each frame
 //
 // The exchange does not know what is in a row: it moves row_bytes out and result_bytes back.
 // Encoding and the weighted sum are kernels, called on either side of it.
@@ -65,7 +65,7 @@ enum class EntryState : uint8_t {
   kPending = 0,  // not answered when the deadline passed
   kDone = 1,     // its result was written
   kNotHeld = 2,  // the shard does not hold this expert
-  kLoading = 3,  // the shard is loading it; ask again
+  kLoading = 3,  // the shard is loading it; ask again after eta_ms
   kRefused = 4,  // the shard speaks another numerics id, cannot run it, or it made no sense
   kLost = 5,     // the connection to the shard is, or went, down
 };
@@ -93,6 +93,7 @@ struct EntryOutcome {
   int peer = 0;
   DispatchEntry entry;
   EntryState state = EntryState::kPending;
+  uint32_t eta_ms = 0;  // if kLoading: when the shard thinks that it is worth asking again
 };
 
 // The entries that are not done, in the order of the plan; empty when all is well.
@@ -119,9 +120,14 @@ class RankExchange {
   // encoded, num_rows * row_bytes. RESOURCE_EXHAUSTED when max_tickets are open: combine one first.
   virtual absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                           absl::Span<const std::byte> rows) = 0;
-  // Waits until every entry of the ticket has its state, at most until the deadline; says whether
-  // they have. The ticket stays open: for a rank that looks around between two waits.
-  virtual bool Await(Ticket ticket, absl::Time deadline) = 0;
+  // Waits until that many of the tickets have settled, which means that every entry has its state, at
+  // most until the deadline; says whether they have. Tickets stay open: for a rank that looks around
+  // between two waits, or asks several peers for the same.
+  virtual bool Await(absl::Span<const Ticket> tickets, size_t num_settled, absl::Time deadline) = 0;
+  bool Await(Ticket ticket, absl::Time deadline) { return Await({&ticket, 1}, 1, deadline); }
+  // How long after its Dispatch the last reply to this open ticket came; nullopt while one is missing,
+  // or if one never will come.
+  virtual std::optional<absl::Duration> AnsweredAfter(Ticket ticket) const = 0;
   // Waits likewise. Result r goes to results + r * result_bytes. The ticket is void afterwards, and
   // shards drop what of it is still kPending and waits in their inboxes.
   virtual CombineReport Combine(Ticket ticket, absl::Time deadline,
@@ -149,6 +155,14 @@ struct InboundFrame {
   uint64_t reply_to = 0;            // names the frame to Reply
 };
 
+// What a shard answers to one frame: states[i] and results + i * result_bytes belong to entries[i]; of
+// entries that are not kDone, results are not sent.
+struct FrameAnswer {
+  absl::Span<const EntryState> states;
+  absl::Span<const std::byte> results;
+  uint32_t eta_ms = 0;  // of the kLoading ones
+};
+
 // Frames of one layer, of any ranks and lanes, that waited together: never empty, their results
 // take at most kMaxGroupBytes. To be run as one, and answered one by one.
 using InboundGroup = std::vector<InboundFrame>;
@@ -171,17 +185,17 @@ class ShardExchange {
   // The next frames to run; nullopt when the deadline passes or after Close(). Which ones:
   // exchange/inbox.h.
   virtual std::optional<InboundGroup> Receive(absl::Time deadline) = 0;
-  // Answers a received frame, once. states[i] and results + i * result_bytes belong to entries[i];
-  // results of entries that are not kDone are not sent. A rank that has gone away is no error:
-  // nobody waits for the answer.
-  virtual void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-                     absl::Span<const std::byte> results) = 0;
+  // Answers a received frame, once. A rank that has gone away is no error: nobody waits for the
+  // answer.
+  virtual void Reply(const InboundFrame& frame, const FrameAnswer& answer) = 0;
   // Lets the thread that brought a frame run it: `serve` is called there, behind the frame, and
   // says whether it did; if not, because another thread is at it, whoever waits in Await or Receive
   // is woken up as usual. For transports with threads of their own, where it saves a wake-up of
   // four per exchange; the others ignore it. With null, returns when no call is under way.
   virtual void ServeOnArrival(std::function<bool()> serve) {}
   virtual InboxCounters counters() const = 0;
+  // Connections of ranks that are open now, one for each lane. From any thread, like counters().
+  virtual int num_connections() const = 0;
   virtual void Close() = 0;
 };
 
@@ -191,7 +205,7 @@ struct ExchangeOptions {
   std::string numerics_id;
   size_t row_bytes = 0;
   size_t result_bytes = 0;
-  int max_tickets = 4;
+  int max_tickets = 64;
   // Bytes that may wait in one channel towards a peer that does not read, or in the inbox from one
   // peer; more and the peer counts as lost. At least kMaxFrameBytes.
   size_t max_queued_bytes = 64 * 1024 * 1024;

@@ -36,6 +36,26 @@ TEST_P(ExchangeAbandonTest, AwaitsATicketInSlicesAndLeavesItOpen) {
   ExpectDone(rank, ticket, work, 4);
 }
 
+// As a rank does that asks several peers, or two for the same.
+TEST_P(ExchangeAbandonTest, AwaitsAsManyOfSeveralTicketsAsItIsTold) {
+  const auto cluster = Make(1, 2, SmallRows());
+  RankExchange& rank = cluster->rank(0);
+  Work first(SmallRows(), {1, 1}, {0}), second(SmallRows(), {1, 1}, {1});
+  const std::vector<Ticket> tickets = {Dispatch(rank, first, 4), Dispatch(rank, second, 4)};
+  EXPECT_FALSE(rank.Await(tickets, 1, absl::Now()));
+  const InboundFrame slow = ReceiveOne(cluster->shard(0));
+  Answer(cluster->shard(1), SmallRows(), ReceiveOne(cluster->shard(1)));
+  EXPECT_TRUE(rank.Await(tickets, 1, Far()));
+  EXPECT_FALSE(rank.Await(tickets, 2, absl::Now()));
+  EXPECT_FALSE(rank.AnsweredAfter(tickets[0]).has_value());
+  EXPECT_TRUE(rank.AnsweredAfter(tickets[1]).has_value());
+  Answer(cluster->shard(0), SmallRows(), slow);
+  EXPECT_TRUE(rank.Await(tickets, 2, Far()));
+  EXPECT_GE(*rank.AnsweredAfter(tickets[0]), *rank.AnsweredAfter(tickets[1]));
+  ExpectDone(rank, tickets[0], first, 4);
+  ExpectDone(rank, tickets[1], second, 4);
+}
+
 TEST_P(ExchangeAbandonTest, AwaitsATicketWithoutFramesNotAtAll) {
   const auto cluster = Make(1, 1, SmallRows());
   RankExchange& rank = cluster->rank(0);

@@ -79,8 +79,9 @@ TEST_P(ExchangeTest, ReportsEntriesThatAreNotHeldOrStillLoading) {
            : expert == 2 ? EntryState::kLoading
                          : EntryState::kDone;
   };
-  ServingShard first(cluster->shard(0), SmallRows(), state_of);
-  ServingShard second(cluster->shard(1), SmallRows(), state_of);
+  constexpr uint32_t kEtaMs = 1250;
+  ServingShard first(cluster->shard(0), SmallRows(), state_of, kEtaMs);
+  ServingShard second(cluster->shard(1), SmallRows(), state_of, kEtaMs);
   Work work(SmallRows(), {6, 4}, {0, 0, 1, 1});
   const Ticket ticket = cluster->rank(0).Dispatch(5, Lane::kDecode, work.plan, work.rows).value();
   const CombineReport report =
@@ -90,6 +91,7 @@ TEST_P(ExchangeTest, ReportsEntriesThatAreNotHeldOrStillLoading) {
     EXPECT_EQ(outcome.state,
               outcome.entry.expert == 1 ? EntryState::kNotHeld : EntryState::kLoading);
     EXPECT_EQ(outcome.peer, work.holders[outcome.entry.expert]);
+    EXPECT_EQ(outcome.eta_ms, kEtaMs);
   }
   work.ExpectResults(5, [](int expert) { return expert == 0 || expert == 3; });
 }

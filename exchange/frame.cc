@@ -148,14 +148,16 @@ std::string EncodeDispatch(FrameHeader header, absl::Span<const DispatchEntry> e
   return frame;
 }
 
-std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState> states,
-                        size_t result_bytes, const std::byte* results) {
+std::string EncodeReply(const FrameHeader& dispatch, const FrameAnswer& answer,
+                        size_t result_bytes) {
+  const absl::Span<const EntryState> states = answer.states;
   FrameHeader header = dispatch;
   header.kind = FrameKind::kReply;
   header.num_entries = static_cast<uint32_t>(states.size());
   header.num_rows =
       static_cast<uint32_t>(std::count(states.begin(), states.end(), EntryState::kDone));
   header.row_bytes = static_cast<uint32_t>(result_bytes);
+  header.eta_ms = answer.eta_ms;
   const size_t rows_offset = ReplyRowsOffset(states.size());
   std::string frame(rows_offset + header.num_rows * result_bytes, '\0');
   std::memcpy(frame.data(), &header, sizeof(header));
@@ -163,7 +165,7 @@ std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState
   for (size_t i = 0; i < states.size(); ++i) {
     frame[sizeof(header) + i] = static_cast<char>(states[i]);
     if (states[i] != EntryState::kDone) continue;
-    std::memcpy(result_out, results + i * result_bytes, result_bytes);
+    std::memcpy(result_out, answer.results.data() + i * result_bytes, result_bytes);
     result_out += result_bytes;
   }
   return frame;

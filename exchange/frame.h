@@ -40,7 +40,7 @@ static_assert(std::endian::native == std::endian::little,
               "frames are written as they lie in memory");
 
 inline constexpr uint32_t kFrameMagic = 0x5752524f;  // "ORRW"
-inline constexpr uint16_t kFrameVersion = 2;
+inline constexpr uint16_t kFrameVersion = 3;
 
 enum class FrameKind : uint8_t { kDispatch = 1, kReply = 2, kAbandon = 3 };
 
@@ -58,7 +58,7 @@ struct FrameHeader {
   uint32_t num_rows = 0;
   uint32_t num_entries = 0;
   uint32_t row_bytes = 0;
-  uint32_t reserved = 0;
+  uint32_t eta_ms = 0;  // of a reply: see FrameAnswer
   uint64_t numerics_hash = 0;
 };
 static_assert(sizeof(FrameHeader) == 48);
@@ -101,9 +101,9 @@ absl::Status CheckExchangeOptions(const ExchangeOptions& options);
 // gathered from rows + entry.row * header.row_bytes.
 std::string EncodeDispatch(FrameHeader header, absl::Span<const DispatchEntry> entries,
                            const std::byte* rows);
-// The answer to a dispatch with this header. results: of all entries, also those that are not done.
-std::string EncodeReply(const FrameHeader& dispatch, absl::Span<const EntryState> states,
-                        size_t result_bytes, const std::byte* results);
+// The answer to a dispatch with this header. Results: of all entries, also those that are not done.
+std::string EncodeReply(const FrameHeader& dispatch, const FrameAnswer& answer,
+                        size_t result_bytes);
 // What gives up the ticket of a dispatch with this header; only lane, ticket and numerics_hash of
 // it count.
 std::string EncodeAbandon(const FrameHeader& dispatch);

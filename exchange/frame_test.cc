@@ -54,10 +54,12 @@ TEST(Frame, CarriesAReplyWithTheResultsThatAreDoneOnly) {
   const std::vector<std::byte> results = RandomBytes(3 * 21, 2);
   const std::vector<EntryState> states = {EntryState::kDone, EntryState::kNotHeld,
                                           EntryState::kDone};
-  const std::string bytes = EncodeReply(Header(13), states, 21, results.data());
+  const std::string bytes =
+      EncodeReply(Header(13), {.states = states, .results = results, .eta_ms = 350}, 21);
   const absl::StatusOr<ReplyView> view = ParseReply(bytes);
   ASSERT_TRUE(view.ok()) << view.status();
   EXPECT_EQ(view->header.frame_index, 3u);
+  EXPECT_EQ(view->header.eta_ms, 350u);
   EXPECT_EQ(view->states, states);
   EXPECT_EQ(view->header.num_rows, 2u);
   EXPECT_EQ(std::memcmp(view->results, results.data(), 21), 0);
@@ -80,7 +82,7 @@ TEST(Frame, CarriesAnAbandonWithTheTicketAndNothingElse) {
   const std::vector<std::byte> rows = RandomBytes(6 * 13, 1);
   for (const std::string& other :
        {std::string(), std::string("short"), EncodeDispatch(Header(13), kEntries, rows.data()),
-        EncodeReply(Header(13), {EntryState::kLoading}, 21, nullptr)}) {
+        EncodeReply(Header(13), {.states = {EntryState::kLoading}, .results = {}}, 21)}) {
     EXPECT_FALSE(LooksLikeAbandon(other));
     EXPECT_FALSE(ParseAbandon(other).ok());
   }
@@ -113,7 +115,8 @@ TEST(Frame, SaysWhichFieldMakesNoSense) {
   abandon[offsetof(FrameHeader, num_entries)] = 1;
   EXPECT_THAT(std::string(ParseAbandon(abandon).status().message()), HasSubstr("num_entries 1"));
 
-  std::string reply = EncodeReply(Header(13), {EntryState::kNotHeld}, 21, nullptr);
+  std::string reply =
+      EncodeReply(Header(13), {.states = {EntryState::kNotHeld}, .results = {}}, 21);
   reply[sizeof(FrameHeader)] = static_cast<char>(EntryState::kPending);
   EXPECT_THAT(std::string(ParseReply(reply).status().message()), HasSubstr("state 0"));
   reply[sizeof(FrameHeader)] = static_cast<char>(EntryState::kDone);
@@ -124,9 +127,9 @@ TEST(Frame, SaysWhichFieldMakesNoSense) {
 TEST(Frame, RefusesEveryTruncationAndSurvivesEveryDamagedByte) {
   const std::vector<std::byte> rows = RandomBytes(6 * 13, 1);
   const std::vector<EntryState> states = {EntryState::kDone, EntryState::kLoading};
-  for (const std::string& good :
-       {EncodeDispatch(Header(13), kEntries, rows.data()),
-        EncodeReply(Header(13), states, 13, rows.data()), EncodeAbandon(Header(13))}) {
+  for (const std::string& good : {EncodeDispatch(Header(13), kEntries, rows.data()),
+                                  EncodeReply(Header(13), {.states = states, .results = rows}, 13),
+                                  EncodeAbandon(Header(13))}) {
     for (size_t length = 0; length < good.size(); ++length) {
       const std::string cut = good.substr(0, length);
       EXPECT_FALSE(ParseDispatch(cut).ok());
@@ -175,7 +178,8 @@ TEST(SplitIntoFrames, FitsEveryDispatchAndItsReplyForRandomSizes) {
       const std::string dispatch =
           EncodeDispatch(Header(static_cast<uint32_t>(limits.row_bytes)), frame, rows.data());
       const std::vector<EntryState> done(frame.size(), EntryState::kDone);
-      const std::string reply = EncodeReply(Header(1), done, limits.result_bytes, results.data());
+      const std::string reply =
+          EncodeReply(Header(1), {.states = done, .results = results}, limits.result_bytes);
       EXPECT_LE(dispatch.size(), limits.max_frame_bytes);
       EXPECT_LE(reply.size(), limits.max_frame_bytes);
       EXPECT_TRUE(ParseDispatch(dispatch).ok());
@@ -211,7 +215,8 @@ TEST(Frame, KnowsHowManyBytesOfRowsAFrameEndsWith) {
             2 * 20u);
   const std::vector<EntryState> states = {EntryState::kDone, EntryState::kNotHeld,
                                           EntryState::kDone};
-  EXPECT_EQ(NumRowBytes(std::string_view(EncodeReply({}, states, 20, rows.data()))), 2 * 20u);
+  EXPECT_EQ(NumRowBytes(std::string_view(EncodeReply({}, {.states = states, .results = rows}, 20))),
+            2 * 20u);
   EXPECT_EQ(NumRowBytes(std::string_view(EncodeAbandon({}))), 0u);
 }
 

@@ -7,8 +7,7 @@
 
 namespace orrery {
 
-Plan PlanRows(RoutedShape shape, absl::Span<const int32_t> expert_ids,
-              absl::Span<const int> holders) {
+std::vector<DispatchEntry> RoutedEntries(RoutedShape shape, absl::Span<const int32_t> expert_ids) {
   ORRERY_CHECK(shape.num_rows >= 0 && shape.topk >= 0 &&
                expert_ids.size() == static_cast<size_t>(shape.num_rows) * shape.topk)
       << shape.num_rows << " rows, topk " << shape.topk << ", " << expert_ids.size() << " ids";
@@ -18,7 +17,12 @@ Plan PlanRows(RoutedShape shape, absl::Span<const int32_t> expert_ids,
                   .expert = expert_ids[i],
                   .result = static_cast<int32_t>(i)};
   }
-  return PlanEntries(entries, holders);
+  return entries;
+}
+
+Plan PlanRows(RoutedShape shape, absl::Span<const int32_t> expert_ids,
+              absl::Span<const int> holders) {
+  return PlanEntries(RoutedEntries(shape, expert_ids), holders);
 }
 
 Plan PlanEntries(absl::Span<const DispatchEntry> entries, absl::Span<const int> holders) {

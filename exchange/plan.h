@@ -34,8 +34,10 @@ struct RoutedShape {
   int topk = 0;
 };
 
-// expert_ids: [num_rows, topk], each an index into holders. holders: [num_experts], peer or
-// kNoPeer.
+// expert_ids: [num_rows, topk]. Entry i is row i / topk's visit to expert_ids[i], with result i.
+std::vector<DispatchEntry> RoutedEntries(RoutedShape shape, absl::Span<const int32_t> expert_ids);
+
+// expert_ids: each an index into holders. holders: [num_experts], peer or kNoPeer.
 Plan PlanRows(RoutedShape shape, absl::Span<const int32_t> expert_ids,
               absl::Span<const int> holders);
 

@@ -47,6 +47,7 @@ RankEndpoint::RankEndpoint(const ExchangeOptions& options, int num_peers,
       look_time_(look_time),
       asked_(options.max_tickets),
       table_(options.max_tickets),
+      times_(options.max_tickets),
       links_(num_peers) {
   for (int peer = 0; peer < num_peers; ++peer) {
     for (int lane = 0; lane < kNumLanes; ++lane) {
@@ -109,7 +110,9 @@ absl::StatusOr<Ticket> RankEndpoint::OpenTicket(Lane lane, const std::vector<Ask
   }
   std::lock_guard lock(mutex_);
   if (closed_) return absl::FailedPreconditionError("the exchange is closed");
-  return table_.Open(table_frames);
+  ASSIGN_OR_RETURN(const Ticket ticket, table_.Open(table_frames));
+  times_[ticket.slot] = {absl::Now(), absl::InfiniteFuture()};
+  return ticket;
 }
 
 absl::StatusOr<Ticket> RankEndpoint::Dispatch(int layer, Lane lane, const DispatchPlan& plan,
@@ -160,6 +163,7 @@ absl::Status RankEndpoint::OnReply(const Link& link, std::string frame) {
     table_.Refuse(address);
   }
   const bool settled = table_.IsOpen(ticket) && table_.Settled(ticket);
+  if (settled) times_[ticket.slot].second = absl::Now();
   lock.unlock();  // or the loop would wake up only to wait for us
   if (settled) changed_.notify_all();
   return absl::OkStatus();
@@ -174,9 +178,14 @@ void RankEndpoint::OnLinkChanged(Link& link, bool open) {
 
 namespace {
 
+struct TakenReply {
+  std::vector<EntryState> states;
+  uint32_t eta_ms = 0;
+};
+
 // Writes the results that a reply brought, and returns the state of each of its entries.
-std::vector<EntryState> TakeReply(std::string_view bytes, absl::Span<const DispatchEntry> entries,
-                                  size_t result_bytes, absl::Span<std::byte> results) {
+TakenReply TakeReply(std::string_view bytes, absl::Span<const DispatchEntry> entries,
+                     size_t result_bytes, absl::Span<std::byte> results) {
   // Parsed when it came, so it parses now.
   absl::StatusOr<ReplyView> reply = ParseReply(bytes);
   ORRERY_CHECK(reply.ok()) << reply.status().ToString();
@@ -189,7 +198,7 @@ std::vector<EntryState> TakeReply(std::string_view bytes, absl::Span<const Dispa
     std::memcpy(results.data() + begin, next, result_bytes);
     next += result_bytes;
   }
-  return std::move(reply->states);
+  return {.states = std::move(reply->states), .eta_ms = reply->header.eta_ms};
 }
 
 EntryState StateWithoutReply(TicketTable::FrameState state) {
@@ -205,22 +214,36 @@ EntryState StateWithoutReply(TicketTable::FrameState state) {
 
 }  // namespace
 
-bool RankEndpoint::AwaitSettled(std::unique_lock<std::mutex>& lock, Ticket ticket,
+bool RankEndpoint::AwaitSettled(std::unique_lock<std::mutex>& lock,
+                                absl::Span<const Ticket> tickets, size_t num_settled,
                                 absl::Time deadline) {
+  const auto have_settled = [&] {
+    size_t num_found = 0;
+    for (const Ticket& ticket : tickets) num_found += table_.Settled(ticket);
+    return num_found >= num_settled;
+  };
   if (look_time_ > absl::ZeroDuration()) {
     const absl::Time sleep_at = std::min(deadline, absl::Now() + look_time_);
-    while (!table_.Settled(ticket) && absl::Now() < sleep_at) {
+    while (!have_settled() && absl::Now() < sleep_at) {
       lock.unlock();
       std::this_thread::yield();
       lock.lock();
     }
   }
-  return WaitUntil(changed_, lock, deadline, [&] { return table_.Settled(ticket); });
+  return WaitUntil(changed_, lock, deadline, have_settled);
 }
 
-bool RankEndpoint::Await(Ticket ticket, absl::Time deadline) {
+bool RankEndpoint::Await(absl::Span<const Ticket> tickets, size_t num_settled,
+                         absl::Time deadline) {
   std::unique_lock lock(mutex_);
-  return AwaitSettled(lock, ticket, deadline);
+  return AwaitSettled(lock, tickets, num_settled, deadline);
+}
+
+std::optional<absl::Duration> RankEndpoint::AnsweredAfter(Ticket ticket) const {
+  std::lock_guard lock(mutex_);
+  const auto [dispatched, answered] = times_[ticket.slot];
+  if (answered == absl::InfiniteFuture()) return std::nullopt;
+  return answered - dispatched;
 }
 
 CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
@@ -228,7 +251,7 @@ CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
   std::vector<TicketTable::Outcome> outcomes;
   {
     std::unique_lock lock(mutex_);
-    AwaitSettled(lock, ticket, deadline);
+    AwaitSettled(lock, {&ticket, 1}, 1, deadline);
     // From here on replies to this ticket are late: what is in outcomes is all that reaches the
     // buffer.
     outcomes = table_.Close(ticket);
@@ -239,13 +262,18 @@ CombineReport RankEndpoint::Combine(Ticket ticket, absl::Time deadline,
   CombineReport report;
   for (size_t i = 0; i < frames.size(); ++i) {
     const std::vector<DispatchEntry>& entries = frames[i].entries;
-    std::vector<EntryState> states(entries.size(), StateWithoutReply(outcomes[i].state));
+    TakenReply taken;
     if (outcomes[i].state == TicketTable::FrameState::kAnswered) {
-      states = TakeReply(outcomes[i].reply, entries, options_.result_bytes, results);
+      taken = TakeReply(outcomes[i].reply, entries, options_.result_bytes, results);
+    } else {
+      taken.states.assign(entries.size(), StateWithoutReply(outcomes[i].state));
     }
     for (size_t j = 0; j < entries.size(); ++j) {
-      if (states[j] == EntryState::kDone) continue;
-      report.push_back({.peer = frames[i].peer, .entry = entries[j], .state = states[j]});
+      if (taken.states[j] == EntryState::kDone) continue;
+      report.push_back({.peer = frames[i].peer,
+                        .entry = entries[j],
+                        .state = taken.states[j],
+                        .eta_ms = taken.eta_ms});
     }
   }
   return report;

@@ -16,8 +16,10 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "exchange/channel.h"
@@ -41,7 +43,9 @@ class RankEndpoint : public RankExchange {
   std::string_view carrier(int peer) const override;
   absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                   absl::Span<const std::byte> rows) override;
-  bool Await(Ticket ticket, absl::Time deadline) override;
+  using RankExchange::Await;
+  bool Await(absl::Span<const Ticket> tickets, size_t num_settled, absl::Time deadline) override;
+  std::optional<absl::Duration> AnsweredAfter(Ticket ticket) const override;
   CombineReport Combine(Ticket ticket, absl::Time deadline, absl::Span<std::byte> results) override;
   void Abandon(Ticket ticket) override;
   ReplyCounters counters() const override;
@@ -64,7 +68,8 @@ class RankEndpoint : public RankExchange {
   // Tells the peers of the frames that are still waited for that nobody does any more.
   void TellPeersToDrop(Ticket ticket, const Asked& asked,
                        const std::vector<TicketTable::Outcome>& outcomes);
-  bool AwaitSettled(std::unique_lock<std::mutex>& lock, Ticket ticket, absl::Time deadline);
+  bool AwaitSettled(std::unique_lock<std::mutex>& lock, absl::Span<const Ticket> tickets,
+                    size_t num_settled, absl::Time deadline);
   absl::Status OnReply(const Link& link, std::string frame);
   void OnLinkChanged(Link& link, bool open);
   const Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
@@ -77,7 +82,9 @@ class RankEndpoint : public RankExchange {
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // a ticket settled, a link opened, or Close
   TicketTable table_;                // guarded by mutex_
-  bool closed_ = false;              // guarded by mutex_
+  // [ticket slot] when a ticket was dispatched, and its last reply came. Guarded by mutex_.
+  std::vector<std::pair<absl::Time, absl::Time>> times_;
+  bool closed_ = false;  // guarded by mutex_
 
   // Last, so that channels are gone before what their callbacks use.
   std::vector<std::array<std::unique_ptr<Link>, kNumLanes>> links_;  // [peer][lane]

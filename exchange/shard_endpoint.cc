@@ -89,7 +89,9 @@ absl::Status ShardEndpoint::OnFrame(Stream& stream, std::string bytes) {
     channel = stream.channel;
   }
   const std::vector<EntryState> refused(num_entries, EntryState::kRefused);
-  if (channel) channel->Send(EncodeReply(view.header, refused, options_.result_bytes, nullptr));
+  if (channel)
+    channel->Send(
+        EncodeReply(view.header, {.states = refused, .results = {}}, options_.result_bytes));
   return absl::OkStatus();
 }
 
@@ -183,11 +185,10 @@ std::optional<InboundGroup> ShardEndpoint::Receive(absl::Time deadline) {
   return group;
 }
 
-void ShardEndpoint::Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-                          absl::Span<const std::byte> results) {
-  ORRERY_CHECK(states.size() == frame.entries.size() &&
-               results.size() >= states.size() * options_.result_bytes)
-      << states.size() << " states and " << results.size() << " bytes of results for "
+void ShardEndpoint::Reply(const InboundFrame& frame, const FrameAnswer& answer) {
+  ORRERY_CHECK(answer.states.size() == frame.entries.size() &&
+               answer.results.size() >= answer.states.size() * options_.result_bytes)
+      << answer.states.size() << " states and " << answer.results.size() << " bytes of results for "
       << frame.entries.size() << " entries";
   std::unique_ptr<Inbound> inbound;
   std::shared_ptr<Channel> channel;
@@ -202,7 +203,7 @@ void ShardEndpoint::Reply(const InboundFrame& frame, absl::Span<const EntryState
     stream->second->held_bytes -= inbound->bytes.size();
     channel = stream->second->channel;
   }
-  std::string bytes = EncodeReply(inbound->header, states, options_.result_bytes, results.data());
+  std::string bytes = EncodeReply(inbound->header, answer, options_.result_bytes);
   if (!channel->Send(std::move(bytes))) {
     channel->Close(absl::ResourceExhaustedError(absl::StrCat(
         "the rank does not read: its replies exceed ", options_.max_queued_bytes, " bytes")));
@@ -212,6 +213,11 @@ void ShardEndpoint::Reply(const InboundFrame& frame, absl::Span<const EntryState
 InboxCounters ShardEndpoint::counters() const {
   std::lock_guard lock(mutex_);
   return counters_;
+}
+
+int ShardEndpoint::num_connections() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(streams_.size());
 }
 
 void ShardEndpoint::Close() {

@@ -52,9 +52,9 @@ class ShardEndpoint : public ShardExchange {
   bool Await(absl::Time deadline) override;
   void WakeUp() override;
   std::optional<InboundGroup> Receive(absl::Time deadline) override;
-  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-             absl::Span<const std::byte> results) override;
+  void Reply(const InboundFrame& frame, const FrameAnswer& answer) override;
   InboxCounters counters() const override;
+  int num_connections() const override;
   void Close() override;
 
  private:

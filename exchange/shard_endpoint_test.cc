@@ -71,9 +71,9 @@ class ShardEndpointTest : public ::testing::Test {
     return group->front();
   }
   void ReplyNotHeld(const InboundFrame& frame) {
-    const size_t num_entries = frame.entries.size();
-    endpoint_.Reply(frame, std::vector<EntryState>(num_entries, EntryState::kNotHeld),
-                    std::vector<std::byte>(num_entries * kOptions.result_bytes));
+    const std::vector<EntryState> states(frame.entries.size(), EntryState::kNotHeld);
+    const std::vector<std::byte> results(states.size() * kOptions.result_bytes);
+    endpoint_.Reply(frame, {.states = states, .results = results});
   }
 
   ShardEndpoint endpoint_{kOptions, /*max_streams=*/3};

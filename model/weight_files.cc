@@ -113,6 +113,15 @@ std::string WeightFiles::Describe() const {
                             : absl::StrCat("checkpoint ", model_dir_);
 }
 
+std::vector<std::string> WeightFiles::MissingFiles() const {
+  std::vector<std::string> missing;
+  if (store_.has_value()) return missing;
+  for (const std::string& file : checkpoint_->files()) {
+    if (!FileExists(JoinPath(model_dir_, file))) missing.push_back(file);
+  }
+  return missing;
+}
+
 std::unique_ptr<WeightLoader> WeightFiles::MakeLoader(const ModelConfig* config, Kernels* kernels,
                                                       Device* device, const Numerics& numerics,
                                                       std::atomic<int64_t>* loaded_bytes) const {

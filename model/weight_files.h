@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
@@ -54,6 +55,9 @@ class WeightFiles {
   // "packed store DIR", "checkpoint DIR".
   std::string Describe() const;
   const PackedStore* store() const { return store_.has_value() ? &*store_ : nullptr; }
+
+  // Files of the model that its folder lacks; none for a store, which has everything.
+  std::vector<std::string> MissingFiles() const;
 
   // Everything, this too, must outlive the loader.
   std::unique_ptr<WeightLoader> MakeLoader(const ModelConfig* config, Kernels* kernels,

@@ -43,12 +43,14 @@ void HolderTable::SetHeld(int shard, absl::Span<const LayerExperts> held) {
     for (auto& [expert, shards] : experts) std::erase(shards, shard);
   }
   for (const LayerExperts& of_layer : held) {
-    for (int expert : of_layer.experts) {
-      std::vector<int>& shards = holders_[of_layer.layer][expert];
-      const auto place = std::lower_bound(shards.begin(), shards.end(), shard);
-      if (place == shards.end() || *place != shard) shards.insert(place, shard);
-    }
+    for (int expert : of_layer.experts) Add(shard, {.layer = of_layer.layer, .expert = expert});
   }
+}
+
+void HolderTable::Add(int shard, ExpertKey key) {
+  std::vector<int>& shards = holders_[key.layer][key.expert];
+  const auto place = std::lower_bound(shards.begin(), shards.end(), shard);
+  if (place == shards.end() || *place != shard) shards.insert(place, shard);
 }
 
 void HolderTable::Remove(int shard, ExpertKey key) {

@@ -52,6 +52,7 @@ struct ExpertKey {
 struct LayerExperts {
   int layer = 0;
   std::vector<int> experts;
+  bool operator==(const LayerExperts&) const = default;
 };
 
 // Who holds what, as the shards last said.
@@ -62,9 +63,12 @@ class HolderTable {
   int num_shards() const { return num_shards_; }
   // Replaces all that the shard was known to hold; an empty list when it is gone.
   void SetHeld(int shard, absl::Span<const LayerExperts> held);
-  // The shard said that it does not hold this one.
+  // The shard said that it does hold this one, or does not.
+  void Add(int shard, ExpertKey key);
   void Remove(int shard, ExpertKey key);
   bool Holds(int shard, ExpertKey key) const;
+  // Shards, ascending; empty if nobody. Valid until the next change.
+  const std::vector<int>& Holders(ExpertKey key) const;
   // A holder among the shards s with usable[s], or kNoShard. Deterministic: holders are tried in
   // order of their index, starting at the expert'th, so that replicas of many experts share the
   // load.
@@ -75,9 +79,6 @@ class HolderTable {
                                            const std::vector<bool>& usable) const;
 
  private:
-  // Shards, ascending; empty if nobody.
-  const std::vector<int>& Holders(ExpertKey key) const;
-
   // layer -> expert -> shards, ascending.
   std::map<int, std::map<int, std::vector<int>>> holders_;
   int num_shards_;

@@ -93,6 +93,15 @@ TEST(HolderTable, ForgetsOneExpertWhenTheShardDeniesIt) {
   EXPECT_TRUE(table.Holds(0, {1, 1}));
 }
 
+TEST(HolderTable, LearnsOneExpertWhenTheShardHasLoadedIt) {
+  HolderTable table(3);
+  table.SetHeld(2, {{.layer = 1, .experts = {0}}});
+  table.Add(0, {1, 0});
+  table.Add(0, {1, 0});
+  EXPECT_THAT(table.Holders({1, 0}), ElementsAre(0, 2));
+  EXPECT_THAT(table.Holders({1, 1}), ElementsAre());
+}
+
 TEST(MissingExperts, NamesWhatNoUsableShardHolds) {
   HolderTable table(2);
   table.SetHeld(0, {{.layer = 3, .experts = {0, 1, 2}}, {.layer = 4, .experts = {0, 1, 2}}});

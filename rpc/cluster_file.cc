@@ -82,7 +82,11 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (cluster.exchange() == internal::EXCHANGE_UNSPECIFIED) {
     cluster.set_exchange(internal::EXCHANGE_AUTO);
   }
-  FillLimitDefaults(*cluster.mutable_limits());
+  internal::Limits& limits = *cluster.mutable_limits();
+  FillLimitDefaults(limits);
+  if (limits.max_failed_shards() == 0) {
+    limits.set_max_failed_shards(cluster.expert_size() > 1 ? 1 : 0);
+  }
 }
 
 }  // namespace
@@ -90,6 +94,14 @@ void FillDefaults(internal::ClusterFile& cluster) {
 void FillLimitDefaults(internal::Limits& limits) {
   if (limits.max_waiting_requests() == 0) limits.set_max_waiting_requests(256);
   if (limits.expert_timeout_ms() == 0) limits.set_expert_timeout_ms(30000);
+  if (limits.max_hedge_ms() == 0) {
+    const int quarter = std::max(1, limits.expert_timeout_ms() / 4);
+    limits.set_max_hedge_ms(
+        std::min(limits.expert_timeout_ms(), std::max(limits.min_hedge_ms(), quarter)));
+  }
+  if (limits.min_hedge_ms() == 0) limits.set_min_hedge_ms(std::min(50, limits.max_hedge_ms()));
+  if (limits.max_hedge_percent() == 0) limits.set_max_hedge_percent(5);
+  if (limits.drain_ms() == 0) limits.set_drain_ms(10000);
   const int64_t rows_per_sequence = 1 + int64_t{limits.num_draft_tokens()};
   if (limits.max_running_sequences() == 0) {
     const int64_t fitting =

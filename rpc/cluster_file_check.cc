@@ -1,4 +1,5 @@
 // The meaning half: names, addresses, numbers.
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -118,7 +119,30 @@ class Checker {
     check("max_prefill_rows", limits.max_prefill_rows(), kMaxStepRows);
     check("max_running_sequences", limits.max_running_sequences(), kMaxStepRows);
     check("num_draft_tokens", limits.num_draft_tokens(), 4);
-    if (in_range) CheckStepRows(limits, block);
+    check("max_failed_shards", limits.max_failed_shards(), std::max(0, cluster_.expert_size() - 1));
+    check("heir_bytes", limits.heir_bytes(), int64_t{1} << 46);
+    check("min_hedge_ms", limits.min_hedge_ms(), 3'600'000);
+    check("max_hedge_ms", limits.max_hedge_ms(), 3'600'000);
+    check("max_hedge_percent", limits.max_hedge_percent(), 100);
+    check("drain_ms", limits.drain_ms(), 3'600'000);
+    if (!in_range) return;
+    CheckStepRows(limits, block);
+    CheckHedges(limits, block);
+  }
+
+  void CheckHedges(const internal::Limits& given, const Block& block) {
+    internal::Limits limits = given;
+    FillLimitDefaults(limits);
+    if (limits.min_hedge_ms() > limits.max_hedge_ms()) {
+      Add(block.At("min_hedge_ms"),
+          absl::StrCat("limits.min_hedge_ms is ", limits.min_hedge_ms(),
+                       ", more than limits.max_hedge_ms, ", limits.max_hedge_ms()));
+    }
+    if (limits.max_hedge_ms() > limits.expert_timeout_ms()) {
+      Add(block.At("max_hedge_ms"),
+          absl::StrCat("limits.max_hedge_ms is ", limits.max_hedge_ms(),
+                       ", more than limits.expert_timeout_ms, ", limits.expert_timeout_ms()));
+    }
   }
 
   // What is not given is filled in so that it fits; what is given must.

@@ -53,6 +53,11 @@ TEST(ClusterFile, ComesOutCompleteWithDefaultsAndResolvedPaths) {
   EXPECT_EQ(cluster->numerics().backend(), internal::BACKEND_CPU);
   EXPECT_EQ(cluster->limits().max_waiting_requests(), 7);
   EXPECT_EQ(cluster->limits().expert_timeout_ms(), 30000);
+  EXPECT_EQ(cluster->limits().min_hedge_ms(), 50);
+  EXPECT_EQ(cluster->limits().max_hedge_ms(), 7500);
+  EXPECT_EQ(cluster->limits().max_hedge_percent(), 5);
+  EXPECT_EQ(cluster->limits().max_failed_shards(), 0);  // of one
+  EXPECT_EQ(cluster->limits().drain_ms(), 10000);
   EXPECT_EQ(ModelDir(*cluster, cluster->attention(0)), "/etc/orrery/models/abacus");
   EXPECT_EQ(ModelDir(*cluster, cluster->expert(0)), "/etc/orrery/part");
   EXPECT_EQ(AllMembers(*cluster).size(), 4);
@@ -184,6 +189,13 @@ TEST(ClusterFile, RefusesMoreRunningSequencesThanAStepHasRowsFor) {
       HasSubstr("need 4"));
 }
 
+TEST(ClusterFile, OneShardOfSeveralMayFailUnlessToldOtherwise) {
+  const std::string second = "expert { name: \"expert-1\" address: \"h:1\" }\n";
+  const auto cluster = ParseClusterFile(kGood + second, "c.txt");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->limits().max_failed_shards(), 1);
+}
+
 TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {
   for (const auto& [limits, expected] :
        {std::pair{"num_draft_tokens: 5", "limits.num_draft_tokens is 5, must be 0 to 4"},
@@ -192,7 +204,14 @@ TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {
         {"max_running_sequences: 65537", "limits.max_running_sequences is 65537"},
         {"max_prefill_rows: -2147483648", "limits.max_prefill_rows is -2147483648"},
         {"max_step_rows: 128 max_prefill_rows: 129", "more than limits.max_step_rows, 128"},
-        {"max_running_sequences: 65536 num_draft_tokens: 1", "need 131072"}}) {
+        {"max_running_sequences: 65536 num_draft_tokens: 1", "need 131072"},
+        {"max_failed_shards: 1", "limits.max_failed_shards is 1, must be 0 to 0"},
+        {"heir_bytes: -1", "limits.heir_bytes is -1"},
+        {"min_hedge_ms: 200 max_hedge_ms: 100", "more than limits.max_hedge_ms, 100"},
+        {"expert_timeout_ms: 500 max_hedge_ms: 501", "more than limits.expert_timeout_ms, 500"},
+        {"expert_timeout_ms: 500 min_hedge_ms: 501", "more than limits.max_hedge_ms, 500"},
+        {"max_hedge_percent: 101", "limits.max_hedge_percent is 101, must be 0 to 100"},
+        {"drain_ms: -1", "limits.drain_ms is -1"}}) {
     EXPECT_THAT(ProblemsOf(Replaced("max_waiting_requests: 7", limits)), HasSubstr(expected));
   }
 }

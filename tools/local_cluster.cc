@@ -142,10 +142,12 @@ absl::StatusOr<std::unique_ptr<RankExchange>> LocalCluster::Connect(int rank) {
 absl::Status LocalCluster::ConnectRanks() {
   for (int r = 0; r < num_ranks(); ++r) {
     Rank& rank = ranks_[r];
-    rank.directory =
-        std::make_unique<ExpertDirectory>(config(), options_.num_shards, options_.with_mtp);
-    for (int i = 0; i < options_.num_shards; ++i)
-      rank.directory->SetHeld(i, shards_[i].shard->held());
+    std::vector<std::string> names;
+    for (int i = 0; i < options_.num_shards; ++i) names.push_back(absl::StrCat("expert-", i));
+    rank.directory = std::make_unique<ExpertDirectory>(config(), names, options_.with_mtp);
+    for (int i = 0; i < options_.num_shards; ++i) {
+      rank.directory->SetClaim(i, {.held = shards_[i].shard->held()});
+    }
     if (loopback_ != nullptr) {
       rank.exchange = &loopback_->rank(r);
       continue;

@@ -7,6 +7,7 @@
 #include "exchange/grpc/grpc_rank.h"
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/grpc/metadata.h"
+#include "exchange/grpc/sealed_frame.h"
 #include "exchange/plan.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -141,15 +142,13 @@ TEST(GrpcExchange, FailsTheStreamOfARankThatOverflowsTheInbox) {
 
 // A rank by hand, for what a real one never sends.
 absl::Status SendRaw(const std::string& address, const std::string& lane,
-                     const std::vector<std::string>& payloads) {
+                     const std::vector<internal::Frame>& frames) {
   const auto stub = internal::Expert::NewStub(MakeChannel(address, {}).value());
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(Far()));
   if (!lane.empty()) context.AddMetadata(kLaneMetadata, lane);
   const auto stream = stub->Exchange(&context);
-  for (const std::string& payload : payloads) {
-    internal::Frame frame;
-    frame.set_payload(payload);
+  for (const internal::Frame& frame : frames) {
     if (!stream->Write(frame)) break;
   }
   internal::Frame reply;
@@ -168,11 +167,71 @@ TEST(GrpcExchange, RefusesMetadataAndFramesThatMakeNoSense) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr("orrery-lane"));
   }
-  EXPECT_THAT(std::string(SendRaw(address, "decode", {"rubbish"}).message()),
+  EXPECT_THAT(std::string(SendRaw(address, "decode", {Seal("rubbish")}).message()),
               HasSubstr("malformed frame"));
   EXPECT_THAT(
-      std::string(SendRaw(address, "bulk", {std::string(kMaxFrameBytes + 1, 'x')}).message()),
+      std::string(SendRaw(address, "bulk", {Seal(std::string(kMaxFrameBytes + 1, 'x'))}).message()),
       HasSubstr("the limit is 524288"));
+}
+
+// One bit, anywhere in it, on the way to the shard.
+TEST(GrpcExchange, ADispatchThatWasChangedOnTheWayEndsItsStreamUnread) {
+  Shard shard(Options());
+  shard.exchange->SetAccepting(true);
+  FrameHeader header{.row_bytes = kRowBytes, .numerics_hash = NumericsHash("test")};
+  const internal::Frame whole = Seal(EncodeDispatch(header, kOneRow[0].entries, kRow.data()));
+  for (const size_t place : {size_t{20}, size_t{60}, whole.payload().size() - 1}) {
+    internal::Frame changed = whole;
+    (*changed.mutable_payload())[place] ^= 4;
+    const absl::Status status = SendRaw(shard.server->address(), "decode", {changed});
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("changed on the way"));
+  }
+  EXPECT_FALSE(shard.exchange->Receive(absl::Now()).has_value());
+}
+
+// Answers every dispatch with a reply of which one bit is wrong.
+class FlippingExpert : public internal::Expert::CallbackService {
+ public:
+  grpc::ServerBidiReactor<internal::Frame, internal::Frame>* Exchange(
+      grpc::CallbackServerContext* context) override {
+    class Reactor : public grpc::ServerBidiReactor<internal::Frame, internal::Frame> {
+     public:
+      Reactor() { StartRead(&frame_); }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(grpc::Status::OK);
+        const DispatchView dispatch = ParseDispatch(frame_.payload()).value();
+        const std::vector<EntryState> done(dispatch.entries.size(), EntryState::kDone);
+        const std::vector<std::byte> results(done.size() * kResultBytes);
+        frame_ =
+            Seal(EncodeReply(dispatch.header, {.states = done, .results = results}, kResultBytes));
+        frame_.mutable_payload()->back() ^= 1;
+        StartWrite(&frame_);
+      }
+      void OnWriteDone(bool) override { StartRead(&frame_); }
+      void OnDone() override { delete this; }
+
+     private:
+      internal::Frame frame_;
+    };
+    context->AddInitialMetadata(kAcceptedMetadata, "1");
+    auto* reactor = new Reactor();
+    reactor->StartSendInitialMetadata();
+    return reactor;
+  }
+};
+
+TEST(GrpcExchange, AReplyThatWasChangedOnTheWayIsLostAndTouchesNoResult) {
+  FlippingExpert expert;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  const auto rank = RankFor(server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  std::vector<std::byte> results(kResultBytes, std::byte{7});
+  const Ticket ticket = rank->Dispatch(0, Lane::kDecode, kOneRow, kRow).value();
+  const CombineReport report = rank->Combine(ticket, Far(), absl::MakeSpan(results));
+  ASSERT_EQ(report.size(), 1u);
+  EXPECT_EQ(report[0].state, EntryState::kLost);
+  EXPECT_EQ(results, std::vector<std::byte>(kResultBytes, std::byte{7}));
 }
 
 TEST(GrpcExchange, RefusesStreamsBeyondItsLimit) {

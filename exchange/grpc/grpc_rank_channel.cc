@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "exchange/grpc/metadata.h"
+#include "exchange/grpc/sealed_frame.h"
 #include "rpc/status.h"
 
 namespace orrery {
@@ -39,7 +40,7 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
   }
   void OnReadDone(bool ok) override {
     if (ok) {
-      owner_->OnFrame(std::move(*incoming_.mutable_payload()));
+      owner_->OnFrame(incoming_);
       StartRead(&incoming_);
     } else {
       owner_->OnReadFailed();
@@ -86,8 +87,9 @@ GrpcRankChannel::~GrpcRankChannel() {
 }
 
 bool GrpcRankChannel::Send(std::string frame) {
+  internal::Frame sealed = Seal(std::move(frame));
   std::lock_guard lock(mutex_);
-  if (state_ != State::kOpen || !queue_.Push(std::move(frame))) return false;
+  if (state_ != State::kOpen || !queue_.Push(std::move(sealed))) return false;
   WriteNext();
   return true;
 }
@@ -175,8 +177,9 @@ void GrpcRankChannel::OnAccepted() {
   sink_->OnOpen();
 }
 
-void GrpcRankChannel::OnFrame(std::string frame) {
-  const absl::Status status = sink_->OnFrame(std::move(frame));
+void GrpcRankChannel::OnFrame(internal::Frame& sealed) {
+  absl::StatusOr<std::string> frame = Unseal(sealed);
+  const absl::Status status = frame.ok() ? sink_->OnFrame(*std::move(frame)) : frame.status();
   if (status.ok()) return;
   LogWarning("exchange: ", log_name_, ": ", status.ToString());
   std::lock_guard lock(mutex_);

@@ -56,7 +56,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
 
   // Reactions of the stream.
   void OnAccepted();
-  void OnFrame(std::string frame);
+  void OnFrame(internal::Frame& sealed);
   void OnReadFailed();
   void OnWriteDone(bool ok);
   void Forget();  // stream_ is about to be deleted

@@ -11,6 +11,7 @@
 #include "exchange/frame.h"
 #include "exchange/grpc/metadata.h"
 #include "exchange/grpc/out_queue.h"
+#include "exchange/grpc/sealed_frame.h"
 #include "exchange/shard_endpoint.h"
 #include "proto/expert.grpc.pb.h"
 #include "rpc/status.h"
@@ -28,8 +29,9 @@ class ShardChannel : public Channel {
       : reactor_(reactor), context_(context), queue_(max_queued_bytes) {}
 
   bool Send(std::string frame) override {
+    internal::Frame sealed = Seal(std::move(frame));
     std::lock_guard lock(mutex_);
-    if (finishing_ || !queue_.Push(std::move(frame))) return false;
+    if (finishing_ || !queue_.Push(std::move(sealed))) return false;
     WriteNext();
     return true;
   }
@@ -134,7 +136,8 @@ class ShardStream : public FrameReactor {
       channel_->Close(absl::CancelledError("the rank ended the stream"));
       return;
     }
-    const absl::Status status = sink_->OnFrame(std::move(*incoming_.mutable_payload()));
+    absl::StatusOr<std::string> frame = Unseal(incoming_);
+    const absl::Status status = frame.ok() ? sink_->OnFrame(*std::move(frame)) : frame.status();
     if (status.ok()) {
       const std::shared_ptr<ShardEndpoint> endpoint = endpoint_;  // the stream may end meanwhile
       channel_->Read(&incoming_);
@@ -174,15 +177,15 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return service_.endpoint->Receive(deadline);
   }
-  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-             absl::Span<const std::byte> results) override {
-    service_.endpoint->Reply(frame, states, results);
+  void Reply(const InboundFrame& frame, const FrameAnswer& answer) override {
+    service_.endpoint->Reply(frame, answer);
   }
   void ServeOnArrival(std::function<bool()> serve) override {
     // A thread of the layer may bring a frame, and has other things to do.
     if (service_.layer == nullptr) service_.endpoint->SetServe(std::move(serve));
   }
   InboxCounters counters() const override { return service_.endpoint->counters(); }
+  int num_connections() const override { return service_.endpoint->num_connections(); }
   void Close() override { service_.endpoint->Close(); }
 
  private:

@@ -1,6 +1,6 @@
 // Frames that wait to be written to one gRPC stream, which takes one write at a time. Header only.
 //
-//   if (!queue.Push(std::move(frame))) return false;               // full
+//   if (!queue.Push(Seal(std::move(frame)))) return false;         // full
 //   if (const internal::Frame* next = queue.StartNext()) StartWrite(next);
 //   ... OnWriteDone: queue.WriteDone(); if (next = queue.StartNext()) StartWrite(next);
 //
@@ -9,7 +9,6 @@
 #define ORRERY_EXCHANGE_GRPC_OUT_QUEUE_H_
 
 #include <deque>
-#include <string>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -22,17 +21,17 @@ class OutQueue {
  public:
   explicit OutQueue(size_t max_bytes) : max_bytes_(max_bytes) {}
 
-  bool Push(std::string frame) {
-    if (waiting_bytes_ + frame.size() > max_bytes_) return false;
-    waiting_bytes_ += frame.size();
+  bool Push(internal::Frame frame) {
+    if (waiting_bytes_ + frame.payload().size() > max_bytes_) return false;
+    waiting_bytes_ += frame.payload().size();
     waiting_.push_back(std::move(frame));
     return true;
   }
   // The frame to write now, valid until WriteDone; null if a write is in flight or nothing waits.
   const internal::Frame* StartNext() {
     if (writing() || waiting_.empty()) return nullptr;
-    waiting_bytes_ -= waiting_.front().size();
-    in_flight_.set_payload(std::move(waiting_.front()));
+    waiting_bytes_ -= waiting_.front().payload().size();
+    in_flight_ = std::move(waiting_.front());
     waiting_.pop_front();
     writing_since_ = absl::Now();
     return &in_flight_;
@@ -49,7 +48,7 @@ class OutQueue {
 
  private:
   const size_t max_bytes_;
-  std::deque<std::string> waiting_;
+  std::deque<internal::Frame> waiting_;
   size_t waiting_bytes_ = 0;
   internal::Frame in_flight_;
   absl::Time writing_since_ = absl::InfiniteFuture();

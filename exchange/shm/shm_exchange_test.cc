@@ -56,7 +56,7 @@ void AnswerAll(ShardExchange& shard, const InboundGroup& group) {
   for (const InboundFrame& frame : group) {
     const std::vector<EntryState> states(frame.entries.size(), EntryState::kDone);
     const std::vector<std::byte> results(states.size() * SmallRows().result_bytes, std::byte{7});
-    shard.Reply(frame, states, results);
+    shard.Reply(frame, {.states = states, .results = results});
   }
 }
 
@@ -191,7 +191,8 @@ TEST(ShmExchange, QueuesWhatTheRingDoesNotHold) {
     ASSERT_TRUE(group.has_value());
     for (const InboundFrame& frame : *group) {
       ++num_frames;
-      shard->Reply(frame, {{EntryState::kDone}}, {frame.rows, options.result_bytes});
+      shard->Reply(frame,
+                   {.states = {EntryState::kDone}, .results = {frame.rows, options.result_bytes}});
     }
   }
   EXPECT_TRUE(rank->Combine(ticket, Far(), absl::MakeSpan(results)).empty());

@@ -25,14 +25,14 @@ class ShmShardExchangeImpl : public ShmShardExchange {
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return endpoint_->Receive(deadline);
   }
-  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-             absl::Span<const std::byte> results) override {
-    endpoint_->Reply(frame, states, results);
+  void Reply(const InboundFrame& frame, const FrameAnswer& answer) override {
+    endpoint_->Reply(frame, answer);
   }
   void ServeOnArrival(std::function<bool()> serve) override {
     endpoint_->SetServe(std::move(serve));
   }
   InboxCounters counters() const override { return endpoint_->counters(); }
+  int num_connections() const override { return endpoint_->num_connections(); }
   void Close() override { endpoint_->Close(); }
 
  private:

@@ -65,6 +65,13 @@ Transport TransportFromProto(internal::Exchange exchange) {
   }
 }
 
+HedgeOptions HedgeFromLimits(const internal::Limits& limits) {
+  return {.min_patience = absl::Milliseconds(limits.min_hedge_ms()),
+          .max_patience = absl::Milliseconds(limits.max_hedge_ms()),
+          .max_hedge_share = limits.max_hedge_percent() / 100.0,
+          .max_saved_entries = HedgeOptions().max_saved_entries};
+}
+
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
   if (config.num_experts > 0 && num_shards == 0) {
     return absl::FailedPreconditionError(
@@ -171,13 +178,19 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
 absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                                          const std::string& name) {
   if (config_.num_experts == 0) return absl::OkStatus();
-  directory_ = std::make_unique<ExpertDirectory>(config_, cluster.expert_size(),
+  std::vector<std::string> shard_names;
+  for (const ClusterMember& shard : cluster.expert()) shard_names.push_back(shard.name());
+  directory_ = std::make_unique<ExpertDirectory>(config_, std::move(shard_names),
                                                  /*with_mtp=*/num_draft_tokens_ > 0);
+  max_failed_shards_ = cluster.limits().max_failed_shards();
   RankExchangeOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
   rank_options.exchange.result_bytes =
       EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
+  // One for each shard, another beside each that is late, as much again for those asked once more, and
+  // the answers that nobody waits for.
+  rank_options.exchange.max_tickets = 4 * cluster.expert_size() + SecondAnswers::kMaxOpen;
   rank_options.rank_name = name;
   rank_options.tls = TlsFilesOf(cluster);
   rank_options.transport = TransportFromProto(cluster.exchange());
@@ -202,7 +215,8 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
                            .device = device_.get(),
                            .stream = stream_.get(),
                            .exchange = exchange_.get(),
-                           .directory = directory_.get()};
+                           .directory = directory_.get(),
+                           .hedge = HedgeFromLimits(limits)};
   EngineOptions options;
   options.scheduler.max_step_rows = limits.max_step_rows();
   options.scheduler.max_prefill_rows = limits.max_prefill_rows();
@@ -227,6 +241,7 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
 
 absl::StatusOr<Engine*> AttentionServer::ReadyEngine() const {
   if (!loaded_) return absl::UnavailableError("this rank is still loading");
+  if (draining_) return absl::UnavailableError("this rank is draining");
   if (shard_watch_ != nullptr) RETURN_IF_ERROR(shard_watch_->Ready());
   return engine_.get();
 }
@@ -235,10 +250,19 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
   description.set_loaded_bytes(loaded_bytes_);
   if (!loaded_ || description.state() == internal::MEMBER_STATE_STOPPING) return;
   const absl::Status ready = ReadyEngine().status();
-  description.set_state(ready.ok() ? internal::MEMBER_STATE_READY : internal::MEMBER_STATE_WAITING);
+  description.set_state(draining_    ? internal::MEMBER_STATE_DRAINING
+                        : ready.ok() ? internal::MEMBER_STATE_READY
+                                     : internal::MEMBER_STATE_WAITING);
   if (!ready.ok()) description.add_problems(std::string(ready.message()));
   if (shard_watch_ != nullptr) {
+    const std::string uncovered = directory_->Uncovered(max_failed_shards_);
+    if (!uncovered.empty()) description.add_problems(uncovered);
     for (internal::PeerView& peer : shard_watch_->Peers()) {
+      if (peer.differing_answers() > 0) {
+        description.add_problems(absl::StrCat(
+            peer.name(), ": ", peer.differing_answers(), " of ", peer.compared_answers(),
+            " answers differed from another shard's; one of the machines is broken"));
+      }
       peer.set_exchange(std::string(exchange_->carrier(description.peers_size())));
       *description.add_peers() = std::move(peer);
     }
@@ -247,6 +271,17 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
 }
 
 AttentionServer::~AttentionServer() { Stop(absl::Now()); }
+
+void AttentionServer::BeginDrain() {
+  draining_ = true;
+  server_->SetServing(false);
+}
+
+bool AttentionServer::is_needed() const {
+  if (engine_ == nullptr) return false;
+  const EngineLoad load = engine_->load();
+  return load.num_running + load.num_waiting > 0;
+}
 
 void AttentionServer::Stop(absl::Time deadline) {
   if (server_ == nullptr) return;

@@ -49,6 +49,10 @@ class AttentionServer {
       const AttentionServerOptions& options);
   ~AttentionServer();
   const std::string& address() const { return server_->address(); }
+  // Unready, and says so: new requests end with UNAVAILABLE, "this rank is draining", those that run go on.
+  void BeginDrain();
+  // Whether some still run.
+  bool is_needed() const;
   // Unready first; running answers end with UNAVAILABLE. Idempotent.
   void Stop(absl::Time deadline);
 
@@ -69,7 +73,9 @@ class AttentionServer {
   int num_draft_tokens_ = 0;
   int64_t kv_cache_tokens_ = 0;
   int max_context_tokens_ = 0;
+  int max_failed_shards_ = 0;
   std::atomic<int64_t> loaded_bytes_ = 0;
+  std::atomic<bool> draining_ = false;
   std::atomic<bool> loaded_ = false;  // everything below is there and stays
   Fingerprint fingerprint_;
 

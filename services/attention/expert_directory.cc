@@ -1,26 +1,72 @@
 #include "services/attention/expert_directory.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "model/moe_layers.h"
 
 namespace orrery {
 
-ExpertDirectory::ExpertDirectory(const ModelConfig& config, int num_shards, bool with_mtp)
+ExpertDirectory::ExpertDirectory(const ModelConfig& config, std::vector<std::string> shard_names,
+                                 bool with_mtp)
     : num_experts_(config.num_experts),
       moe_layers_(MoeLayers(config, with_mtp)),
-      holders_(num_shards) {}
+      shard_names_(std::move(shard_names)),
+      holders_(num_shards()),
+      shards_(num_shards()) {}
 
-void ExpertDirectory::SetHeld(int shard, absl::Span<const LayerExperts> held) {
-  std::lock_guard lock(mutex_);
-  holders_.SetHeld(shard, held);
+void ExpertDirectory::Changed() {
+  if (!heirs_allowed_) heirs_allowed_ = MissingExperts().empty();
   ++version_;
   changed_.notify_all();
 }
 
+void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
+  std::lock_guard lock(mutex_);
+  Shard& known = shards_[shard];
+  if (known.claim == claim) return;  // as it says every second or two
+  holders_.SetHeld(shard, claim.held);
+  known.is_live = true;
+  known.is_draining = claim.is_draining;
+  known.room = claim.room;
+  known.claim = std::move(claim);
+  Changed();
+}
+
+void ExpertDirectory::SetGone(int shard) {
+  std::lock_guard lock(mutex_);
+  if (!shards_[shard].is_live) return;
+  holders_.SetHeld(shard, {});
+  shards_[shard].claim = std::nullopt;
+  shards_[shard].is_live = false;
+  shards_[shard].is_draining = false;
+  shards_[shard].room = std::nullopt;
+  Changed();
+}
+
+void ExpertDirectory::Add(int shard, ExpertKey key) {
+  std::lock_guard lock(mutex_);
+  if (holders_.Holds(shard, key)) return;
+  holders_.Add(shard, key);
+  shards_[shard].claim = std::nullopt;
+  Changed();
+}
+
 void ExpertDirectory::Remove(int shard, ExpertKey key) {
   std::lock_guard lock(mutex_);
+  if (!holders_.Holds(shard, key)) return;
   holders_.Remove(shard, key);
-  ++version_;
-  changed_.notify_all();
+  shards_[shard].claim = std::nullopt;
+  Changed();
+}
+
+void ExpertDirectory::AllowHeirs() {
+  std::lock_guard lock(mutex_);
+  if (heirs_allowed_) return;
+  heirs_allowed_ = true;
+  Changed();
 }
 
 void ExpertDirectory::PickHolders(int layer, const std::vector<bool>& usable,
@@ -36,10 +82,89 @@ int ExpertDirectory::Pick(ExpertKey key, const std::vector<bool>& usable) const 
   return holders_.Pick(key, usable);
 }
 
-std::string ExpertDirectory::Missing() const {
+bool ExpertDirectory::Holds(int shard, ExpertKey key) const {
   std::lock_guard lock(mutex_);
+  return holders_.Holds(shard, key);
+}
+
+std::vector<int> ExpertDirectory::Holders(ExpertKey key) const {
+  std::lock_guard lock(mutex_);
+  return holders_.Holders(key);
+}
+
+std::vector<int> ExpertDirectory::Heirs(ExpertKey key) const {
+  std::lock_guard lock(mutex_);
+  std::vector<int> heirs;
+  if (!heirs_allowed_) return heirs;
+  for (const int shard : HeirOrder(key, shard_names_)) {
+    const Shard& known = shards_[shard];
+    if (known.is_live && !known.is_draining && known.room.value_or(0) > 0) heirs.push_back(shard);
+  }
+  return heirs;
+}
+
+std::vector<bool> ExpertDirectory::Draining() const {
+  std::lock_guard lock(mutex_);
+  std::vector<bool> draining(shards_.size());
+  for (size_t shard = 0; shard < shards_.size(); ++shard) {
+    draining[shard] = shards_[shard].is_draining;
+  }
+  return draining;
+}
+
+bool ExpertDirectory::is_any_draining() const {
+  std::lock_guard lock(mutex_);
+  return std::any_of(shards_.begin(), shards_.end(),
+                     [](const Shard& shard) { return shard.is_draining; });
+}
+
+std::vector<LayerExperts> ExpertDirectory::MissingExperts() const {
   const std::vector<bool> all(holders_.num_shards(), true);
-  return DescribeMissing(holders_.MissingExperts(moe_layers_, num_experts_, all));
+  return holders_.MissingExperts(moe_layers_, num_experts_, all);
+}
+
+std::string ExpertDirectory::MissingBeyondHeirs() const {
+  std::lock_guard lock(mutex_);
+  if (missing_.version != version_) missing_ = {version_, DescribeMissingBeyondHeirs()};
+  return missing_.text;
+}
+
+std::string ExpertDirectory::DescribeMissingBeyondHeirs() const {
+  const std::vector<LayerExperts> missing = MissingExperts();
+  size_t num_missing = 0;
+  int room = 0;
+  for (const LayerExperts& layer : missing) num_missing += layer.experts.size();
+  for (const Shard& shard : shards_) {
+    if (heirs_allowed_ && shard.is_live && !shard.is_draining) room += shard.room.value_or(0);
+  }
+  return num_missing <= static_cast<size_t>(room) ? "" : DescribeMissing(missing);
+}
+
+std::string ExpertDirectory::Uncovered(int max_failed_shards) const {
+  std::lock_guard lock(mutex_);
+  if (uncovered_.version != version_) uncovered_ = {version_, DescribeUncovered(max_failed_shards)};
+  return uncovered_.text;
+}
+
+std::string ExpertDirectory::DescribeUncovered(int max_failed_shards) const {
+  std::vector<int> room;
+  for (const Shard& shard : shards_) {
+    if (!shard.is_live || !shard.room.has_value()) return "";
+    room.push_back(*shard.room);
+  }
+  const std::optional<orrery::Uncovered> uncovered =
+      FindUncovered(holders_, {.layers = moe_layers_,
+                               .num_experts = num_experts_,
+                               .max_failed_shards = max_failed_shards,
+                               .room = room});
+  if (!uncovered.has_value()) return "";
+  std::vector<std::string> names;
+  for (const int shard : uncovered->failed_shards) names.push_back(shard_names_[shard]);
+  return absl::StrCat("without ", absl::StrJoin(names, " and "), ", ", uncovered->num_experts,
+                      " experts would have no holder, and the other shards may load ",
+                      uncovered->room,
+                      " of them: raise limits.heir_bytes, give them all files of the model, or "
+                      "lower limits.max_failed_shards");
 }
 
 uint64_t ExpertDirectory::version() const {
@@ -50,6 +175,22 @@ uint64_t ExpertDirectory::version() const {
 void ExpertDirectory::WaitForChange(uint64_t seen, absl::Time deadline) const {
   std::unique_lock lock(mutex_);
   changed_.wait_until(lock, absl::ToChronoTime(deadline), [&] { return version_ != seen; });
+}
+
+void ExpertDirectory::CountHedge(int shard) {
+  std::lock_guard lock(mutex_);
+  ++shards_[shard].counters.hedges;
+}
+
+void ExpertDirectory::CountCompared(int shard, bool differs) {
+  std::lock_guard lock(mutex_);
+  ++shards_[shard].counters.compared_answers;
+  if (differs) ++shards_[shard].counters.differing_answers;
+}
+
+ShardCounters ExpertDirectory::counters(int shard) const {
+  std::lock_guard lock(mutex_);
+  return shards_[shard].counters;
 }
 
 }  // namespace orrery

@@ -1,8 +1,12 @@
-// Who holds which expert, as this rank sees it: written by the shard watch, read by the engine's
-// loop.
+// What this rank knows of the shards: who holds which expert and who could load it, written by the
+// shard watch and read by the engine's loop; and what that loop counted, for those who ask.
 //
-//   directory.SetHeld(2, held);                       // watch: shard 2 matches and advertises this
-//   directory.PickHolders(layer, usable, holders);    // loop: one holder per expert, or kNoPeer
+//   directory.SetClaim(2, {.held = held, .room = 14});   // watch: shard 2 matches and says this
+//   directory.PickHolders(layer, usable, holders);       // loop: one holder per expert, or kNoPeer
+//   for (int shard : directory.Heirs(key)) ...           // loop: nobody holds it; who is to load it
+//
+// Heirs are named only after every expert has had a holder once, or when AllowHeirs says so: while a
+// cluster starts, shards that are still loading are nobody's estate.
 //
 // Thread-safe.
 #ifndef ORRERY_SERVICES_ATTENTION_EXPERT_DIRECTORY_H_
@@ -11,45 +15,112 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "checkpoint/model_config.h"
+#include "placement/heirs.h"
 #include "placement/placement.h"
 
 namespace orrery {
 
+// What a shard that fits says of itself.
+struct ShardClaim {
+  bool operator==(const ShardClaim&) const = default;
+
+  std::vector<LayerExperts> held;
+  // It stops soon: others are asked where they can.
+  bool is_draining = false;
+  // How many experts of others it may yet load; nullopt until it knows.
+  std::optional<int> room = 0;
+};
+
+// What the loop found out about a shard, since the start.
+struct ShardCounters {
+  int64_t hedges = 0;             // it was late, and another holder asked
+  int64_t compared_answers = 0;   // another holder gave them too
+  int64_t differing_answers = 0;  // and they differed
+};
+
 class ExpertDirectory {
  public:
   // with_mtp: the MTP module runs too, and its experts need holders like all others.
-  ExpertDirectory(const ModelConfig& config, int num_shards, bool with_mtp);
+  ExpertDirectory(const ModelConfig& config, std::vector<std::string> shard_names, bool with_mtp);
 
-  // Replaces what a shard is known to hold; empty when it is gone or does not match.
-  void SetHeld(int shard, absl::Span<const LayerExperts> held);
-  // The shard answered that it does not hold this one.
+  int num_shards() const { return static_cast<int>(shard_names_.size()); }
+  const std::string& shard_name(int shard) const { return shard_names_[shard]; }
+
+  // Replaces what the shard said before.
+  void SetClaim(int shard, ShardClaim claim);
+  // It does not answer, or does not match.
+  void SetGone(int shard);
+  // The shard's answers say that it holds this one, or does not.
+  void Add(int shard, ExpertKey key);
   void Remove(int shard, ExpertKey key);
+  void AllowHeirs();
 
   // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer;
   // [num_experts].
   void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
   // One such shard for one expert, or kNoPeer.
   int Pick(ExpertKey key, const std::vector<bool>& usable) const;
-  // "layers 1-4: experts 4-7 have no holder", empty when every expert of what runs has one.
-  std::string Missing() const;
+  bool Holds(int shard, ExpertKey key) const;
+  // All of them, ascending.
+  std::vector<int> Holders(ExpertKey key) const;
+  // Those that may load it, in the order in which they should be asked.
+  std::vector<int> Heirs(ExpertKey key) const;
+  std::vector<bool> Draining() const;
+  bool is_any_draining() const;
+
+  // "layers 1-4: experts 4-7 have no holder"; empty when every expert of what runs has one, or heirs have
+  // room for those that have none.
+  std::string MissingBeyondHeirs() const;
+  // What would be missing if max_failed_shards of the shards were gone, in a sentence that says what to
+  // do; empty if nothing would, or while a shard has not said what it holds and may load.
+  std::string Uncovered(int max_failed_shards) const;
 
   // Counts changes; WaitForChange returns when it differs from `seen` or the deadline passes.
   uint64_t version() const;
   void WaitForChange(uint64_t seen, absl::Time deadline) const;
 
+  void CountHedge(int shard);
+  void CountCompared(int shard, bool differs);
+  ShardCounters counters(int shard) const;
+
  private:
+  struct Shard {
+    // As it stands in the table; nullopt if it is gone, or if its answers have said otherwise since.
+    std::optional<ShardClaim> claim;
+    bool is_live = false;
+    bool is_draining = false;
+    std::optional<int> room;
+    ShardCounters counters;
+  };
+  // A sentence that takes a look at every expert, as of a version.
+  struct Sentence {
+    std::optional<uint64_t> version;
+    std::string text;
+  };
+  std::vector<LayerExperts> MissingExperts() const;  // the lock is held
+  std::string DescribeMissingBeyondHeirs() const;    // likewise, as for the next two
+  std::string DescribeUncovered(int max_failed_shards) const;
+  void Changed();
+
   const int num_experts_;
   const std::vector<int> moe_layers_;
+  const std::vector<std::string> shard_names_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  HolderTable holders_;   // guarded by mutex_
-  uint64_t version_ = 0;  // guarded by mutex_
+  // All guarded by mutex_.
+  HolderTable holders_;
+  std::vector<Shard> shards_;
+  bool heirs_allowed_ = false;
+  uint64_t version_ = 0;
+  mutable Sentence missing_;
+  mutable Sentence uncovered_;
 };
 
 }  // namespace orrery

@@ -2,7 +2,8 @@
 //
 //   attention --cluster=cluster.txtpb --name=attention-0
 //
-// Serves until SIGTERM or SIGINT, then exits 0. Exits 1 with one sentence if it cannot start.
+// Serves until SIGTERM or SIGINT, then until its sequences have ended, at most limits.drain_ms, or until a
+// second signal, and exits 0. Exits 1 with one sentence if it cannot start.
 #include <cstdio>
 #include <string>
 
@@ -26,6 +27,7 @@ namespace orrery {
 namespace {
 
 constexpr absl::Duration kStopTimeout = absl::Seconds(5);
+constexpr absl::Duration kLookInterval = absl::Milliseconds(50);
 
 absl::Status Run() {
   StopSignal stop;
@@ -37,6 +39,13 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   ASSIGN_OR_RETURN(const std::unique_ptr<AttentionServer> server, AttentionServer::Start(options));
   stop.Wait();
+  LogInfo("draining");
+  server->BeginDrain();
+  const absl::Time drained_by =
+      absl::Now() + absl::Milliseconds(options.cluster.limits().drain_ms());
+  // Asked a second time, it does not wait.
+  while (server->is_needed() && absl::Now() < drained_by && !stop.WaitFor(kLookInterval)) {
+  }
   LogInfo("stopping");
   server->Stop(absl::Now() + kStopTimeout);
   return absl::OkStatus();

@@ -1,22 +1,22 @@
 #include "services/attention/moe_layer.h"
 
 #include <algorithm>
-#include <string>
+#include <cstring>
+#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "exchange/plan.h"
 
 namespace orrery {
 namespace {
 
-// How long a layer that waits sleeps before it looks around: whether its batch is still wanted and,
-// when it waits for a holder, at the connections.
+// How long a layer that waits sleeps before it looks around: whether its batch is still wanted.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
-// Of the time that a layer may wait, a shard that does not answer may take 1 / this where another
-// could answer too.
-constexpr int kSilenceShare = 4;
-// So many times what it took until it is trusted again: it slows the rank down by a ninth at most.
-constexpr int kSilenceMemory = 8;
+
+// Of so many visits of a row to an expert, one is asked for twice: 0.01 % more work.
+constexpr int64_t kAuditInterval = 10'000;
 
 GateParams MakeGateParams(const ModelConfig& config) {
   using TopkMethod = ModelConfig::TopkMethod;
@@ -36,20 +36,11 @@ GateParams MakeGateParams(const ModelConfig& config) {
   return gate;
 }
 
-std::string DescribeEntries(int layer, absl::Span<const DispatchEntry> entries) {
-  std::vector<int> experts;
-  for (const DispatchEntry& entry : entries) experts.push_back(entry.expert);
-  std::sort(experts.begin(), experts.end());
-  experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
-  const LayerExperts missing = {.layer = layer, .experts = std::move(experts)};
-  return DescribeMissing({&missing, 1});
-}
-
 }  // namespace
 
 absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics,
                                           int max_rows, Device* device, RankExchange* exchange,
-                                          ExpertDirectory* directory) {
+                                          ExpertDirectory* directory, const HedgeOptions& hedge) {
   MoeLayer layer;
   layer.config_ = &config;
   layer.numerics_ = numerics;
@@ -60,9 +51,10 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   layer.gate_ = MakeGateParams(config);
   layer.row_bytes_ = EncodedRowBytes(numerics.row_format, config.hidden_size);
   layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
-  layer.holders_.resize(config.num_experts);
-  layer.avoided_.resize(exchange->num_peers());
-  layer.silent_until_.resize(exchange->num_peers(), absl::InfinitePast());
+  layer.health_ = std::make_unique<ShardHealth>(exchange->num_peers(), hedge);
+  layer.recovery_ = std::make_unique<Recovery>(config.num_experts, directory, layer.health_.get());
+  layer.seconds_ = std::make_unique<SecondAnswers>(exchange, directory, layer.health_.get(),
+                                                   layer.result_bytes_);
   const size_t rows = max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
@@ -77,6 +69,7 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   ASSIGN_OR_RETURN(layer.weights_, on_device(chosen * sizeof(float)));
   ASSIGN_OR_RETURN(layer.rows_, on_host(rows * layer.row_bytes_));
   ASSIGN_OR_RETURN(layer.results_, on_host(chosen * layer.result_bytes_));
+  ASSIGN_OR_RETURN(layer.second_results_, on_host(chosen * layer.result_bytes_));
   ASSIGN_OR_RETURN(layer.expert_rows_, on_device(chosen * row_values));
   ASSIGN_OR_RETURN(layer.sum_, on_device(rows * row_values));
   return layer;
@@ -99,16 +92,16 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   kernels.EncodeRows(normed, numerics_.row_format, rows_.as<std::byte>());
   RETURN_IF_ERROR(stream.Synchronize());
 
-  std::fill(avoided_.begin(), avoided_.end(), false);
-  PickHolders(layer);
   const absl::Span<const int32_t> ids(expert_ids, static_cast<size_t>(num_rows) * topk);
-  Plan plan = PlanRows({.num_rows = num_rows, .topk = topk}, ids, holders_);
-  ASSIGN_OR_RETURN(const Ticket ticket, Send(layer, batch, plan.dispatch));
-  if (weights.shared.has_value()) {  // while the rows are away
+  entries_ = RoutedEntries({.num_rows = num_rows, .topk = topk}, ids);
+  absl::Status status = Ask(layer, batch);
+  if (status.ok() && weights.shared.has_value()) {  // while the rows are away
     kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down,
                         out);
   }
-  RETURN_IF_ERROR(Collect(layer, batch, std::move(plan), ticket));
+  if (status.ok()) status = Collect(layer, batch);
+  EndFlights(layer, batch, status);
+  RETURN_IF_ERROR(status);
 
   const Matrix expert_rows(expert_rows_.as<float>(), static_cast<int64_t>(num_rows) * topk, hidden);
   kernels.DecodeRows(results_.as<std::byte>(), numerics_.result_format(), expert_rows);
@@ -123,129 +116,178 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   return absl::OkStatus();
 }
 
-absl::StatusOr<Ticket> MoeLayer::Send(int layer, const Batch& batch, const DispatchPlan& plan) {
-  return exchange_->Dispatch(layer, batch.lane, plan,
+absl::StatusOr<Ticket> MoeLayer::Dispatch(int layer, const Batch& batch, const PeerEntries& ask) {
+  return exchange_->Dispatch(layer, batch.lane, {ask},
                              {rows_.as<std::byte>(), batch.num_rows() * row_bytes_});
 }
 
-absl::Status MoeLayer::Collect(int layer, const Batch& batch, Plan plan, Ticket ticket) {
-  const size_t num_results = static_cast<size_t>(batch.num_rows()) * config_->num_experts_per_token;
-  const absl::Span<std::byte> results(results_.as<std::byte>(), num_results * result_bytes_);
-  const absl::Time begin = absl::Now();
-  const absl::Time deadline = begin + batch.expert_timeout;
-  // Only the first wait is cut short: a shard that is merely slow gets the rest of the time.
-  absl::Time patience = HaveOtherHolders(layer, plan.dispatch)
-                            ? begin + batch.expert_timeout / kSilenceShare
-                            : deadline;
-  while (true) {
-    const uint64_t version = directory_->version();
-    RETURN_IF_ERROR(AwaitAnswers(layer, batch, ticket, patience));
-    const CombineReport report = exchange_->Combine(ticket, patience, results);
-    std::vector<DispatchEntry> again = Learn(layer, plan.dispatch, report, batch.expert_timeout);
-    if (again.empty() && plan.unheld.empty()) return absl::OkStatus();
+absl::Status MoeLayer::Ask(int layer, const Batch& batch) {
+  const absl::Time now = absl::Now();
+  if (!seconds_->empty()) seconds_->Look(now, Results(second_results_));
+  recovery_->Begin({.layer = layer, .timeout = batch.expert_timeout, .entries = entries_}, now);
+  return Send(layer, batch);
+}
 
-    again.insert(again.end(), plan.unheld.begin(), plan.unheld.end());
-    plan = PlanAgain(layer, again);
-    if (plan.dispatch.empty()) {
-      RETURN_IF_ERROR(WaitForHolders(layer, batch, again, version, begin));
-      std::fill(avoided_.begin(), avoided_.end(), false);
-      plan = PlanAgain(layer, again);
-    }
-    ASSIGN_OR_RETURN(ticket, Send(layer, batch, plan.dispatch));
-    patience = deadline;
+absl::Status MoeLayer::Send(int layer, const Batch& batch) {
+  const absl::Time now = absl::Now();
+  for (PeerEntries& ask : recovery_->Next(now, Connected())) {
+    const absl::StatusOr<Ticket> ticket = Dispatch(layer, batch, ask);
+    // With all tickets open, some are answered soon; what was not asked stays wanted.
+    if (absl::IsResourceExhausted(ticket.status()) && !flights_.empty()) continue;
+    RETURN_IF_ERROR(ticket.status());
+    recovery_->OnSent(ticket->slot, ask, now);
+    flights_.push_back({.ticket = *ticket, .asked = std::move(ask)});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MoeLayer::Collect(int layer, const Batch& batch) {
+  while (true) {
+    Land(layer);
+    if (recovery_->done()) return absl::OkStatus();
+    RETURN_IF_ERROR(Send(layer, batch));
+    RETURN_IF_ERROR(Wait(layer, batch));
   }
 }
 
-absl::Status MoeLayer::AwaitAnswers(int layer, const Batch& batch, Ticket ticket,
-                                    absl::Time deadline) {
-  if (!batch.abandoned) return absl::OkStatus();  // nobody to ask: Combine waits
-  while (!exchange_->Await(ticket, std::min(deadline, absl::Now() + kLookInterval))) {
-    if (absl::Now() >= deadline) break;
-    if (!batch.abandoned()) continue;
-    exchange_->Abandon(ticket);
+absl::Status MoeLayer::Wait(int layer, const Batch& batch) {
+  const uint64_t version = directory_->version();
+  const absl::Time now = absl::Now();
+  if (now >= recovery_->deadline()) {
+    return absl::UnavailableError(absl::StrCat(recovery_->DescribeLeft(), " that answered within ",
+                                               absl::FormatDuration(now - recovery_->begin())));
+  }
+  if (batch.abandoned && batch.abandoned()) {
     return absl::CancelledError(
         absl::StrCat("given up while layer ", layer, " waited for experts"));
   }
+  const absl::Time look_at = batch.abandoned ? now + kLookInterval : absl::InfiniteFuture();
+  const absl::Time until = std::min({recovery_->wake_at(), recovery_->deadline(), look_at});
+  if (flights_.empty()) {
+    directory_->WaitForChange(version, until);
+    return absl::OkStatus();
+  }
+  std::vector<Ticket> tickets;
+  for (const Flight& flight : flights_) tickets.push_back(flight.ticket);
+  exchange_->Await(tickets, recovery_->is_smooth() ? tickets.size() : 1, until);
   return absl::OkStatus();
 }
 
-absl::Status MoeLayer::WaitForHolders(int layer, const Batch& batch,
-                                      absl::Span<const DispatchEntry> entries,
-                                      uint64_t seen_version, absl::Time begin) {
+void MoeLayer::Land(int layer) {
   const absl::Time now = absl::Now();
-  const absl::Time deadline = begin + batch.expert_timeout;
-  if (now >= deadline) {
-    return absl::UnavailableError(absl::StrCat(DescribeEntries(layer, entries),
-                                               " that answered within ",
-                                               absl::FormatDuration(now - begin)));
-  }
-  if (batch.abandoned && batch.abandoned()) {
-    return absl::CancelledError(absl::StrCat("given up; ", DescribeEntries(layer, entries)));
-  }
-  directory_->WaitForChange(seen_version, std::min(deadline, now + kLookInterval));
-  return absl::OkStatus();
+  std::erase_if(flights_, [&](const Flight& flight) {
+    if (!exchange_->Await(flight.ticket, absl::InfinitePast())) return false;
+    const std::optional<absl::Duration> after = exchange_->AnsweredAfter(flight.ticket);
+    const bool is_second =
+        std::any_of(flight.asked.entries.begin(), flight.asked.entries.end(),
+                    [&](const DispatchEntry& entry) { return recovery_->is_done(entry); });
+    const CombineReport report =
+        is_second ? LandSecond(layer, flight)
+                  : exchange_->Combine(flight.ticket, absl::InfinitePast(), Results(results_));
+    recovery_->OnAnswer(flight.ticket.slot, report, after, now);
+    return true;
+  });
 }
 
-bool MoeLayer::HaveOtherHolders(int layer, const DispatchPlan& plan) const {
-  std::vector<bool> usable = Usable(/*with_silent=*/false);
-  std::vector<bool> is_known(config_->num_experts);  // many rows ask for the same one
-  for (const PeerEntries& asked : plan) {
-    usable[asked.peer] = false;
-    for (const DispatchEntry& entry : asked.entries) {
-      if (is_known[entry.expert]) continue;
-      is_known[entry.expert] = true;
-      if (directory_->Pick({.layer = layer, .expert = entry.expert}, usable) == kNoPeer) {
-        return false;
-      }
+CombineReport MoeLayer::LandSecond(int layer, const Flight& flight) {
+  CombineReport report =
+      exchange_->Combine(flight.ticket, absl::InfinitePast(), Results(second_results_));
+  size_t next = 0;  // of the report, which is in the order of the entries
+  for (const DispatchEntry& entry : flight.asked.entries) {
+    if (next < report.size() && report[next].entry.result == entry.result) {
+      ++next;
+      continue;
     }
-    usable[asked.peer] = true;
-  }
-  return true;
-}
-
-std::vector<DispatchEntry> MoeLayer::Learn(int layer, const DispatchPlan& asked,
-                                           const CombineReport& report,
-                                           absl::Duration expert_timeout) {
-  for (const PeerEntries& peer : asked) silent_until_[peer.peer] = absl::InfinitePast();
-  std::vector<DispatchEntry> again;
-  for (const EntryOutcome& outcome : report) {
-    again.push_back(outcome.entry);
-    if (outcome.state == EntryState::kNotHeld) {
-      directory_->Remove(outcome.peer, {.layer = layer, .expert = outcome.entry.expert});
+    std::byte* const first = results_.as<std::byte>() + entry.result * result_bytes_;
+    const std::byte* const second = second_results_.as<std::byte>() + entry.result * result_bytes_;
+    if (recovery_->is_done(entry)) {
+      seconds_->Compare(flight.asked.peer, layer, entry, first, second);
     } else {
-      avoided_[outcome.peer] = true;
-    }
-    if (outcome.state == EntryState::kPending) {
-      silent_until_[outcome.peer] = absl::Now() + kSilenceMemory * expert_timeout / kSilenceShare;
+      std::memcpy(first, second, result_bytes_);
     }
   }
-  return again;
+  return report;
 }
 
-Plan MoeLayer::PlanAgain(int layer, absl::Span<const DispatchEntry> entries) {
-  PickHolders(layer);
-  return PlanEntries(entries, holders_);
-}
-
-void MoeLayer::PickHolders(int layer) {
-  const std::vector<bool> usable = Usable(/*with_silent=*/true);
-  const std::vector<bool> likely = Usable(/*with_silent=*/false);
-  directory_->PickHolders(layer, likely, holders_);
-  if (likely == usable) return;
-  for (int expert = 0; expert < config_->num_experts; ++expert) {
-    if (holders_[expert] != kNoPeer) continue;
-    holders_[expert] = directory_->Pick({.layer = layer, .expert = expert}, usable);
+void MoeLayer::EndFlights(int layer, const Batch& batch, const absl::Status& status) {
+  for (Flight& flight : flights_) {
+    if (status.ok()) {
+      seconds_->Keep(flight.ticket, QuestionOf(layer, std::move(flight.asked)), absl::Now());
+    } else {
+      exchange_->Abandon(flight.ticket);
+    }
   }
+  flights_.clear();
+  if (!status.ok()) return;
+  ProbeSpared(layer, batch);
+  AskSuccessors(layer, batch);
+  Audit(layer, batch);
 }
 
-std::vector<bool> MoeLayer::Usable(bool with_silent) const {
+void MoeLayer::Audit(int layer, const Batch& batch) {
+  const int64_t num_before = num_entries_;
+  num_entries_ += static_cast<int64_t>(entries_.size());
+  const int64_t num_audits = num_entries_ / kAuditInterval;
+  if (num_audits == num_before / kAuditInterval || seconds_->is_full()) return;
+  const DispatchEntry& entry = entries_[num_audits % entries_.size()];
+  const std::vector<int> holders = directory_->Holders({.layer = layer, .expert = entry.expert});
+  if (holders.empty()) return;
+  AskUnwaited(layer, batch, holders[num_audits % holders.size()], entry);
+}
+
+void MoeLayer::ProbeSpared(int layer, const Batch& batch) {
   const absl::Time now = absl::Now();
-  std::vector<bool> usable(avoided_.size());
-  for (size_t peer = 0; peer < usable.size(); ++peer) {
-    usable[peer] = !avoided_[peer] && (with_silent || silent_until_[peer] <= now) &&
-                   exchange_->connected(static_cast<int>(peer));
+  for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
+    if (!health_->IsProbeDue(peer, now) || seconds_->is_full() || !exchange_->connected(peer)) {
+      continue;
+    }
+    const auto held =
+        std::find_if(entries_.begin(), entries_.end(), [&](const DispatchEntry& entry) {
+          return directory_->Holds(peer, {.layer = layer, .expert = entry.expert});
+        });
+    if (held == entries_.end()) continue;
+    health_->OnProbeSent(peer, now);
+    AskUnwaited(layer, batch, peer, *held);
   }
-  return usable;
+}
+
+void MoeLayer::AskSuccessors(int layer, const Batch& batch) {
+  if (!directory_->is_any_draining()) return;
+  const absl::Time now = absl::Now();
+  const std::vector<bool> connected = Connected();
+  for (const DispatchEntry& entry : entries_) {
+    if (seconds_->is_full()) return;
+    const int heir = recovery_->PickSuccessor(entry.expert, now, connected);
+    if (heir != kNoPeer) AskUnwaited(layer, batch, heir, entry);
+  }
+}
+
+void MoeLayer::AskUnwaited(int layer, const Batch& batch, int peer, const DispatchEntry& entry) {
+  PeerEntries ask = {.peer = peer, .entries = {entry}};
+  const absl::StatusOr<Ticket> ticket = Dispatch(layer, batch, ask);
+  if (!ticket.ok()) return;  // it was worth a try
+  seconds_->Keep(*ticket, QuestionOf(layer, std::move(ask)), absl::Now());
+}
+
+SecondAnswers::Question MoeLayer::QuestionOf(int layer, PeerEntries asked) const {
+  SecondAnswers::Question question = {.asked = std::move(asked), .layer = layer, .first = {}};
+  for (const DispatchEntry& entry : question.asked.entries) {
+    const std::byte* const result = results_.as<std::byte>() + entry.result * result_bytes_;
+    question.first.insert(question.first.end(), result, result + result_bytes_);
+  }
+  return question;
+}
+
+absl::Span<std::byte> MoeLayer::Results(const Buffer& buffer) {
+  return {buffer.as<std::byte>(), buffer.num_bytes()};
+}
+
+std::vector<bool> MoeLayer::Connected() const {
+  std::vector<bool> connected(exchange_->num_peers());
+  for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
+    connected[peer] = exchange_->connected(peer);
+  }
+  return connected;
 }
 
 }  // namespace orrery

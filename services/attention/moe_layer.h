@@ -1,11 +1,7 @@
 // The feed-forward half of a MoE layer: gate, rows out to the shards, shared expert meanwhile, rows
 // back, weighted sum.
 //
-// An entry that a shard does not answer (gone, not held, loading, refused) is sent to another
-// holder; with none left the layer waits until one appears, at most for the batch's expert_timeout. A
-// shard that stays silent is given up after a quarter of that if others hold what it was asked for,
-// and from then on asked only for what nobody else holds, until it answers that or some time has
-// passed: so it costs its quarter once and not in every layer.
+// What a shard does not answer, or too late, another one is asked for; recovery.h says when and whom.
 // Which shard answers never changes a bit. A batch that nobody wants any more ends the wait within
 // moments, whatever the shards do, and they drop its rows.
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
@@ -19,11 +15,13 @@
 #include "base/status.h"
 #include "device/device.h"
 #include "exchange/exchange.h"
-#include "exchange/plan.h"
 #include "kernels/kernels.h"
 #include "services/attention/batch.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
+#include "services/attention/recovery.h"
+#include "services/attention/second_answers.h"
+#include "services/attention/shard_health.h"
 
 namespace orrery {
 
@@ -33,39 +31,48 @@ class MoeLayer {
   // exchange and directory are null for a dense model, which never runs a MoE layer.
   static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics,
                                          int max_rows, Device* device, RankExchange* exchange,
-                                         ExpertDirectory* directory);
+                                         ExpertDirectory* directory, const HedgeOptions& hedge);
 
   // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
-  // UNAVAILABLE (layer, experts, how long) when no holder answered within the batch's expert_timeout;
-  // CANCELLED when the batch was abandoned while the layer waited for answers or holders.
+  // UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is the batch's
+  // expert_timeout (see recovery.h); CANCELLED when the batch was abandoned while the layer waited.
   absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
                    Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
 
  private:
-  // Sends what `plan` says; its ticket is combined by Collect.
-  absl::StatusOr<Ticket> Send(int layer, const Batch& batch, const DispatchPlan& plan);
-  // Combines, and sends again what came back undone, until all results are there.
-  absl::Status Collect(int layer, const Batch& batch, Plan plan, Ticket ticket);
-  // Waits until the ticket is answered, at most until `deadline`. CANCELLED, with the ticket given
-  // up, as soon as nobody wants the batch any more.
-  absl::Status AwaitAnswers(int layer, const Batch& batch, Ticket ticket, absl::Time deadline);
-  // Waits until a shard comes or goes, or a moment. UNAVAILABLE when expert_timeout has passed since
-  // `begin`.
-  absl::Status WaitForHolders(int layer, const Batch& batch,
-                              absl::Span<const DispatchEntry> entries, uint64_t seen_version,
-                              absl::Time begin);
-  // Whether a shard that is likely to answer, beside the one that is asked, holds each expert.
-  bool HaveOtherHolders(int layer, const DispatchPlan& plan) const;
-  // Marks what the answers to `asked` and their lack taught us, and returns the entries to be planned
-  // anew.
-  std::vector<DispatchEntry> Learn(int layer, const DispatchPlan& asked,
-                                   const CombineReport& report, absl::Duration expert_timeout);
-  Plan PlanAgain(int layer, absl::Span<const DispatchEntry> entries);
-  // Fills holders_: of the shards that hold an expert, those that fell silent come last.
-  void PickHolders(int layer);
-  // Shards worth asking now: connected, and not failing in this layer. with_silent: also those that
-  // fell silent.
-  std::vector<bool> Usable(bool with_silent) const;
+  // An ask that is out; its ticket's slot is its id in recovery_.
+  struct Flight {
+    Ticket ticket;
+    PeerEntries asked;
+  };
+
+  // Sends the rows on their way.
+  absl::Status Ask(int layer, const Batch& batch);
+  // Asks for what recovery_ wants asked, now.
+  absl::Status Send(int layer, const Batch& batch);
+  // Takes answers and asks again until all results are there.
+  absl::Status Collect(int layer, const Batch& batch);
+  // Until an answer comes, or recovery_ may have something new to say.
+  absl::Status Wait(int layer, const Batch& batch);
+  // Takes what has come.
+  void Land(int layer);
+  // The answer of a flight of which others have answered a part.
+  CombineReport LandSecond(int layer, const Flight& flight);
+  // What is still out is not waited for: given up if the layer failed, else compared when it comes. And
+  // shards are asked that the next layers may need.
+  void EndFlights(int layer, const Batch& batch, const absl::Status& status);
+  void ProbeSpared(int layer, const Batch& batch);
+  void AskSuccessors(int layer, const Batch& batch);
+  // One visit in many is asked for once more, of a holder in turn, so that hardware that errs in silence
+  // shows though nobody is ever late.
+  void Audit(int layer, const Batch& batch);
+  // One row more than needed, of which the answer is not waited for.
+  void AskUnwaited(int layer, const Batch& batch, int peer, const DispatchEntry& entry);
+  SecondAnswers::Question QuestionOf(int layer, PeerEntries asked) const;
+  std::vector<bool> Connected() const;
+  absl::StatusOr<Ticket> Dispatch(int layer, const Batch& batch, const PeerEntries& ask);
+  // All of results_ or second_results_.
+  static absl::Span<std::byte> Results(const Buffer& buffer);
 
   const ModelConfig* config_ = nullptr;
   Numerics numerics_;
@@ -74,17 +81,21 @@ class MoeLayer {
   ExpertDirectory* directory_ = nullptr;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
-  Buffer logits_;              // [max_rows, num_experts]
-  Buffer expert_ids_;          // [max_rows, topk] i32, pinned host
-  Buffer weights_;             // [max_rows, topk]
-  Buffer rows_;                // [max_rows] encoded rows, pinned host
-  Buffer results_;             // [max_rows * topk] encoded results, pinned host
-  Buffer expert_rows_;         // [max_rows * topk, hidden]
-  Buffer sum_;                 // [max_rows, hidden]
-  std::vector<int> holders_;   // [num_experts]
-  std::vector<bool> avoided_;  // [num_peers] failed since the layer began
-  // [num_peers] Until then it is asked only for what nobody else holds.
-  std::vector<absl::Time> silent_until_;
+  Buffer logits_;          // [max_rows, num_experts]
+  Buffer expert_ids_;      // [max_rows, topk] i32, pinned host
+  Buffer weights_;         // [max_rows, topk]
+  Buffer rows_;            // [max_rows] encoded rows, pinned host
+  Buffer results_;         // [max_rows * topk] encoded results, pinned host
+  Buffer expert_rows_;     // [max_rows * topk, hidden]
+  Buffer sum_;             // [max_rows, hidden]
+  Buffer second_results_;  // [max_rows * topk] encoded, of those who came second; pinned host
+  std::vector<DispatchEntry> entries_;  // [num_rows * topk]
+  std::vector<Flight> flights_;
+  int64_t num_entries_ = 0;  // asked for, of all layers
+  // Null for a dense model.
+  std::unique_ptr<ShardHealth> health_;
+  std::unique_ptr<Recovery> recovery_;
+  std::unique_ptr<SecondAnswers> seconds_;
 };
 
 }  // namespace orrery

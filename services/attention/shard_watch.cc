@@ -1,19 +1,25 @@
 #include "services/attention/shard_watch.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/log.h"
 #include "model/identity/fingerprint_proto.h"
 
 namespace orrery {
 namespace {
 
-std::vector<LayerExperts> HeldBy(const internal::MemberDescription& shard) {
-  std::vector<LayerExperts> held;
+ShardClaim ClaimOf(const internal::MemberDescription& shard) {
+  ShardClaim claim = {.held = {},
+                      .is_draining = shard.state() == internal::MEMBER_STATE_DRAINING,
+                      .room = std::nullopt};
+  if (shard.has_heir_offer()) claim.room = shard.heir_offer().room();
   for (const internal::HeldExperts& layer : shard.held()) {
-    held.push_back(
+    claim.held.push_back(
         {.layer = layer.layer(), .experts = {layer.expert().begin(), layer.expert().end()}});
   }
-  return held;
+  return claim;
 }
 
 }  // namespace
@@ -24,7 +30,8 @@ absl::Status CheckShard(const internal::MemberDescription& shard,
     return absl::FailedPreconditionError(
         absl::StrCat("the member at this address is ", shard.name(), ", which is no expert shard"));
   }
-  if (shard.state() != internal::MEMBER_STATE_READY) {
+  if (shard.state() != internal::MEMBER_STATE_READY &&
+      shard.state() != internal::MEMBER_STATE_DRAINING) {
     return absl::UnavailableError(shard.problems_size() > 0 ? shard.problems(0)
                                                             : std::string("it is not ready yet"));
   }
@@ -36,7 +43,8 @@ absl::Status CheckShard(const internal::MemberDescription& shard,
 }
 
 ShardWatch::ShardWatch(Options options, ExpertDirectory* directory)
-    : options_(std::move(options)), directory_(directory) {
+    : options_(std::move(options)), directory_(directory), started_at_(absl::Now()) {
+  is_loading_.assign(options_.shards.size(), false);
   status_.assign(options_.shards.size(), absl::UnavailableError("it has not answered yet"));
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (const Shard& shard : options_.shards) channels.push_back(shard.channel);
@@ -55,10 +63,12 @@ void ShardWatch::OnAnswer(int shard, const absl::StatusOr<internal::MemberDescri
   const absl::Status status = answer.ok()
                                   ? CheckShard(*answer, options_.fingerprint, options_.numerics_id)
                                   : answer.status();
+  bool may_inherit = absl::Now() - started_at_ >= options_.join_time;
   {
     absl::MutexLock lock(&mutex_);
+    is_loading_[shard] = answer.ok() && answer->state() == internal::MEMBER_STATE_LOADING;
+    for (const bool is_loading : is_loading_) may_inherit = may_inherit && !is_loading;
     absl::Status& known = status_[shard];
-    if (status == known && !status.ok()) return;
     if (status != known) {
       if (status.ok()) {
         LogInfo("using ", peer.name);
@@ -70,11 +80,16 @@ void ShardWatch::OnAnswer(int shard, const absl::StatusOr<internal::MemberDescri
     }
     known = status;
   }
-  directory_->SetHeld(shard, status.ok() ? HeldBy(*answer) : std::vector<LayerExperts>());
+  if (status.ok()) {
+    directory_->SetClaim(shard, ClaimOf(*answer));
+  } else {
+    directory_->SetGone(shard);
+  }
+  if (may_inherit) directory_->AllowHeirs();
 }
 
 absl::Status ShardWatch::Ready() const {
-  const std::string missing = directory_->Missing();
+  const std::string missing = directory_->MissingBeyondHeirs();
   if (missing.empty()) return absl::OkStatus();
   std::string reasons;
   for (const internal::PeerView& peer : Peers()) {
@@ -90,6 +105,10 @@ std::vector<internal::PeerView> ShardWatch::Peers() const {
     peers[shard].set_name(options_.shards[shard].name);
     peers[shard].set_usable(status_[shard].ok());
     peers[shard].set_problem(std::string(status_[shard].message()));
+    const ShardCounters counters = directory_->counters(static_cast<int>(shard));
+    peers[shard].set_hedges(counters.hedges);
+    peers[shard].set_compared_answers(counters.compared_answers);
+    peers[shard].set_differing_answers(counters.differing_answers);
   }
   return peers;
 }

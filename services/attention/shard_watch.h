@@ -2,12 +2,12 @@
 // (rpc/member_watch.h), and checked whether it fits.
 //
 //   ShardWatch watch(options, &directory);      // from here on the directory follows the shards
-//   absl::Status ready = watch.Ready();         // OK once every expert has a holder
+//   absl::Status ready = watch.Ready();         // OK while every expert has a holder, or a heir
 //   watch.Stop();
 //
-// A shard fits if it is ready, its numerics id is ours, and its model has our fingerprint; a shard
-// that does not is refused, with both values in its problem. What a shard holds goes to the
-// directory.
+// A shard fits if it is ready or draining, its numerics id is ours, and its model has our fingerprint; a
+// shard that does not is refused, with both values in its problem. What a shard holds, and what it could
+// load, goes to the directory.
 //
 // Thread-safe.
 #ifndef ORRERY_SERVICES_ATTENTION_SHARD_WATCH_H_
@@ -44,6 +44,9 @@ class ShardWatch {
     std::vector<Shard> shards;
     Fingerprint fingerprint;
     std::string numerics_id;
+    // How long after the start shards may still be on their way before heirs are asked for what they
+    // should hold; longer while one says that it is loading.
+    absl::Duration join_time = absl::Seconds(30);
     // A shard that stays silent counts as gone. A loss is noticed by the exchange first.
     WatchOptions watch = {.call_timeout = absl::Seconds(2), .ready_delay = absl::Seconds(1)};
   };
@@ -62,7 +65,9 @@ class ShardWatch {
 
   const Options options_;
   ExpertDirectory* const directory_;
+  const absl::Time started_at_;
   mutable absl::Mutex mutex_;
+  std::vector<bool> is_loading_ ABSL_GUARDED_BY(mutex_);      // per shard: and says so
   std::vector<absl::Status> status_ ABSL_GUARDED_BY(mutex_);  // per shard: OK if usable
   std::optional<MemberWatch> watch_;                          // last: its answers use the others
 };

@@ -36,6 +36,12 @@ TEST(CheckShard, TakesAShardOfOurModelWithOurNumbers) {
   EXPECT_TRUE(Check(GoodShard()).ok()) << Check(GoodShard());
 }
 
+TEST(CheckShard, TakesAShardThatIsDraining) {
+  internal::MemberDescription shard = GoodShard();
+  shard.set_state(internal::MEMBER_STATE_DRAINING);
+  EXPECT_TRUE(Check(shard).ok()) << Check(shard);
+}
+
 // A shard that was given only some of the files proves what it has.
 TEST(CheckShard, TakesAShardThatKnowsOnlySomeFiles) {
   internal::MemberDescription shard = GoodShard();
@@ -100,7 +106,7 @@ TEST(ShardWatch, WithoutShardsItSaysWhichExpertsHaveNoHolder) {
   config.num_layers = 3;
   config.layer_is_moe = {false, true, true};
   config.num_experts = 4;
-  ExpertDirectory directory(config, 0, /*with_mtp=*/false);
+  ExpertDirectory directory(config, {}, /*with_mtp=*/false);
   ShardWatch watch({}, &directory);
   const absl::Status ready = watch.Ready();
   EXPECT_EQ(ready.code(), absl::StatusCode::kUnavailable);

@@ -10,8 +10,9 @@ absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts,
   const Model& model = *parts.model;
   const ModelConfig& config = model.config;
   ASSIGN_OR_RETURN(step->attention_, AttentionLayer::Create(model, options.max_rows, parts.device));
-  ASSIGN_OR_RETURN(step->moe_, MoeLayer::Create(config, model.numerics, options.max_rows,
-                                                parts.device, parts.exchange, parts.directory));
+  ASSIGN_OR_RETURN(step->moe_,
+                   MoeLayer::Create(config, model.numerics, options.max_rows, parts.device,
+                                    parts.exchange, parts.directory, parts.hedge));
   const auto allocate = [&](size_t num_rows, size_t num_cols, MemoryKind kind) {
     return parts.device->Allocate(num_rows * num_cols * sizeof(float), kind);
   };

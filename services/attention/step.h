@@ -27,10 +27,12 @@
 #include "services/attention/kv_cache.h"
 #include "services/attention/model.h"
 #include "services/attention/moe_layer.h"
+#include "services/attention/shard_health.h"
 
 namespace orrery {
 
-// What a step computes with. All outlive it. exchange and directory are null for a dense model.
+// What a step computes with. All outlive it. exchange and directory are null for a dense model, and
+// hedge is of no use to it.
 struct StepParts {
   const Model* model = nullptr;
   Kernels* kernels = nullptr;
@@ -38,6 +40,7 @@ struct StepParts {
   Stream* stream = nullptr;
   RankExchange* exchange = nullptr;
   ExpertDirectory* directory = nullptr;
+  HedgeOptions hedge = {};
 };
 
 struct StepOptions {

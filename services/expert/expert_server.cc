@@ -42,6 +42,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
+  expert->cluster_ = cluster;
   const Backend backend = BackendFromProto(cluster.numerics());
   ASSIGN_OR_RETURN(expert->device_, MakeDevice(backend));
   expert->stream_ = expert->device_->MakeStream();
@@ -118,9 +119,9 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                                 const std::string& model_dir, const ModelConfig& config,
                                 const Numerics& numerics) {
   const absl::Time begin = absl::Now();
-  ASSIGN_OR_RETURN(const WeightFiles files,
-                   WeightFiles::Open(model_dir, NumericsId(numerics, kernels_->family())));
-  const ShardParts parts = {.files = &files,
+  const std::string numerics_id = NumericsId(numerics, kernels_->family());
+  ASSIGN_OR_RETURN(files_, WeightFiles::Open(model_dir, numerics_id));
+  const ShardParts parts = {.files = &*files_,
                             .config = config,
                             .numerics = numerics,
                             .with_mtp = options.cluster.limits().num_draft_tokens() > 0,
@@ -132,11 +133,21 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                         .num_shards = options.cluster.expert_size()})[shard_index];
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
-                   files.ComputeFingerprint(FingerprintScope::kOpenedFiles));
+                   files_->ComputeFingerprint(FingerprintScope::kOpenedFiles));
+  ASSIGN_OR_RETURN(inheritance_, Inheritance::Create({.cluster = &cluster_,
+                                                      .shard_index = shard_index,
+                                                      .shard_parts = parts,
+                                                      .cpu_variant = options.cpu_variant,
+                                                      .numerics_id = numerics_id,
+                                                      .shard = shard_.get(),
+                                                      .member = member_.get(),
+                                                      .loaded_bytes = &loaded_bytes_}));
+  const std::vector<LayerExperts> held = shard_->held();
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
   member_->SetLive([this](internal::MemberDescription& live) {
     const ServeCounters counters = loop_->counters();
     live.set_loaded_bytes(loaded_bytes_);
+    inheritance_->Describe(live);
     internal::ShardLoad* load = live.mutable_shard_load();
     load->set_frames(static_cast<int64_t>(counters.frames));
     load->set_groups(static_cast<int64_t>(counters.groups));
@@ -145,19 +156,21 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
     load->set_abandoned_frames(static_cast<int64_t>(dropped.abandoned));
     load->set_orphaned_frames(static_cast<int64_t>(dropped.orphaned));
   });
-  Announce(fingerprint);
+  Announce(fingerprint, held);
+  inheritance_->Start(loop_.get());
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
-          " from ", files.Describe(), ", ", fingerprint.ToString());
+          " from ", files_->Describe(), ", ", fingerprint.ToString());
   return absl::OkStatus();
 }
 
-void ExpertServer::Announce(const Fingerprint& fingerprint) {
+void ExpertServer::Announce(const Fingerprint& fingerprint,
+                            absl::Span<const LayerExperts> held_experts) {
   SetAccepting(true);
   member_->Update([&](internal::MemberDescription& description) {
     description.set_state(internal::MEMBER_STATE_READY);
     description.set_total_bytes(loaded_bytes_);
     *description.mutable_fingerprint() = ToProto(fingerprint);
-    for (const LayerExperts& layer : shard_->held()) {
+    for (const LayerExperts& layer : held_experts) {
       internal::HeldExperts* held = description.add_held();
       held->set_layer(layer.layer);
       held->mutable_expert()->Add(layer.experts.begin(), layer.experts.end());
@@ -168,6 +181,20 @@ void ExpertServer::Announce(const Fingerprint& fingerprint) {
 
 ExpertServer::~ExpertServer() { Stop(absl::Now()); }
 
+void ExpertServer::BeginDrain() {
+  member_->Update([](internal::MemberDescription& description) {
+    description.set_state(internal::MEMBER_STATE_DRAINING);
+  });
+  server_->SetServing(false);
+  drain_.emplace(absl::Now());
+}
+
+bool ExpertServer::is_needed() {
+  return drain_.has_value() && drain_->IsNeeded({.num_connections = exchange_->num_connections(),
+                                                 .num_frames = loop_->counters().frames},
+                                                absl::Now());
+}
+
 void ExpertServer::Stop(absl::Time deadline) {
   if (server_ == nullptr) return;
   member_->Update([](internal::MemberDescription& description) {
@@ -175,6 +202,7 @@ void ExpertServer::Stop(absl::Time deadline) {
   });
   server_->SetServing(false);
   SetAccepting(false);
+  if (inheritance_ != nullptr) inheritance_->Stop();
   if (loop_ != nullptr) loop_->Stop();
   exchange_->Close();
   shm_.reset();

@@ -2,6 +2,8 @@
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<ExpertServer> server, ExpertServer::Start(options));
 //   stop.Wait();
+//   server->BeginDrain();
+//   while (server->is_needed()) ...              // until ranks have found others, or as long as you like
 //   server->Stop(absl::Now() + absl::Seconds(5));
 //
 // While it loads it already answers Describe (LOADING, with progress), health says NOT_SERVING, and
@@ -12,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/time/time.h"
@@ -21,9 +24,12 @@
 #include "exchange/grpc/grpc_shard.h"
 #include "exchange/shm/shm_listener.h"
 #include "kernels/factory/make_kernels.h"
+#include "model/weight_files.h"
 #include "proto/cluster.pb.h"
 #include "rpc/member_service.h"
 #include "rpc/server.h"
+#include "services/expert/drain.h"
+#include "services/expert/inheritance.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
@@ -42,6 +48,11 @@ class ExpertServer {
   static absl::StatusOr<std::unique_ptr<ExpertServer>> Start(const ExpertServerOptions& options);
   ~ExpertServer();
   const std::string& address() const { return server_->address(); }
+  // Unready, and says so, but goes on: ranks ask others from now on, where there are some, or heirs load
+  // what nobody else holds.
+  void BeginDrain();
+  // Whether a rank still asks, or may not have heard yet. See drain.h.
+  bool is_needed();
   // Unready first, then no new frames, then down. Idempotent.
   void Stop(absl::Time deadline);
 
@@ -53,8 +64,10 @@ class ExpertServer {
   absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster,
                                     const std::string& address, const ExchangeOptions& exchange);
   void SetAccepting(bool accepting);
-  void Announce(const Fingerprint& fingerprint);
+  void Announce(const Fingerprint& fingerprint, absl::Span<const LayerExperts> held_experts);
 
+  internal::ClusterFile cluster_;
+  std::optional<WeightFiles> files_;
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::unique_ptr<Device> device_;
   std::unique_ptr<Stream> stream_;
@@ -66,6 +79,8 @@ class ExpertServer {
   std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;
   std::unique_ptr<ServeLoop> loop_;
+  std::unique_ptr<Inheritance> inheritance_;  // last: it uses the others
+  std::optional<Drain> drain_;
 };
 
 }  // namespace orrery

@@ -18,6 +18,11 @@ void ServeLoop::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+void ServeLoop::Change(const std::function<void(Shard&)>& change) {
+  std::lock_guard lock(at_work_);
+  change(*shard_);
+}
+
 ServeCounters ServeLoop::counters() const {
   std::lock_guard lock(mutex_);
   return counters_;
@@ -45,7 +50,7 @@ void ServeLoop::ServeNext() {
   const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
   Count(answers);  // first, so that who has an answer finds it counted
   for (size_t i = 0; i < answers.size(); ++i) {
-    exchange_->Reply((*group)[i], answers[i].states, answers[i].results);
+    exchange_->Reply((*group)[i], answers[i]);
   }
 }
 

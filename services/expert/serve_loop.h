@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -35,6 +36,8 @@ class ServeLoop {
  public:
   ServeLoop(ShardExchange* exchange, Shard* shard);
   ~ServeLoop();
+  // Changes the shard between two groups, in the caller's thread. It must be quick: frames wait.
+  void Change(const std::function<void(Shard&)>& change);
   // Finishes the group at hand. Idempotent.
   void Stop();
   // From any thread, also while it runs.

@@ -151,11 +151,10 @@ class HeldExchange : public ShardExchange {
   std::optional<InboundGroup> Receive(absl::Time deadline) override {
     return exchange_->Receive(deadline);
   }
-  void Reply(const InboundFrame& frame, absl::Span<const EntryState> states,
-             absl::Span<const std::byte> results) override {
+  void Reply(const InboundFrame& frame, const FrameAnswer& answer) override {
     Note([this] { answering_ = true; });
     Await([this] { return released_; });
-    exchange_->Reply(frame, states, results);
+    exchange_->Reply(frame, answer);
   }
   void ServeOnArrival(std::function<bool()> serve) override {
     if (serve == nullptr) return exchange_->ServeOnArrival(nullptr);
@@ -166,6 +165,7 @@ class HeldExchange : public ShardExchange {
     });
   }
   InboxCounters counters() const override { return exchange_->counters(); }
+  int num_connections() const override { return exchange_->num_connections(); }
   void Close() override { exchange_->Close(); }
 
  private:

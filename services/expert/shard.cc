@@ -16,10 +16,14 @@ Shard::Shard(const ShardParts& parts)
       row_bytes_(EncodedRowBytes(parts.numerics.row_format, parts.config.hidden_size)),
       result_bytes_(EncodedRowBytes(parts.numerics.result_format(), parts.config.hidden_size)) {}
 
+int64_t Shard::EstimateExpertBytes(const ModelConfig& config) {
+  const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
+  return weights * (config.weight_block_outputs > 0 ? 1 : 2);
+}
+
 int64_t Shard::EstimateBytes(const ModelConfig& config, ExpertRange range, bool with_mtp) {
   const auto num_layers = static_cast<int64_t>(MoeLayers(config, with_mtp).size());
-  const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
-  return num_layers * range.size() * weights * (config.weight_block_outputs > 0 ? 1 : 2);
+  return num_layers * range.size() * EstimateExpertBytes(config);
 }
 
 absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, ExpertRange range,
@@ -116,7 +120,11 @@ void Shard::ListFeedForwards(int layer) {
     const int expert = visits_[begin].expert;
     while (end < visits_.size() && visits_[end].expert == expert) ++end;
     const auto slot = slots_.find({layer, expert});
-    if (slot == slots_.end()) continue;
+    if (slot == slots_.end()) {
+      AskForMissing({.layer = layer, .expert = expert},
+                    absl::MakeConstSpan(visits_).subspan(begin, end - begin));
+      continue;
+    }
     const FeedForwardWeights& weights = slot->second;
     const int num_rows = static_cast<int>(end - begin);
     feed_forwards_.push_back(
@@ -129,6 +137,32 @@ void Shard::ListFeedForwards(int layer) {
     num_held += end - begin;
   }
   visits_.resize(num_held);
+}
+
+void Shard::AskForMissing(ExpertKey key, absl::Span<const Visit> visits) {
+  if (!ask_heir_) return;
+  const MissingAnswer answer = ask_heir_(key, static_cast<int>(visits.size()));
+  for (const Visit& visit : visits) states_[visit.entry] = answer.state;
+  for (FrameAnswer& frame : answers_) frame.eta_ms = std::max(frame.eta_ms, answer.eta_ms);
+}
+
+void Shard::Add(ExpertKey key, FeedForwardWeights weights) {
+  const auto layer = std::find_if(held_.begin(), held_.end(), [&](const LayerExperts& held) {
+    return held.layer == key.layer;
+  });
+  ORRERY_CHECK(layer != held_.end()) << "layer " << key.layer << " has no experts";
+  slots_.insert_or_assign({key.layer, key.expert}, std::move(weights));
+  const auto place = std::lower_bound(layer->experts.begin(), layer->experts.end(), key.expert);
+  if (place == layer->experts.end() || *place != key.expert) {
+    layer->experts.insert(place, key.expert);
+  }
+}
+
+void Shard::Remove(ExpertKey key) {
+  slots_.erase({key.layer, key.expert});
+  for (LayerExperts& held : held_) {
+    if (held.layer == key.layer) std::erase(held.experts, key.expert);
+  }
 }
 
 absl::Status Shard::RunFeedForwards() {

@@ -8,15 +8,19 @@
 // lost call, and it does not matter what else is in the group: all experts run at once, each over
 // all rows that visit it, whichever frame they came in, as if each row were alone.
 //
+// What it does not hold it may be able to load: SetHeir says who is told, and decides (heir.h). Slots
+// come and go between two runs.
+//
 // Memory: scratch for a group of kMaxGroupBytes of results is reserved by Load, beside it Run
 // allocates nothing (kernels have scratch of their own).
-// Threads: Load anywhere; Run belongs to the serve loop, whose thread and the exchange's call it
-// one at a time; held() may be read from any thread.
+// Threads: Load anywhere; everything else belongs to the serve loop, whose thread and the exchange's
+// call it one at a time (ServeLoop::Change lets others in between).
 #ifndef ORRERY_SERVICES_EXPERT_SHARD_H_
 #define ORRERY_SERVICES_EXPERT_SHARD_H_
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <utility>
@@ -46,29 +50,36 @@ struct ShardParts {
   Stream* stream = nullptr;
 };
 
-// What became of the entries of one frame: states[i] and results + i * result_bytes belong to
-// entries[i]. Valid until the next Run.
-struct FrameAnswer {
-  absl::Span<const EntryState> states;
-  absl::Span<const std::byte> results;
+// What becomes of entries whose expert is not held.
+struct MissingAnswer {
+  EntryState state = EntryState::kNotHeld;
+  uint32_t eta_ms = 0;  // if kLoading
 };
+// Asked by Run, once for each such expert, with the number of rows that visit it. Must not block.
+using AskHeir = std::function<MissingAnswer(ExpertKey key, int num_rows)>;
 
 class Shard {
  public:
-  // What Load will load, for a progress bar: scales and dtypes other than bf16 and fp8 are not
-  // counted.
+  // One expert's weights; scales and dtypes other than bf16 and fp8 are not counted.
+  static int64_t EstimateExpertBytes(const ModelConfig& config);
+  // What Load will load, for a progress bar.
   static int64_t EstimateBytes(const ModelConfig& config, ExpertRange range, bool with_mtp);
   // Loads the experts of `range` of every MoE layer. Only the files that hold them are opened.
   static absl::StatusOr<std::unique_ptr<Shard>> Load(const ShardParts& parts, ExpertRange range,
                                                      std::atomic<int64_t>* loaded_bytes);
 
+  void SetHeir(AskHeir ask_heir) { ask_heir_ = std::move(ask_heir); }
+
+  // One slot more, of a MoE layer; or one less, if it is there.
+  void Add(ExpertKey key, FeedForwardWeights weights);
+  void Remove(ExpertKey key);
   // Experts held, per MoE layer, ascending.
   const std::vector<LayerExperts>& held() const { return held_; }
 
   // Runs each entry's expert on its row, for frames of one layer whose results take at most
-  // kMaxGroupBytes. Entries of experts that are not held get kNotHeld; entries that name no row of
-  // their frame get kRefused, and no other entry is touched by that. If the processor fails, all
-  // entries that were to be run get kRefused.
+  // kMaxGroupBytes. Entries of experts that are not held get what the heir says, else kNotHeld; entries
+  // that name no row of their frame get kRefused, and no other entry is touched by that. If the processor
+  // fails, all entries that were to be run get kRefused. Answers are valid until the next Run.
   absl::Span<const FrameAnswer> Run(absl::Span<const InboundFrame> group);
 
   size_t row_bytes() const { return row_bytes_; }
@@ -88,12 +99,14 @@ class Shard {
   void ListVisits(absl::Span<const InboundFrame> group);
   // One for each expert that is visited and held: fills feed_forwards_, and keeps the visits to these.
   void ListFeedForwards(int layer);
+  void AskForMissing(ExpertKey key, absl::Span<const Visit> visits);
   // Gather, all feed-forwards at once, scatter.
   absl::Status RunFeedForwards();
 
   ShardParts parts_;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
+  AskHeir ask_heir_;
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
 

@@ -130,7 +130,8 @@ class ShardTest : public ::testing::Test {
     EXPECT_EQ(frame_answers.size(), group.size());
     std::vector<Answer> answers(group.size());
     for (size_t f = 0; f < group.size(); ++f) {
-      const auto& [states, results] = frame_answers[f];
+      const absl::Span<const EntryState> states = frame_answers[f].states;
+      const absl::Span<const std::byte> results = frame_answers[f].results;
       EXPECT_EQ(states.size(), group[f].entries.size());
       EXPECT_EQ(results.size(), states.size() * shard.result_bytes());
       answers[f].states.assign(states.begin(), states.end());

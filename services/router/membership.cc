@@ -146,6 +146,8 @@ std::string MemberStateName(internal::MemberState state) {
       return "stopping";
     case internal::MEMBER_STATE_FAILED:
       return "failed";
+    case internal::MEMBER_STATE_DRAINING:
+      return "draining";
     default:
       return "unknown";
   }

@@ -4,6 +4,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "device/host/host_device.h"
 #include "gtest/gtest.h"
@@ -27,14 +28,14 @@ std::unique_ptr<EngineCluster> EngineCluster::Make(const EngineClusterOptions& o
 
 absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model_dir));
-  ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::OpenCheckpoint(options.model_dir));
+  ASSIGN_OR_RETURN(files_, WeightFiles::OpenCheckpoint(options.model_dir));
   ASSIGN_OR_RETURN(device_, options.backend.make_device());
   ranks_.resize(options.num_ranks);
   for (Rank& rank : ranks_) {
     ASSIGN_OR_RETURN(rank.processor, MakeProcessor(options.backend));
   }
   Kernels* kernels = ranks_[0].processor.kernels.get();
-  ASSIGN_OR_RETURN(model_, LoadModel(files, config,
+  ASSIGN_OR_RETURN(model_, LoadModel(*files_, config,
                                      {.numerics = options.numerics,
                                       .max_positions = options.max_context_tokens,
                                       .with_mtp = options.with_mtp},
@@ -49,9 +50,11 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
       loopback_,
       Loopback::Create({.num_ranks = options.num_ranks, .num_shards = num_shards}, exchange));
   shards_.resize(num_shards);
+  std::vector<std::string> shard_names;
+  for (int i = 0; i < num_shards; ++i) shard_names.push_back(absl::StrCat("expert-", i));
   for (int i = 0; i < num_shards; ++i) {
     ASSIGN_OR_RETURN(shards_[i].processor, MakeProcessor(options.backend));
-    const ShardParts parts = {.files = &files,
+    const ShardParts parts = {.files = &*files_,
                               .config = config,
                               .numerics = options.numerics,
                               .with_mtp = options.with_mtp,
@@ -59,10 +62,13 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
                               .device = device_.get(),
                               .stream = shards_[i].processor.stream.get()};
     ASSIGN_OR_RETURN(shards_[i].shard, Shard::Load(parts, options.shards[i], &loaded_bytes_));
+    if (options.heir_room > 0) RETURN_IF_ERROR(MakeHeir(options, parts, shards_[i]));
   }
   for (Rank& rank : ranks_) {
-    rank.directory = std::make_unique<ExpertDirectory>(config, num_shards, options.with_mtp);
-    for (int i = 0; i < num_shards; ++i) rank.directory->SetHeld(i, shards_[i].shard->held());
+    rank.directory = std::make_unique<ExpertDirectory>(config, shard_names, options.with_mtp);
+    for (int i = 0; i < num_shards; ++i) {
+      rank.directory->SetClaim(i, {.held = shards_[i].shard->held(), .room = options.heir_room});
+    }
   }
   return absl::OkStatus();
 }
@@ -75,13 +81,31 @@ absl::StatusOr<EngineCluster::Processor> EngineCluster::MakeProcessor(
   return processor;
 }
 
+absl::Status EngineCluster::MakeHeir(const EngineClusterOptions& options, ShardParts parts,
+                                     ShardHost& host) {
+  ASSIGN_OR_RETURN(host.heir_processor, MakeProcessor(options.backend));
+  parts.kernels = host.heir_processor.kernels.get();
+  parts.stream = host.heir_processor.stream.get();
+  HeirOptions heir;
+  heir.max_experts = options.heir_room;
+  heir.hand_over = [&host](ExpertKey key, FeedForwardWeights weights) {
+    host.loop->Change([&](Shard& shard) { shard.Add(key, std::move(weights)); });
+  };
+  host.heir = std::make_unique<Heir>(parts, heir, &loaded_bytes_);
+  host.shard->SetHeir(
+      [&host](ExpertKey key, int num_rows) { return host.heir->Ask(key, num_rows); });
+  host.heir->Start([] { return absl::OkStatus(); });
+  return absl::OkStatus();
+}
+
 StepParts EngineCluster::parts(int rank) const {
   return {.model = &model_,
           .kernels = ranks_[rank].processor.kernels.get(),
           .device = device_.get(),
           .stream = ranks_[rank].processor.stream.get(),
           .exchange = &loopback_->rank(rank),
-          .directory = ranks_[rank].directory.get()};
+          .directory = ranks_[rank].directory.get(),
+          .hedge = {.max_patience = kHedgePatience}};
 }
 
 void EngineCluster::Answer(int shard) {

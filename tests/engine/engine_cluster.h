@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
 #include "services/attention/step.h"
+#include "services/expert/heir.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
@@ -36,6 +38,9 @@ namespace orrery {
 // Long enough for a busy machine and a build with sanitizers; nothing waits for it when all is
 // well.
 inline constexpr absl::Duration kPatience = absl::Minutes(2);
+
+// How long a rank waits for a shard that never answered yet before it asks another holder.
+inline constexpr absl::Duration kHedgePatience = absl::Seconds(2);
 
 // What ranks and shards compute on.
 struct EngineBackend {
@@ -53,6 +58,8 @@ struct EngineClusterOptions {
   bool with_mtp = false;  // ranks and shards load the MTP module too
   // Which experts each shard loads; two may load the same.
   std::vector<ExpertRange> shards;
+  // How many experts of others each shard loads when it is asked. 0: it has no heir.
+  int heir_room = 0;
 };
 
 class EngineCluster {
@@ -70,7 +77,7 @@ class EngineCluster {
   // From here on the shard answers.
   void Answer(int shard);
   void AnswerAll();
-  // From here on it leaves its frames where they are.
+  // From here on it leaves its frames where they are. Not for a shard with a heir.
   void FallSilent(int shard);
 
  private:
@@ -82,6 +89,8 @@ class EngineCluster {
     Processor processor;
     std::unique_ptr<Shard> shard;
     std::unique_ptr<ServeLoop> loop;
+    Processor heir_processor;
+    std::unique_ptr<Heir> heir;  // null if it has none; needs the loop
   };
   struct Rank {
     Processor processor;
@@ -91,7 +100,9 @@ class EngineCluster {
   EngineCluster() = default;
   absl::Status Build(const EngineClusterOptions& options);
   absl::StatusOr<Processor> MakeProcessor(const EngineBackend& backend) const;
+  absl::Status MakeHeir(const EngineClusterOptions& options, ShardParts parts, ShardHost& host);
 
+  std::optional<WeightFiles> files_;
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::unique_ptr<Device> device_;
   Model model_;

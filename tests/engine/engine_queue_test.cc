@@ -353,7 +353,7 @@ TEST_F(EngineTest, ADraftThatFindsNoExpertsEndsItsRequestBehindTheTokenAndTheNex
   const int mtp_layer = cluster->config().num_layers;
   std::vector<LayerExperts> held = cluster->shard(0).held();
   ASSERT_GT(std::erase_if(held, [&](const LayerExperts& h) { return h.layer == mtp_layer; }), 0u);
-  cluster->directory(0).SetHeld(0, held);
+  cluster->directory(0).SetClaim(0, {.held = held});
   {
     const auto engine = Start(*cluster, options);
     const Generated failed = TakeAll(*Submit(*engine, Request(0)));
@@ -364,7 +364,7 @@ TEST_F(EngineTest, ADraftThatFindsNoExpertsEndsItsRequestBehindTheTokenAndTheNex
     EXPECT_TRUE(ended.end.ok()) << ended.end.status();
     ExpectNothingUsed(*engine);
   }
-  cluster->directory(0).SetHeld(0, cluster->shard(0).held());
+  cluster->directory(0).SetClaim(0, {.held = cluster->shard(0).held()});
   options.expert_timeout = kPatience;
   EXPECT_EQ(TakeAll(*Submit(*Start(*cluster, options), Request(0))).ids,
             (*problems_)[0].reference_ids);

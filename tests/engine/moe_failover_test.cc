@@ -140,18 +140,36 @@ TEST_F(MoeFailover, AStepMayTakeLongerThanItMayWaitForExperts) {
   EXPECT_EQ(*logprobs, *expected_);
 }
 
-// Shard 0 is connected and never answers. It is asked once; every later frame would lie in its inbox.
+// What lies at a silent shard: how many frames, and how many of them ask for more than a probe does.
+struct Untouched {
+  int num_frames = 0;
+  int num_asks = 0;
+};
+Untouched TakeUntouched(ShardExchange& shard) {
+  Untouched untouched;
+  while (const std::optional<InboundGroup> group = shard.Receive(absl::Now())) {
+    for (const InboundFrame& frame : *group) {
+      ++untouched.num_frames;
+      untouched.num_asks += frame.entries.size() > 1;
+    }
+  }
+  return untouched;
+}
+
+// Shard 0 is connected and never answers. It is asked once; from then on one row at a time tries it.
 TEST_F(MoeFailover, ASilentShardIsAskedOnceAndNotInEveryLayerAndStep) {
   const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
   cluster->Answer(1);
   PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
   for (int step = 0; step < 3; ++step) {
-    const auto logprobs = runner.Run(*ids_, absl::Seconds(8));
+    const auto logprobs = runner.Run(*ids_, kPatience);
     ASSERT_TRUE(logprobs.ok()) << logprobs.status();
     EXPECT_EQ(*logprobs, *expected_);
   }
-  EXPECT_FALSE(cluster->loopback().shard(0).Receive(absl::Now()).has_value());
-  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 1u);
+  const Untouched untouched = TakeUntouched(cluster->loopback().shard(0));
+  EXPECT_EQ(untouched.num_asks, 1);
+  EXPECT_LE(untouched.num_frames, SecondAnswers::kMaxOpen);
+  EXPECT_EQ(cluster->directory(0).counters(0).hedges, 1);
 }
 
 // And once it has answered, it is asked as before.
@@ -160,20 +178,107 @@ TEST_F(MoeFailover, AShardThatFellSilentIsAskedAllTheSameForWhatNobodyElseHolds)
   cluster->Answer(1);
   PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
   const auto run = [&] {
-    const auto logprobs = runner.Run(*ids_, absl::Seconds(8));
+    const auto logprobs = runner.Run(*ids_, kPatience);
     ASSERT_TRUE(logprobs.ok()) << logprobs.status();
     EXPECT_EQ(*logprobs, *expected_);
   };
   run();
-  cluster->directory(0).SetHeld(1, {});
+  cluster->directory(0).SetGone(1);
   cluster->Answer(0);
   run();
-  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 1u);
-  cluster->directory(0).SetHeld(1, cluster->shard(1).held());
+  EXPECT_EQ(cluster->directory(0).counters(0).hedges, 1);
+  cluster->directory(0).SetClaim(1, {.held = cluster->shard(1).held()});
   cluster->FallSilent(0);
   run();
-  EXPECT_FALSE(cluster->loopback().shard(0).Receive(absl::Now()).has_value());
-  EXPECT_EQ(cluster->loopback().shard(0).counters().abandoned, 2u);
+  EXPECT_EQ(cluster->directory(0).counters(0).hedges, 2);
+}
+
+// Steps until the shard's answers have been compared with another's.
+ShardCounters RunUntilCompared(EngineCluster& cluster, int shard, PromptRunner& runner,
+                               const std::vector<int32_t>& ids,
+                               const std::vector<float>& expected) {
+  const absl::Time deadline = Patiently();
+  while (cluster.directory(0).counters(shard).compared_answers == 0 && absl::Now() < deadline) {
+    const auto logprobs = runner.Run(ids, kPatience);
+    EXPECT_TRUE(logprobs.ok()) << logprobs.status();
+    if (!logprobs.ok()) break;
+    EXPECT_EQ(*logprobs, expected);
+  }
+  return cluster.directory(0).counters(shard);
+}
+
+TEST_F(MoeFailover, WhatALateShardAnswersAfterAllIsComparedAndNotUsed) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
+  ASSERT_TRUE(runner.Run(*ids_, kPatience).ok());
+  cluster->Answer(0);
+  const ShardCounters counters = RunUntilCompared(*cluster, 0, runner, *ids_, *expected_);
+  EXPECT_GT(counters.compared_answers, 0);
+  EXPECT_EQ(counters.differing_answers, 0);
+}
+
+// Shard 0 is late, and then answers nonsense: a machine whose memory or processor is broken.
+TEST_F(MoeFailover, AnAnswerThatDiffersFromAnotherHoldersIsCountedAndNotUsed) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll, kAll}});
+  cluster->Answer(1);
+  PromptRunner runner(cluster->parts(0), static_cast<int>(ids_->size()));
+  ASSERT_TRUE(runner.Run(*ids_, kPatience).ok());
+  ShardExchange& liar = cluster->loopback().shard(0);
+  const std::optional<InboundGroup> group = liar.Receive(absl::Now());
+  ASSERT_TRUE(group.has_value());
+  for (const InboundFrame& frame : *group) {
+    const std::vector<EntryState> states(frame.entries.size(), EntryState::kDone);
+    const std::vector<std::byte> results(states.size() * cluster->shard(0).result_bytes(),
+                                         std::byte{1});
+    liar.Reply(frame, {.states = states, .results = results});
+  }
+  const ShardCounters counters = RunUntilCompared(*cluster, 0, runner, *ids_, *expected_);
+  EXPECT_GT(counters.compared_answers, 0);
+  EXPECT_EQ(counters.differing_answers, counters.compared_answers);
+}
+
+// No other shard holds what shard 1 did: the others load it, and from then on hold it.
+TEST_F(MoeFailover, HeirsLoadWhatADeadShardHeldAndChangeNoBit) {
+  const auto cluster =
+      EngineCluster::Make({.shards = {{0, 5}, {5, 11}, {11, 16}}, .heir_room = 1000});
+  cluster->AnswerAll();
+  ExpectSameBits(*cluster);
+  cluster->loopback().DisconnectShard(1);
+  cluster->directory(0).SetGone(1);
+  ExpectSameBits(*cluster);
+  EXPECT_TRUE(cluster->directory(0).MissingBeyondHeirs().empty());
+  int num_inherited = 0;
+  for (const int shard : {0, 2}) {
+    for (int expert = 5; expert < 11; ++expert) {
+      num_inherited +=
+          cluster->directory(0).Holds(shard, {.layer = kFirstMoeLayer, .expert = expert});
+    }
+  }
+  EXPECT_GT(num_inherited, 0);
+  EXPECT_LE(num_inherited, 6);  // none twice
+}
+
+// The connection alone is gone, as after kill -9, before anybody has noticed that the process is.
+TEST_F(MoeFailover, HeirsAreAskedThoughTheDeadShardWasNotMissedYet) {
+  const auto cluster =
+      EngineCluster::Make({.shards = {{0, 5}, {5, 11}, {11, 16}}, .heir_room = 1000});
+  cluster->AnswerAll();
+  Cutter cutter(&cluster->loopback(), /*layer=*/2, /*shard=*/1);
+  ExpectSameBits(*cluster, &cutter);
+}
+
+TEST_F(MoeFailover, WhereHeirsHaveNoRoomTheErrorNamesTheExpertsAndTheShardIsTakenBack) {
+  const auto cluster = EngineCluster::Make({.shards = {kLowerHalf, kUpperHalf}, .heir_room = 1});
+  cluster->AnswerAll();
+  cluster->loopback().DisconnectShard(1);
+  cluster->directory(0).SetGone(1);
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Milliseconds(300));
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+  EXPECT_THAT(std::string(failed.status().message()), HasSubstr("no holder"));
+  cluster->loopback().ReconnectShard(1);
+  cluster->directory(0).SetClaim(1, {.held = cluster->shard(1).held()});
+  ExpectSameBits(*cluster);
 }
 
 // Shard 0 is connected and never answers. Shard 1 could too, so that a step that waits on would end well,
@@ -205,7 +310,7 @@ TEST_F(MoeFailover, AStepThatIsWantedToTheEndKeepsEveryBitWhileItIsAsked) {
 TEST_F(MoeFailover, AShardThatHoldsLessThanBelievedIsCorrected) {
   const auto cluster = EngineCluster::Make({.shards = {kLowerHalf, kAll}});
   cluster->AnswerAll();
-  cluster->directory(0).SetHeld(0, cluster->shard(1).held());
+  cluster->directory(0).SetClaim(0, {.held = cluster->shard(1).held()});
   ExpectSameBits(*cluster);
   std::vector<int> holders(cluster->config().num_experts);
   cluster->directory(0).PickHolders(kFirstMoeLayer, {true, false}, holders);
@@ -230,8 +335,9 @@ TEST_F(MoeFailover, WithoutAnyHolderTheErrorNamesLayerAndExpertsAndTheNextStepWo
 TEST_F(MoeFailover, AHolderThatAppearsWhileALayerWaitsIsUsed) {
   const auto cluster = EngineCluster::Make({.shards = {kAll}});
   cluster->AnswerAll();
-  cluster->directory(0).SetHeld(0, {});
-  std::thread announcing([&] { cluster->directory(0).SetHeld(0, cluster->shard(0).held()); });
+  cluster->directory(0).SetGone(0);
+  std::thread announcing(
+      [&] { cluster->directory(0).SetClaim(0, {.held = cluster->shard(0).held()}); });
   ExpectSameBits(*cluster);
   announcing.join();
 }
@@ -241,7 +347,7 @@ TEST_F(MoeFailover, NothingButNotHeldEndsAtTheDeadline) {
   cluster->AnswerAll();
   LayerExperts everything = {.layer = kFirstMoeLayer, .experts = {}};
   for (int expert = 0; expert < kAll.end; ++expert) everything.experts.push_back(expert);
-  cluster->directory(0).SetHeld(0, {everything});
+  cluster->directory(0).SetClaim(0, {.held = {everything}});
   const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Milliseconds(300));
   EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
 }

@@ -266,9 +266,9 @@ TEST(ExpertDirectory, MissesTheModulesExpertsWhereShardsDoNotHoldThem) {
   for (const bool with_mtp : {false, true}) {
     const auto cluster = EngineCluster::Make(
         {.model_dir = "tests/data/golden/mtp", .with_mtp = with_mtp, .shards = {{0, 16}}});
-    ExpertDirectory directory(cluster->config(), 1, /*with_mtp=*/true);
-    directory.SetHeld(0, cluster->shard(0).held());
-    EXPECT_EQ(directory.Missing(), with_mtp ? "" : "layer 2: experts 0-15 have no holder");
+    ExpertDirectory directory(cluster->config(), {"expert-0"}, /*with_mtp=*/true);
+    directory.SetClaim(0, {.held = cluster->shard(0).held()});
+    EXPECT_EQ(directory.MissingBeyondHeirs(), with_mtp ? "" : "layer 2: experts 0-15 have no holder");
   }
 }
 

@@ -197,8 +197,11 @@ std::string TicketWorld::RunFrame(const Inbound& inbound) {
                        .expert = static_cast<uint64_t>(entry.expert)});
     states.push_back(loop_.Happens(0.1) ? EntryState::kNotHeld : EntryState::kDone);
   }
-  return EncodeReply(inbound.header, states, sizeof(Result),
-                     reinterpret_cast<const std::byte*>(results.data()));
+  return EncodeReply(inbound.header,
+                     {.states = states,
+                      .results = {reinterpret_cast<const std::byte*>(results.data()),
+                                  results.size() * sizeof(Result)}},
+                     sizeof(Result));
 }
 
 // Replies that are under way still arrive after the rank has noticed, which no transport of ours

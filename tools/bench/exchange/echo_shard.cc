@@ -43,7 +43,8 @@ void EchoLoop::ServeNext() {
     const size_t num_entries = frame.entries.size();
     states_.resize(std::max(states_.size(), num_entries), EntryState::kDone);
     results_.resize(std::max(results_.size(), num_entries * result_bytes_), std::byte{1});
-    exchange_->Reply(frame, absl::MakeConstSpan(states_).first(num_entries), results_);
+    exchange_->Reply(
+        frame, {.states = absl::MakeConstSpan(states_).first(num_entries), .results = results_});
   }
 }
 

@@ -6,6 +6,7 @@
 #define ORRERY_TOOLS_BENCH_STEP_DIRECT_EXCHANGE_H_
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "exchange/exchange.h"
@@ -23,7 +24,12 @@ class DirectExchange : public RankExchange {
   bool AwaitConnected(int peer, absl::Time deadline) override { return true; }
   absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                   absl::Span<const std::byte> rows) override;
-  bool Await(Ticket ticket, absl::Time deadline) override { return true; }
+  bool Await(absl::Span<const Ticket> tickets, size_t num_settled, absl::Time deadline) override {
+    return true;
+  }
+  std::optional<absl::Duration> AnsweredAfter(Ticket ticket) const override {
+    return absl::ZeroDuration();
+  }
   CombineReport Combine(Ticket ticket, absl::Time deadline, absl::Span<std::byte> results) override;
   void Abandon(Ticket ticket) override {}
   ReplyCounters counters() const override { return {}; }

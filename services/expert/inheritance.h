@@ -1,0 +1,84 @@
+// A shard's heir within its process: how much it may load, with what, and who is told.
+//
+//   ASSIGN_OR_RETURN(auto inheritance, Inheritance::Create(parts));  // before the serve loop: the shard asks
+//   inheritance->Start(&loop);                                       // from here on it loads
+//   inheritance->Describe(description);                              // what it offers, and has
+//   inheritance->Stop();                                             // before the loop ends
+//
+// An expert that was loaded becomes a slot of the shard between two groups, and stands in the member's
+// description like all others. The shards whose experts it has are watched from then on, so that the heir
+// knows who is back (rpc/member_watch.h).
+//
+// First the files are checked, in the background: the hashes of all that the folder has join the member's
+// fingerprint, so that ranks know what they would get. Until then, and if files of the model are missing,
+// nothing is offered. (A folder with some files is enough for the experts in them, should anybody ask.)
+//
+// Threads: its methods may be called from any.
+#ifndef ORRERY_SERVICES_EXPERT_INHERITANCE_H_
+#define ORRERY_SERVICES_EXPERT_INHERITANCE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "device/device.h"
+#include "kernels/factory/make_kernels.h"
+#include "placement/placement.h"
+#include "proto/cluster.pb.h"
+#include "proto/member.pb.h"
+#include "rpc/member_service.h"
+#include "rpc/member_watch.h"
+#include "services/expert/heir.h"
+#include "services/expert/serve_loop.h"
+#include "services/expert/shard.h"
+
+namespace orrery {
+
+class Inheritance {
+ public:
+  // All that is pointed to outlives it.
+  struct Parts {
+    const internal::ClusterFile* cluster = nullptr;
+    int shard_index = 0;
+    ShardParts shard_parts;  // the shard's; kernels and stream are made anew
+    CpuVariant cpu_variant = CpuVariant::kBest;
+    std::string numerics_id;
+    Shard* shard = nullptr;
+    MemberService* member = nullptr;
+    std::atomic<int64_t>* loaded_bytes = nullptr;  // of the shard's own experts, at first
+  };
+  static absl::StatusOr<std::unique_ptr<Inheritance>> Create(const Parts& parts);
+  ~Inheritance() { Stop(); }
+
+  void Start(ServeLoop* loop);
+  void Stop();
+  void Describe(internal::MemberDescription& description) const;
+
+ private:
+  explicit Inheritance(const Parts& parts);
+  int MaxExperts() const;
+  absl::Status CheckFiles();
+  bool IsOwned(ExpertKey key) const;
+  void HandOver(ExpertKey key, FeedForwardWeights weights);
+  void Drop(ExpertKey key);
+  void WatchOwners();
+
+  const Parts parts_;
+  const std::vector<ExpertRange> placement_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Kernels> kernels_;
+  ServeLoop* loop_ = nullptr;
+  std::atomic<bool> is_whole_ = false;            // the folder has every file
+  std::vector<std::atomic<bool>> is_owner_back_;  // [num_shards] it serves what is its own
+  std::vector<int> watched_;                      // shards, by index of the watch
+  std::unique_ptr<Heir> heir_;
+  std::optional<MemberWatch> watch_;  // the heir's thread makes it
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_EXPERT_INHERITANCE_H_
