@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "base/fault_point.h"
 #include "services/attention/engine.h"
 
 namespace orrery {
@@ -14,6 +15,10 @@ void Engine::RunTurn(std::vector<Part>& parts) {
   const absl::Status stepped = step_->Run(MakeBatch(parts), cache_, /*probe=*/nullptr);
   if (!stepped.ok()) return Fail(parts, stepped);
   ++counters_.steps;
+  PassFaultPoint(FaultPoint::kBeforeCommit);
+  for (const Part& part : parts) {
+    if (part.sequence->asked().is_replay()) PassFaultPoint(FaultPoint::kInReplay);
+  }
 
   AddOtherChoices(parts);
   // By request, so that a reader wakes up once. Tokens leave before drafts are made: nobody should
@@ -108,6 +113,7 @@ void Engine::Sample(Part& part, std::vector<OutputEvent>& events) {
   sequence.num_computed = part.first_position + part.num_rows - num_drafts;
   sequence.drafted_tokens += num_drafts;
   counters_.drafted_tokens += num_drafts;
+  if (num_drafts > 0) PassFaultPoint(FaultPoint::kInVerification);
   std::vector<OutputToken> released;
   for (int i = 0; i < part.num_logits; ++i) {
     const absl::Span<const float> logprobs = step_->logprobs(part.first_logit + i);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/fault_point.h"
 #include "exchange/plan.h"
 
 namespace orrery {
@@ -102,6 +103,7 @@ absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& ba
   if (status.ok()) status = Collect(layer, batch);
   EndFlights(layer, batch, status);
   RETURN_IF_ERROR(status);
+  PassFaultPoint(FaultPoint::kBeforeCombine);
 
   const Matrix expert_rows(expert_rows_.as<float>(), static_cast<int64_t>(num_rows) * topk, hidden);
   kernels.DecodeRows(results_.as<std::byte>(), numerics_.result_format(), expert_rows);
@@ -125,7 +127,9 @@ absl::Status MoeLayer::Ask(int layer, const Batch& batch) {
   const absl::Time now = absl::Now();
   if (!seconds_->empty()) seconds_->Look(now, Results(second_results_));
   recovery_->Begin({.layer = layer, .timeout = batch.expert_timeout, .entries = entries_}, now);
-  return Send(layer, batch);
+  RETURN_IF_ERROR(Send(layer, batch));
+  PassFaultPoint(FaultPoint::kAfterDispatch);
+  return absl::OkStatus();
 }
 
 absl::Status MoeLayer::Send(int layer, const Batch& batch) {

@@ -11,6 +11,7 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/time/clock.h"
+#include "base/fault_point.h"
 #include "base/heap.h"
 #include "base/log.h"
 #include "base/stop_signal.h"
@@ -21,6 +22,8 @@ ABSL_FLAG(std::string, cluster, "", "the cluster file");
 ABSL_FLAG(std::string, name, "", "which expert member of it this process is");
 ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
+ABSL_FLAG(std::string, die_at, "",
+          "for tests: POINT:N, where the process dies as if by kill -9 (base/fault_point.h)");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {
@@ -35,6 +38,7 @@ absl::Status Run() {
   options.name = absl::GetFlag(FLAGS_name);
   options.reflection = absl::GetFlag(FLAGS_reflection);
   SetLogName(options.name);
+  RETURN_IF_ERROR(ArmFaultPoint(absl::GetFlag(FLAGS_die_at)));
   ASSIGN_OR_RETURN(options.cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
   ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   ASSIGN_OR_RETURN(const std::unique_ptr<ExpertServer> server, ExpertServer::Start(options));

@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "base/fault_point.h"
+
 namespace orrery {
 
 ServeLoop::ServeLoop(ShardExchange* exchange, Shard* shard)
@@ -47,8 +49,10 @@ bool ServeLoop::ServeOne() {
 void ServeLoop::ServeNext() {
   const std::optional<InboundGroup> group = exchange_->Receive(absl::InfinitePast());
   if (!group.has_value()) return;
+  PassFaultPoint(FaultPoint::kAfterReceive);
   const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
   Count(answers);  // first, so that who has an answer finds it counted
+  PassFaultPoint(FaultPoint::kBeforeReply);
   for (size_t i = 0; i < answers.size(); ++i) {
     exchange_->Reply((*group)[i], answers[i]);
   }

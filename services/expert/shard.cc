@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "model/moe_layers.h"
 #include "model/weight_list.h"
@@ -48,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
                                            config.moe_intermediate_size));
       shard->slots_.emplace(std::make_pair(layer, expert), std::move(weights));
       held.experts.push_back(expert);
+      PassFaultPoint(FaultPoint::kWhileLoading);
     }
     shard->held_.push_back(std::move(held));
   }

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "tests/simulation/cluster_world.h"
 #include "tests/simulation/event_loop.h"
+#include "tests/simulation/recovery_world.h"
 #include "tests/simulation/scheduler_world.h"
 #include "tests/simulation/ticket_world.h"
 
@@ -70,6 +71,22 @@ Violations ClusterStorm(Chance& chance) {
   return world.violations();
 }
 
+// Shards crash, stand still, drain and come back, one at a time.
+Violations RecoveryStorm(Chance& chance) {
+  RecoveryWorldSpec spec;
+  spec.num_shards = 2 + chance.Below(4);
+  spec.num_experts = 8 + chance.Below(40);
+  spec.num_moe_layers = 1 + chance.Below(4);
+  spec.topk = 1 + chance.Below(6);
+  spec.num_layers = 100 + chance.Below(400);
+  spec.is_doubled = chance.Below(2) == 1;
+  spec.trouble = chance.UpTo(0.1);
+  EventLoop loop(chance.Seed());
+  RecoveryWorld world(loop, spec);
+  world.Run();
+  return world.violations();
+}
+
 WorldRequest DrawRequest(Chance& chance, int num_tenants, int longest) {
   WorldRequest request{.tenant = chance.Below(num_tenants), .priority = chance.Below(3)};
   request.num_prompt_tokens = 1 + chance.Below(chance.Below(2) == 1 ? longest - 1 : 40);
@@ -124,8 +141,9 @@ std::vector<std::string> RunStorm(uint64_t seed) {
     Violations (*run)(Chance& chance);
   };
   std::vector<std::string> broken;
-  for (const World& world : {World{"tickets", TicketStorm}, World{"cluster", ClusterStorm},
-                             World{"scheduler", SchedulerStorm}}) {
+  for (const World& world :
+       {World{"tickets", TicketStorm}, World{"cluster", ClusterStorm},
+        World{"scheduler", SchedulerStorm}, World{"recovery", RecoveryStorm}}) {
     // Of its own, so that a change to one world leaves the storms of the others as they were.
     Chance chance(seed * 1000 + world.name[0]);
     for (const std::string& violation : world.run(chance)) {

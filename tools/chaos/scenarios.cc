@@ -9,6 +9,8 @@
 namespace orrery {
 namespace {
 
+// Of points that are not passed often.
+constexpr int kFewPassings = 10;
 constexpr absl::Duration kLeastStop = absl::Milliseconds(200);
 constexpr absl::Duration kLongestStop = absl::Seconds(10);
 constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
@@ -37,11 +39,12 @@ absl::StatusOr<std::string> KillOne(Victim& victim, internal::Role role) {
 }
 
 // At a named point. It is killed first, because a process learns of its point when it starts.
-absl::StatusOr<std::string> DieAt(Victim& victim, internal::Role role, FaultPoint point) {
+absl::StatusOr<std::string> DieAt(Victim& victim, internal::Role role, FaultPoint point,
+                                  int last_passing = 100) {
   const std::string name = victim.AnyOf(role);
   RETURN_IF_ERROR(victim.LetTokensPass());
   RETURN_IF_ERROR(victim.Kill(name));
-  RETURN_IF_ERROR(victim.RestartToDie(name, point));
+  RETURN_IF_ERROR(victim.RestartToDie(name, point, last_passing));
   RETURN_IF_ERROR(victim.AwaitDeath(name));
   RETURN_IF_ERROR(victim.Restart(name));
   return absl::StrCat(name, " killed, and again ", FaultPointName(point));
@@ -53,7 +56,7 @@ absl::StatusOr<std::string> DieInReplay(Victim& victim) {
   for (const std::string& name : victim.NamesOf(internal::ROLE_ATTENTION)) {
     if (name == first) continue;
     RETURN_IF_ERROR(victim.Kill(name));
-    RETURN_IF_ERROR(victim.RestartToDie(name, FaultPoint::kInReplay));
+    RETURN_IF_ERROR(victim.RestartToDie(name, FaultPoint::kInReplay, kFewPassings));
   }
   RETURN_IF_ERROR(victim.AwaitReady());
   RETURN_IF_ERROR(victim.LetTokensPass());
@@ -73,7 +76,7 @@ absl::StatusOr<std::string> KillShard(Victim& victim) {
     case 1:
       return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kBeforeReply);
     case 2:
-      return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kWhileLoading);
+      return DieAt(victim, internal::ROLE_EXPERT, FaultPoint::kWhileLoading, kFewPassings);
     default:
       return KillOne(victim, internal::ROLE_EXPERT);
   }

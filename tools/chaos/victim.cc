@@ -13,7 +13,6 @@ namespace {
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 constexpr int kMaxTokensToPass = 300;
-constexpr int kMaxPassings = 100;
 
 // The cluster as its ranks see it: shards behind their proxies.
 internal::ClusterFile BehindProxies(internal::ClusterFile cluster,
@@ -126,9 +125,9 @@ absl::Status Victim::Drain(const std::string& name) {
 
 absl::Status Victim::Restart(const std::string& name) { return launcher_->Restart(name); }
 
-absl::Status Victim::RestartToDie(const std::string& name, FaultPoint point) {
+absl::Status Victim::RestartToDie(const std::string& name, FaultPoint point, int last_passing) {
   return launcher_->Restart(
-      name, {absl::StrCat("--die_at=", FaultPointName(point), ":", 1 + Below(kMaxPassings))});
+      name, {absl::StrCat("--die_at=", FaultPointName(point), ":", 1 + Below(last_passing))});
 }
 
 absl::Status Victim::AwaitDeath(const std::string& name) {

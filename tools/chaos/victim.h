@@ -69,8 +69,9 @@ class Victim {
   // Asks it to go; INTERNAL if it does not exit with 0 in time.
   absl::Status Drain(const std::string& name);
   absl::Status Restart(const std::string& name);
-  // Starts it so that it dies at that point (base/fault_point.h), when it passes it for a random time.
-  absl::Status RestartToDie(const std::string& name, FaultPoint point);
+  // Starts it so that it dies at that point (base/fault_point.h), at the first to the last_passing-th time that
+  // it passes.
+  absl::Status RestartToDie(const std::string& name, FaultPoint point, int last_passing);
   // Until it has ended by itself.
   absl::Status AwaitDeath(const std::string& name);
   // Every member, and as many answers as there are streams have ended since.
