@@ -61,7 +61,7 @@ __device__ inline void WaitForCopies() {
 }
 
 __device__ inline std::byte* DynamicSharedMemory() {
-  extern __shared__ __align__(128) std::byte memory[];
+  extern __shared__ __align__(1024) std::byte memory[];
   return memory;
 }
 
