@@ -134,7 +134,7 @@ class CudaKernels : public Kernels {
     int schedule = 0;
     size_t first_block_id = 0;  // in block_ids_
   };
-  static constexpr int kNumAttendSchedules = 4;
+  static constexpr int kNumAttendSchedules = 5;
   int AttendScheduleFor(const AttendArgs& args, const AttendJob& job, int64_t num_row_spans) const;
   void RunAttendRound();
 
