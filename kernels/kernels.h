@@ -8,7 +8,8 @@
 //
 // The numerics are part of the contract (design: ARCHITECTURE.md, "Determinism"):
 //   * Activations travel as f32. A weight's ProductFormat says what enters its products: kF32 takes
-//     the activations as they are, kBf16 rounds them to bf16 (nearest even) first. Sums are f32.
+//     the activations as they are, kBf16 rounds them to bf16 (nearest even) first, kFp8 makes fp8 codes
+//     of them, in groups of 128 with a scale each, as EncodeRows does. Sums are f32.
 //   * A result row depends on its own input row only: never on num_rows, on the other rows, or on
 //     threads. Attention over a paged cache sums in blocks of kKvBlockTokens anchored at position
 //     0, so that chunking a prompt changes no bit.
@@ -22,7 +23,8 @@
 // Threads: one Kernels object serves one thread. Calls queue work on the stream given at creation;
 // on the host they have finished when they return. Pointers are device pointers unless said
 // otherwise.
-// Errors: only MakeWeight and MapWeight can fail (they say which value, and why); the rest checks
+// Errors: only MakeWeight and MapWeight can fail (they say which value, and why; UNIMPLEMENTED for kFp8 where an
+// implementation does not have it: x86); the rest checks
 // shapes with ORRERY_CHECK, because they were validated when the model was loaded.
 #ifndef ORRERY_KERNELS_KERNELS_H_
 #define ORRERY_KERNELS_KERNELS_H_
@@ -39,8 +41,10 @@
 
 namespace orrery {
 
-// What enters the products of a weight.
-enum class ProductFormat { kF32, kBf16 };
+// What enters the products of a weight. kFp8: for weights of fp8 codes, held as stored, with one scale per 128
+// inputs (and any number of outputs). Codes are multiplied and summed for each 128 inputs; that sum is multiplied
+// with both scales.
+enum class ProductFormat { kF32, kBf16, kFp8 };
 
 // How a weight is held in memory. kStored: exactly, as the checkpoint has it. The others are
 // quantised when it is made (kernels/quantize.h), from whatever it was, to codes of one scale per
@@ -163,7 +167,8 @@ enum class RowFormat { kF32, kBf16, kFp8 };
 size_t EncodedRowBytes(RowFormat format, int width);
 
 // out = silu(gate(x)) * up(x), then down: the feed-forward of a dense layer, a shared or a routed
-// expert. [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)).
+// expert. [num_rows, width] -> [num_rows, width]; silu(z) = z / (1 + exp(-z)). The three weights are made with
+// ProductFormat::kFp8, or none of them is.
 struct FeedForwardArgs {
   ConstMatrix x;
   const Weight* gate = nullptr;

@@ -2,15 +2,24 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "kernels/fp8_row_layout.h"
 
 namespace orrery {
 
-absl::Status CheckWeightSource(const WeightSource& source) {
+absl::Status CheckWeightSource(const WeightSource& source, ProductFormat format,
+                               WeightFormat held) {
   if (source.num_outputs <= 0 || source.num_inputs <= 0) {
     return absl::InvalidArgumentError(absl::StrCat("weight of shape [", source.num_outputs, ", ",
                                                    source.num_inputs, "]: sizes must be positive"));
   }
   if (source.data == nullptr) return absl::InvalidArgumentError("weight without data");
+  if (format == ProductFormat::kFp8 &&
+      (source.dtype != DType::kFp8E4m3 || held != WeightFormat::kStored)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "products of fp8 activations need a weight that is fp8 and held as stored; this one is ",
+        std::string(DTypeName(source.dtype)),
+        held == WeightFormat::kStored ? "" : ", to be quantised"));
+  }
   if (source.dtype != DType::kFp8E4m3) {
     if (source.scales == nullptr) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("scales belong to fp8 weights, not to ",
@@ -21,6 +30,11 @@ absl::Status CheckWeightSource(const WeightSource& source) {
     return absl::InvalidArgumentError(absl::StrCat("scale block of [", source.scale_block_outputs,
                                                    ", ", source.scale_block_inputs,
                                                    "]: sizes must be positive"));
+  }
+  if (format == ProductFormat::kFp8 && source.scale_block_inputs != kFp8GroupSize) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("products of fp8 activations need weights with a scale per ", kFp8GroupSize,
+                     " inputs, not per ", source.scale_block_inputs));
   }
   return absl::OkStatus();
 }

@@ -16,8 +16,8 @@
 
 namespace orrery {
 
-// Sizes are positive, data is there, fp8 and only fp8 has scales.
-absl::Status CheckWeightSource(const WeightSource& source);
+// Sizes are positive, data is there, fp8 and only fp8 has scales; what ProductFormat::kFp8 asks for is there.
+absl::Status CheckWeightSource(const WeightSource& source, ProductFormat format, WeightFormat held);
 
 // Shapes are equal.
 void CheckSameShape(const ConstMatrix& a, const ConstMatrix& b);

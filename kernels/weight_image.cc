@@ -58,8 +58,8 @@ absl::StatusOr<WeightImageHeader> ReadImageHeader(absl::Span<const std::byte> im
     return absl::InvalidArgumentError(absl::StrCat(
         "the image claims a shape of [", header.num_outputs, ", ", header.num_inputs, "]"));
   }
-  if (header.product_format != static_cast<int32_t>(ProductFormat::kF32) &&
-      header.product_format != static_cast<int32_t>(ProductFormat::kBf16)) {
+  if (header.product_format < 0 ||
+      header.product_format > static_cast<int32_t>(ProductFormat::kFp8)) {
     return absl::InvalidArgumentError(
         absl::StrCat("the image claims product format ", header.product_format));
   }

@@ -81,7 +81,11 @@ absl::StatusOr<CheckpointLoader::Tensor> CheckpointLoader::Read(const WeightItem
   return tensor;
 }
 
-ProductFormat CheckpointLoader::FormatFor(DType stored) const {
+ProductFormat CheckpointLoader::FormatFor(WeightItem::Kind kind, DType stored) const {
+  if (kind == WeightItem::Kind::kLinearF32) return ProductFormat::kF32;
+  if (kind == WeightItem::Kind::kFeedForward && numerics_.ffn_products == FfnProducts::kFp8) {
+    return ProductFormat::kFp8;
+  }
   const bool fits_bf16 = stored == DType::kBf16 || stored == DType::kFp8E4m3;
   return fits_bf16 ? numerics_.product_format() : ProductFormat::kF32;
 }
@@ -89,9 +93,7 @@ ProductFormat CheckpointLoader::FormatFor(DType stored) const {
 absl::StatusOr<std::unique_ptr<Weight>> CheckpointLoader::LoadWeight(const WeightItem& item) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(item));
   const auto forget = ForgetLater(tensor.view);
-  const ProductFormat format = item.kind == WeightItem::Kind::kLinearF32
-                                   ? ProductFormat::kF32
-                                   : FormatFor(tensor.source.dtype);
+  const ProductFormat format = FormatFor(item.kind, tensor.source.dtype);
   const WeightFormat held =
       item.kind == WeightItem::Kind::kFeedForward ? numerics_.ffn_weights : WeightFormat::kStored;
   absl::StatusOr<std::unique_ptr<Weight>> weight =
@@ -170,7 +172,7 @@ absl::StatusOr<CheckpointLoader::HostMatrix> CheckpointLoader::Dequantized(const
   const WeightSource& source = tensor.source;
   const std::byte* data = static_cast<const std::byte*>(source.data);
   HostMatrix matrix;
-  matrix.format = FormatFor(source.dtype);
+  matrix.format = FormatFor(item.kind, source.dtype);
   matrix.values.resize(static_cast<size_t>(num_outputs) * num_inputs);
   const int scale_cols = source.scales ? CeilDiv(num_inputs, source.scale_block_inputs) : 0;
   for (int o = 0; o < num_outputs; ++o) {

@@ -55,8 +55,8 @@ class CheckpointLoader final : public WeightLoader {
     std::vector<float> scales;  // backs source.scales
   };
   absl::StatusOr<Tensor> Read(const WeightItem& item);
-  // The cluster's format, or f32 for a tensor that bf16 cannot hold.
-  ProductFormat FormatFor(DType stored) const;
+  // What the numerics say of such an item; f32 for a tensor that bf16 cannot hold.
+  ProductFormat FormatFor(WeightItem::Kind kind, DType stored) const;
   absl::StatusOr<std::unique_ptr<Weight>> FromValues(const float* values, int num_outputs,
                                                      int num_inputs, ProductFormat format);
 

@@ -30,6 +30,9 @@ Numerics NumericsFromProto(const internal::Numerics& proto) {
     default:
       numerics.ffn_weights = WeightFormat::kStored;
   }
+  if (proto.ffn_products() == internal::PRODUCT_FORMAT_FP8) {
+    numerics.ffn_products = FfnProducts::kFp8;
+  }
   return numerics;
 }
 

@@ -42,6 +42,15 @@ TEST(ClusterNumerics, WeightsStayAsStoredUnlessTheFileSaysSo) {
   EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt4);
 }
 
+TEST(ClusterNumerics, ProductsOfFeedForwardsAreFp8OnlyIfTheFileSaysSo) {
+  internal::Numerics proto;
+  EXPECT_EQ(NumericsFromProto(proto).ffn_products, FfnProducts::kPrecision);
+  proto.set_ffn_products(internal::PRODUCT_FORMAT_PRECISION);
+  EXPECT_EQ(NumericsFromProto(proto).ffn_products, FfnProducts::kPrecision);
+  proto.set_ffn_products(internal::PRODUCT_FORMAT_FP8);
+  EXPECT_EQ(NumericsFromProto(proto).ffn_products, FfnProducts::kFp8);
+}
+
 TEST(ClusterNumerics, PrecisionAndBackendAreTakenAsWritten) {
   EXPECT_EQ(NumericsFromProto(Proto(internal::PRECISION_F32, internal::ROW_FORMAT_FP8)).precision,
             Precision::kF32);

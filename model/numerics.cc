@@ -32,6 +32,10 @@ std::string_view WeightFormatName(WeightFormat format) {
   return "?";
 }
 
+std::string_view FfnProductsName(FfnProducts products) {
+  return products == FfnProducts::kFp8 ? "fp8" : "precision";
+}
+
 absl::StatusOr<Precision> ParsePrecision(std::string_view text) {
   if (text == "bf16") return Precision::kBf16;
   if (text == "f32") return Precision::kF32;
@@ -55,12 +59,20 @@ absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view text) {
                                                  "' is not known; use stored, int8 or int4"));
 }
 
+absl::StatusOr<FfnProducts> ParseFfnProducts(std::string_view text) {
+  if (text == "precision") return FfnProducts::kPrecision;
+  if (text == "fp8") return FfnProducts::kFp8;
+  return absl::InvalidArgumentError(absl::StrCat("products of feed-forwards '", std::string(text),
+                                                 "' are not known; use precision or fp8"));
+}
+
 std::string NumericsId(const Numerics& numerics, std::string_view kernel_family) {
   const std::string act(PrecisionName(numerics.precision));
   // cell=1: a reduction cell is one expert; experts are summed at the attention rank, by ascending
   // id.
   return absl::StrCat(std::string(kernel_family),
-                      " ffn=", std::string(WeightFormatName(numerics.ffn_weights)), " act=", act,
+                      " ffn=", std::string(WeightFormatName(numerics.ffn_weights)),
+                      numerics.ffn_products == FfnProducts::kFp8 ? "/fp8" : "", " act=", act,
                       " kv=", act, " rows=", std::string(RowFormatName(numerics.row_format)), "/",
                       std::string(RowFormatName(numerics.result_format())), " cell=1");
 }

@@ -3,6 +3,8 @@
 //   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")
 //       ->  "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
 //
+// ffn=stored/fp8: products of fp8 activations.
+//
 // Members compare it when they join and on every dispatch; two ids never serve one answer together.
 #ifndef ORRERY_MODEL_NUMERICS_H_
 #define ORRERY_MODEL_NUMERICS_H_
@@ -18,14 +20,21 @@ namespace orrery {
 // Format of activations (as they enter products) and of the KV cache.
 enum class Precision { kBf16, kF32 };
 
+// What enters the products of the feed-forwards: activations as everywhere, or as fp8 codes.
+enum class FfnProducts { kPrecision, kFp8 };
+
 struct Numerics {
   Precision precision = Precision::kBf16;
   RowFormat row_format = RowFormat::kBf16;  // rows out
   // Weights of all feed-forwards: dense, shared and routed. The others stay as stored.
   WeightFormat ffn_weights = WeightFormat::kStored;
+  FfnProducts ffn_products = FfnProducts::kPrecision;
 
   ProductFormat product_format() const {
     return precision == Precision::kF32 ? ProductFormat::kF32 : ProductFormat::kBf16;
+  }
+  ProductFormat ffn_product_format() const {
+    return ffn_products == FfnProducts::kFp8 ? ProductFormat::kFp8 : product_format();
   }
   DType kv_format() const { return precision == Precision::kF32 ? DType::kF32 : DType::kBf16; }
   // Rows back: fp8 rows come back as bf16, since a sum of experts needs more than 3 bits of
@@ -39,9 +48,11 @@ struct Numerics {
 std::string_view PrecisionName(Precision precision);
 std::string_view RowFormatName(RowFormat format);
 std::string_view WeightFormatName(WeightFormat format);
+std::string_view FfnProductsName(FfnProducts products);
 absl::StatusOr<Precision> ParsePrecision(std::string_view text);
 absl::StatusOr<RowFormat> ParseRowFormat(std::string_view text);
 absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view text);
+absl::StatusOr<FfnProducts> ParseFfnProducts(std::string_view text);
 
 std::string NumericsId(const Numerics& numerics, std::string_view kernel_family);
 

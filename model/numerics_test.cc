@@ -15,6 +15,7 @@ using ::testing::HasSubstr;
 constexpr Precision kPrecisions[] = {Precision::kBf16, Precision::kF32};
 constexpr WeightFormat kWeightFormats[] = {WeightFormat::kStored, WeightFormat::kInt8,
                                            WeightFormat::kInt4};
+constexpr FfnProducts kFfnProducts[] = {FfnProducts::kPrecision, FfnProducts::kFp8};
 constexpr RowFormat kRowFormats[] = {RowFormat::kF32, RowFormat::kBf16, RowFormat::kFp8};
 
 TEST(NumericsId, DiffersForEverySetting) {
@@ -24,9 +25,14 @@ TEST(NumericsId, DiffersForEverySetting) {
     for (const RowFormat rows : kRowFormats) {
       for (const char* family : {"x86-1", "x86-2", "reference-1"}) {
         for (const WeightFormat weights : kWeightFormats) {
-          ids.insert(NumericsId(
-              {.precision = precision, .row_format = rows, .ffn_weights = weights}, family));
-          ++num_settings;
+          for (const FfnProducts products : kFfnProducts) {
+            ids.insert(NumericsId({.precision = precision,
+                                   .row_format = rows,
+                                   .ffn_weights = weights,
+                                   .ffn_products = products},
+                                  family));
+            ++num_settings;
+          }
         }
       }
     }
@@ -40,6 +46,8 @@ TEST(NumericsId, NamesWhatBitsDependOn) {
             "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1");
   EXPECT_EQ(NumericsId({.precision = Precision::kF32, .row_format = RowFormat::kFp8}, "x86-1"),
             "x86-1 ffn=stored act=f32 kv=f32 rows=fp8/bf16 cell=1");
+  EXPECT_EQ(NumericsId({.ffn_products = FfnProducts::kFp8}, "cuda-wgmma-1-sm90"),
+            "cuda-wgmma-1-sm90 ffn=stored/fp8 act=bf16 kv=bf16 rows=bf16/bf16 cell=1");
 }
 
 TEST(Numerics, PrecisionDecidesProductsAndCache) {
@@ -47,6 +55,12 @@ TEST(Numerics, PrecisionDecidesProductsAndCache) {
   EXPECT_EQ(Numerics{.precision = Precision::kF32}.kv_format(), DType::kF32);
   EXPECT_EQ(Numerics{.precision = Precision::kBf16}.product_format(), ProductFormat::kBf16);
   EXPECT_EQ(Numerics{.precision = Precision::kBf16}.kv_format(), DType::kBf16);
+}
+
+TEST(Numerics, ProductsOfFeedForwardsFollowThePrecisionUnlessTheyAreFp8) {
+  EXPECT_EQ(Numerics{}.ffn_product_format(), ProductFormat::kBf16);
+  EXPECT_EQ(Numerics{.precision = Precision::kF32}.ffn_product_format(), ProductFormat::kF32);
+  EXPECT_EQ(Numerics{.ffn_products = FfnProducts::kFp8}.ffn_product_format(), ProductFormat::kFp8);
 }
 
 TEST(Numerics, RowsComeBackAsTheyWentOutExceptFp8WhichComesBackAsBf16) {

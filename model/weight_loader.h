@@ -55,7 +55,7 @@ struct WeightItem {
   enum class Kind {
     kLinear,       // a matrix, held as stored
     kLinearF32,    // the same, but multiplied with f32 activations whatever the precision: the gate
-    kFeedForward,  // a matrix of a feed-forward, held as numerics.ffn_weights says
+    kFeedForward,  // a matrix of a feed-forward, held as numerics.ffn_weights and multiplied as numerics.ffn_products say
     kVector,       // f32; rows: its size
     kTable,        // rows to look up
     kKvHeads,

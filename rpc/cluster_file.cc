@@ -79,6 +79,9 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (numerics.ffn_weights() == internal::WEIGHT_FORMAT_UNSPECIFIED) {
     numerics.set_ffn_weights(internal::WEIGHT_FORMAT_STORED);
   }
+  if (numerics.ffn_products() == internal::PRODUCT_FORMAT_UNSPECIFIED) {
+    numerics.set_ffn_products(internal::PRODUCT_FORMAT_PRECISION);
+  }
   if (cluster.exchange() == internal::EXCHANGE_UNSPECIFIED) {
     cluster.set_exchange(internal::EXCHANGE_AUTO);
   }

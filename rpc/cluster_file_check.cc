@@ -93,7 +93,25 @@ class Checker {
     check("row_format", internal::RowFormat_IsValid(numerics.row_format()), numerics.row_format());
     check("ffn_weights", internal::WeightFormat_IsValid(numerics.ffn_weights()),
           numerics.ffn_weights());
+    check("ffn_products", internal::ProductFormat_IsValid(numerics.ffn_products()),
+          numerics.ffn_products());
+    if (numerics.ffn_products() == internal::PRODUCT_FORMAT_FP8) CheckFp8Products(block);
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
+  }
+
+  void CheckFp8Products(const Block& block) {
+    const internal::Numerics& numerics = cluster_.numerics();
+    if (numerics.ffn_weights() != internal::WEIGHT_FORMAT_UNSPECIFIED &&
+        numerics.ffn_weights() != internal::WEIGHT_FORMAT_STORED) {
+      Add(block.At("ffn_products"),
+          "numerics.ffn_products PRODUCT_FORMAT_FP8 needs ffn_weights WEIGHT_FORMAT_STORED");
+    }
+    if (numerics.backend() == internal::BACKEND_UNSPECIFIED ||
+        numerics.backend() == internal::BACKEND_CPU) {
+      Add(block.At("ffn_products"),
+          "numerics.ffn_products PRODUCT_FORMAT_FP8 needs backend BACKEND_CUDA or "
+          "BACKEND_REFERENCE: the cpu backend does not multiply fp8 activations");
+    }
   }
 
   void CheckExchange() {

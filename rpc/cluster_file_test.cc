@@ -107,6 +107,22 @@ expert { name: "e-0" address: "h:1" }
   EXPECT_THAT(problems, HasSubstr("c.txt:10:24: duplicate address \"h:1\", first in line 9"));
 }
 
+TEST(ClusterFile, SaysWhatFp8ProductsNeed) {
+  const auto problems_of = [](const std::string& numerics) {
+    return ProblemsOf("model { name: \"m\" dir: \"d\" }\nnumerics { ffn_products: " + numerics +
+                      " }\nrouter { name: \"r\" address: \"h:1\" }\nlimits { max_step_rows: -3 }\n"
+                      "attention { name: \"a\" address: \"h:2\" }\n");
+  };
+  EXPECT_THAT(problems_of("PRODUCT_FORMAT_FP8"),
+              AllOf(HasSubstr("c.txt:2:12: numerics.ffn_products PRODUCT_FORMAT_FP8 needs backend"),
+                    Not(HasSubstr("needs ffn_weights"))));
+  EXPECT_THAT(
+      problems_of("PRODUCT_FORMAT_FP8 backend: BACKEND_CUDA ffn_weights: WEIGHT_FORMAT_INT8"),
+      AllOf(HasSubstr("needs ffn_weights WEIGHT_FORMAT_STORED"), Not(HasSubstr("needs backend"))));
+  EXPECT_THAT(problems_of("PRODUCT_FORMAT_FP8 backend: BACKEND_CUDA"),
+              Not(HasSubstr("ffn_products")));
+}
+
 TEST(ClusterFile, ChecksThreadsAndProcessorsOfAMember) {
   const std::string problems = ProblemsOf(R"(model { name: "m" dir: "d" }
 router { name: "r" address: "h:1" cpus: "0" }

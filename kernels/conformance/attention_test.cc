@@ -246,6 +246,7 @@ TEST_P(Attention, AgreesWithTheFormulaOverALongSequence) {
 // MLA of DeepSeek-V3, and values that are wider.
 TEST_P(Attention, AgreesWithTheFormulaForWideHeads) {
   for (const AttentionCase& c : {AttentionCase{DType::kBf16, 16, 576, 0, 512, 0, 576, 100},
+                                 AttentionCase{DType::kBf16, 70, 576, 8, 512, 8, 592, 260},
                                  AttentionCase{DType::kBf16, 2, 20, 0, 530, 0, 530, 70},
                                  AttentionCase{DType::kF32, 2, 20, 0, 530, 0, 530, 70}}) {
     Sequence sequence(*kernels_, c, 10);
@@ -254,6 +255,32 @@ TEST_P(Attention, AgreesWithTheFormulaForWideHeads) {
       sequence.CheckAgainstFormula(sequence.Attend(row, row + 1), row, row + 1);
     }
   }
+}
+
+// MLA may have kernels of its own: some rows at once, each alone, with a begin, and with no numbers behind them; then
+// over several parts of a long sequence.
+TEST_P(Attention, KeepsItsPromisesForMla) {
+  constexpr int kNumHeads = 3, kBegin = 37, kEnd = 200;
+  Sequence sequence(*kernels_, {DType::kBf16, kNumHeads, 576, 0, 512, 0, 576, kEnd}, 11);
+  sequence.SeeFrom(kBegin);
+  sequence.Append(kBegin, kEnd);
+  for (const int first : {kBegin, 62, 126, kEnd - 3}) {
+    SCOPED_TRACE(testing::Message() << "rows from " << first);
+    const std::vector<float> out = sequence.Attend(first, first + 3);
+    sequence.CheckAgainstFormula(out, first, first + 3);
+    std::vector<float> alone;
+    for (int row = first; row < first + 3; ++row) {
+      sequence.Forget();
+      sequence.Append(kBegin, row + 1);
+      const std::vector<float> one = sequence.Attend(row, row + 1);
+      alone.insert(alone.end(), one.begin(), one.end());
+    }
+    EXPECT_TRUE(SameBits(alone, out));
+    sequence.Append(kBegin, kEnd);
+  }
+  Sequence longer(*kernels_, {DType::kBf16, kNumHeads, 576, 0, 512, 0, 576, 2060}, 12);
+  longer.Append(0, 2060);
+  longer.CheckAgainstFormula(longer.Attend(2047, 2049), 2047, 2049);
 }
 
 TEST_P(Attention, TakesNoRows) {

@@ -1,5 +1,6 @@
 #include "kernels/conformance/kernels_testing.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -135,6 +136,20 @@ double TestWeight::Value(ProductFormat format, int output, int input) const {
   const int per_row = CeilDivide(source_.num_inputs, source_.scale_block_inputs);
   const int row = output / source_.scale_block_outputs;
   return static_cast<double>(stored) * scales_[row * per_row + input / source_.scale_block_inputs];
+}
+
+std::vector<double> EnterFp8(const float* row, int num) {
+  std::vector<double> values(num);
+  for (int begin = 0; begin < num; begin += 128) {
+    const int end = std::min(begin + 128, num);
+    float largest = 1e-4f;
+    for (int i = begin; i < end; ++i) largest = std::max(largest, std::fabs(row[i]));
+    const float scale = largest / 448.0f;
+    for (int i = begin; i < end; ++i) {
+      values[i] = static_cast<double>(Fp8E4m3ToF32(F32ToFp8E4m3(row[i] / scale))) * scale;
+    }
+  }
+  return values;
 }
 
 testing::AssertionResult SameBits(const std::vector<float>& a, const std::vector<float>& b) {

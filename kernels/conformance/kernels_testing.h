@@ -102,10 +102,20 @@ inline double Enter(ProductFormat format, float value) {
   return format == ProductFormat::kBf16 ? RoundToBf16(value) : value;
 }
 
+// The same of a row whose products are fp8: codes times scale, by groups of 128.
+std::vector<double> EnterFp8(const float* row, int num);
+
 // Rounding errors of a sum of num products in f32, in any order that the kernels use: a product
 // passes at most num + 3 roundings. Multiplied by the sum of the absolute products.
 inline double SumTolerance(int num, double absolute_sum) {
   return (num + 3) * kF32Unit * absolute_sum + 1e-37;
+}
+
+// Rounding errors of products of fp8 codes. Tensor cores add 32 products and the sum so far at a time, each cut off at
+// some 14 bits of the largest (DeepSeek-V3 technical report, 3.3.2): 33 times 2^-13 of it at most, which is at most the
+// absolute sum.
+inline double Fp8SumTolerance(int num, double absolute_sum) {
+  return 33 * 0x1p-13 * absolute_sum + SumTolerance(num, absolute_sum);
 }
 
 // Bits equal, and if not: where, and which values.

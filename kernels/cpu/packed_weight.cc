@@ -175,6 +175,9 @@ absl::StatusOr<PackedImage> PackedImage::Of(const WeightImageHeader& header) {
     return absl::InvalidArgumentError(
         absl::StrCat("the image claims panel format ", header.panel_format));
   }
+  if (header.product_format == static_cast<int32_t>(ProductFormat::kFp8)) {
+    return absl::InvalidArgumentError("the image claims fp8 products, which the x86 kernels lack");
+  }
   const QuantFormat* const quant = QuantFormatOfPanels(parts.format());
   const bool is_fp8 = parts.format() == PanelFormat::kFp8;
   const auto is_block = [](int block, int multiple) {
@@ -216,7 +219,11 @@ size_t PackedImage::panel_bytes() const {
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Make(const WeightSource& source,
                                                                  ProductFormat format,
                                                                  WeightFormat held) {
-  RETURN_IF_ERROR(CheckWeightSource(source));
+  if (format == ProductFormat::kFp8) {
+    return absl::UnimplementedError(
+        "the x86 kernels do not multiply fp8 activations; the cuda and the reference kernels do");
+  }
+  RETURN_IF_ERROR(CheckWeightSource(source, format, held));
   ASSIGN_OR_RETURN(const PackedImage parts, PackedImage::Of(HeaderOf(source, format, held)));
   AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(parts.num_bytes());
   if (memory == nullptr) {

@@ -18,14 +18,18 @@
 // In bf16: a chain of mma.sync over key dims in steps of 16, from zero, for the first half of the steps, rounded
 // up, and another for the rest; q . key is their sum. ctx * c is rounded, and a chain of mma.sync over
 // tokens in steps of 16, with p rounded to bf16, goes on from there.
+// In bf16 by wgmma (sm_90a, MLA): one chain of m64n64k16 over key dims from zero; a chain of m64n256k16 over tokens goes
+// on from ctx * c. Of the sum of p, lane t of four adds tokens 8 j + 2 t, + 1 for j = 0..7, then meets t ^ 1, then t ^ 2.
 //
 // A token that the row does not see is never read: it counts as zeros with p = 0, so what lies there
 // leaves no trace. How many heads a block of threads takes is a schedule: it changes no bit.
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "kernels/cuda/attention_bf16.h"
 #include "kernels/cuda/attention_f32.h"
+#include "kernels/cuda/attention_wgmma.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/device_math.h"
 #include "kernels/cuda/job_array.h"
@@ -95,9 +99,9 @@ template <typename Attend>
 constexpr Schedule ScheduleOf() {
   return {AttendSpan<Attend>, Attend::kHeads, Attend::kThreads, Attend::SharedBytes};
 }
-constexpr int kF32Schedule = 0;
-constexpr Schedule kSchedules[] = {ScheduleOf<AttendF32>(), ScheduleOf<AttendBf16<64, 3>>(),
-                                   ScheduleOf<AttendBf16<32, 3>>(),
+constexpr int kF32Schedule = 0, kWgmmaSchedule = 1, kFirstMmaSchedule = 2;
+constexpr Schedule kSchedules[] = {ScheduleOf<AttendF32>(), ScheduleOf<AttendWgmma>(),
+                                   ScheduleOf<AttendBf16<64, 3>>(), ScheduleOf<AttendBf16<32, 3>>(),
                                    ScheduleOf<AttendBf16<16, 2>>()};
 
 AttendJob JobOf(const AttendArgs& args) {
@@ -134,13 +138,18 @@ void CudaKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
          staging_.Put(block_ids), first_position);
 }
 
-// The most heads that shared memory holds, unless half of them were not there, or multiprocessors would
+// By mma: the most heads that shared memory holds, unless half of them were not there, or multiprocessors would
 // be left without a block.
 int CudaKernels::AttendScheduleFor(const AttendArgs& args, const AttendJob& job,
                                    int64_t num_row_spans) const {
   static_assert(std::size(kSchedules) == kNumAttendSchedules);
   if (args.cache.format == DType::kF32) return kF32Schedule;
-  int choice = kF32Schedule + 1;
+  if (instructions_ == Instructions::kWgmma && AttendWgmma::Takes(job)) {
+    ORRERY_CHECK(reinterpret_cast<uintptr_t>(job.cache) % kPieceBytes == 0)
+        << "a cache off a border of " << kPieceBytes << " bytes: " << job.cache;
+    return kWgmmaSchedule;
+  }
+  int choice = kFirstMmaSchedule;
   for (; choice + 1 < kNumAttendSchedules; ++choice) {
     const Schedule& schedule = kSchedules[choice];
     if (job.num_heads > schedule.num_heads / 2 &&

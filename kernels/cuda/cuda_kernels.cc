@@ -35,8 +35,10 @@ absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
   const ScheduleLimits limits = {.shared_bytes = properties.sharedMemPerBlockOptin,
                                  .num_multiprocessors = properties.multiProcessorCount,
                                  .partial_bytes = kPartialBytes};
-  return std::make_unique<CudaKernels>(std::move(device), cuda_stream, limits,
-                                       absl::StrCat("cuda-mma-1-", architecture), architecture);
+  const Instructions instructions = InstructionsOf(properties.major, properties.minor);
+  const char* const family = instructions == Instructions::kWgmma ? "cuda-wgmma-1-" : "cuda-mma-1-";
+  return std::make_unique<CudaKernels>(std::move(device), cuda_stream, instructions, limits,
+                                       absl::StrCat(family, architecture), architecture);
 }
 
 }  // namespace orrery

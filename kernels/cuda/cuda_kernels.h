@@ -16,7 +16,9 @@
 #include "device/cuda/cuda_stream.h"
 #include "device/device.h"
 #include "kernels/cuda/attention_jobs.h"
+#include "kernels/cuda/instructions.h"
 #include "kernels/cuda/matmul_jobs.h"
+#include "kernels/cuda/matmul_kernels.h"
 #include "kernels/cuda/staging.h"
 #include "kernels/kernels.h"
 
@@ -33,10 +35,11 @@ struct ScheduleLimits {
 class CudaKernels : public Kernels {
  public:
   // Names: see family() and variant().
-  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, const ScheduleLimits& limits,
-              std::string family, std::string variant)
+  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, Instructions instructions,
+              const ScheduleLimits& limits, std::string family, std::string variant)
       : device_(std::move(device)),
         stream_(stream),
+        instructions_(instructions),
         limits_(limits),
         family_(std::move(family)),
         variant_(std::move(variant)),
@@ -110,10 +113,19 @@ class CudaKernels : public Kernels {
   }
 
   // matmul.cu.cc: a call collects its jobs, then makes the operands, then multiplies.
+  struct ProductJobs {
+    std::vector<GateUpJob> gate_up;
+    std::vector<MatmulJob> matmul;
+  };
   void BeginJobs(size_t num_jobs, int64_t operand_bytes);
   // Where x will lie as the weight's product reads it.
-  const std::byte* AddOperand(ConstMatrix x, const DeviceWeight& weight);
-  void MakeOperands();
+  Operand AddOperand(ConstMatrix x, const DeviceWeight& weight);
+  void AddMatmul(const MatmulJob& job);
+  ProductJobs& JobsOf(const DeviceWeight& weight);
+  void MakeOperands();  // operands.cu.cc
+  template <typename Job>
+  void LaunchProducts(const char* name, const ProductKernel<Job>& kernel, std::vector<Job>& jobs);
+  void GateUp();
   void Multiply();
 
   // attention.cu.cc: a call plans jobs and runs them in rounds, as many as their partial results need.
@@ -122,12 +134,13 @@ class CudaKernels : public Kernels {
     int schedule = 0;
     size_t first_block_id = 0;  // in block_ids_
   };
-  static constexpr int kNumAttendSchedules = 4;
+  static constexpr int kNumAttendSchedules = 5;
   int AttendScheduleFor(const AttendArgs& args, const AttendJob& job, int64_t num_row_spans) const;
   void RunAttendRound();
 
   std::unique_ptr<Device> device_;
   CudaStream* stream_;
+  Instructions instructions_;
   ScheduleLimits limits_;
   std::string family_;
   std::string variant_;
@@ -137,10 +150,9 @@ class CudaKernels : public Kernels {
   Scratch inner_;     // between gate and up, and down
   Scratch attend_partials_;
   std::byte* next_operand_ = nullptr;
-  int64_t num_operand_rows_ = 0;
   std::vector<OperandJob> operand_jobs_;
-  std::vector<GateUpJob> gate_up_jobs_;
-  std::vector<MatmulJob> matmul_jobs_;
+  std::vector<OperandJob> inner_jobs_;  // of what gate and up have yet to compute
+  ProductJobs product_jobs_[2];         // by Instructions
   std::vector<PlannedAttend> planned_attends_;
   std::vector<AttendJob> attend_jobs_;
   std::vector<int32_t> block_ids_;

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "base/dtypes.h"
+#include "kernels/fp8_row_layout.h"
 
 namespace orrery {
 
@@ -93,6 +94,11 @@ __device__ inline float MaxOfWarp(float value) {
     value = Larger(value, __shfl_xor_sync(kAllLanes, value, step));
   }
   return value;
+}
+
+// Of a group of fp8 codes, by the largest magnitude of its values.
+__device__ inline float Fp8Scale(float largest) {
+  return Larger(largest, kFp8SmallestGroupMax) / kFp8Max;
 }
 
 // Over a block of kBlockThreads; all threads get the result. The sums of warps are added in order.

@@ -6,8 +6,8 @@
 //
 // This header needs no CUDA, so that whoever chooses an implementation can include it.
 //
-// Family "cuda-mma-1-smXY". Sums stand in one order, written down at the top of each .cu.cc file; only
-// the order within one mma.sync is the GPU's own, is documented nowhere, and was found to differ
+// Family "cuda-mma-1-smXY", or "cuda-wgmma-1-sm90" where there are kernels of wgmma. Sums stand in one order, written
+// down at the top of each .cu.cc file; only the order within one mma.sync or wgmma is the GPU's own, is documented nowhere, and was found to differ
 // between generations (M. Fasi et al., "Numerical behavior of NVIDIA tensor cores", 2021). Hence the
 // compute capability in the name.
 //

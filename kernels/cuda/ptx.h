@@ -13,6 +13,8 @@
 
 // Before a loop over an array that must stay in registers, where the compiler would not unroll it.
 #define ORRERY_UNROLL _Pragma("unroll")
+// Before one where the compiler would unroll more, and need registers that are not there.
+#define ORRERY_UNROLL_4 _Pragma("unroll 4")
 
 namespace orrery::ptx {
 
@@ -61,7 +63,7 @@ __device__ inline void WaitForCopies() {
 }
 
 __device__ inline std::byte* DynamicSharedMemory() {
-  extern __shared__ __align__(128) std::byte memory[];
+  extern __shared__ __align__(1024) std::byte memory[];
   return memory;
 }
 

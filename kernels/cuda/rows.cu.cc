@@ -12,11 +12,11 @@ __device__ void EncodeFp8(const float* from, const Fp8RowLayout& layout, int wid
   auto* const codes = reinterpret_cast<uint8_t*>(to);
   for (int group = WarpOfThread(); group < layout.num_groups(); group += kBlockWarps) {
     const int begin = layout.group_begin(group), end = layout.group_end(group);
-    float largest = kFp8SmallestGroupMax;
+    float largest = 0.0f;
     for (int i = begin + LaneOfThread(); i < end; i += kWarpThreads) {
       largest = Larger(fabsf(from[i]), largest);
     }
-    const float scale = MaxOfWarp(largest) / kFp8Max;
+    const float scale = Fp8Scale(MaxOfWarp(largest));
     if (LaneOfThread() == 0) *reinterpret_cast<float*>(to + layout.scale_offset(group)) = scale;
     for (int i = begin + LaneOfThread(); i < end; i += kWarpThreads) {
       codes[i] = F32ToFp8E4m3(from[i] / scale);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/aligned_memory.h"
 #include "base/check.h"
+#include "kernels/fp8_row_layout.h"
 #include "kernels/load_value.h"
 #include "kernels/quantize.h"
 #include "kernels/shape_checks.h"
@@ -16,7 +17,11 @@ namespace {
 // Beyond it nothing is a scale block any more, and indices could overflow.
 constexpr int kMaxScaleBlock = 1 << 28;
 
-CodeFormat CodeFormatOf(DType stored, ProductFormat format, WeightFormat held) {
+CodeFormat CodeFormatOf(DType stored, ProductFormat format, WeightFormat held,
+                        Instructions instructions) {
+  if (format == ProductFormat::kFp8) {
+    return instructions == Instructions::kWgmma ? CodeFormat::kFp8Swizzled : CodeFormat::kFp8;
+  }
   if (held == WeightFormat::kInt8) return CodeFormat::kInt8;
   if (held == WeightFormat::kInt4) return CodeFormat::kInt4;
   if (stored == DType::kFp8E4m3) return CodeFormat::kFp8;
@@ -30,15 +35,20 @@ const QuantFormat* QuantFormatOfCodes(CodeFormat format) {
   return nullptr;
 }
 
+bool IsFp8(CodeFormat format) {
+  return format == CodeFormat::kFp8 || format == CodeFormat::kFp8Swizzled;
+}
+
 int CeilDivide(int a, int b) { return a / b + (a % b != 0); }
 
-WeightImageHeader HeaderOf(const WeightSource& source, ProductFormat format, WeightFormat held) {
-  const CodeFormat codes = CodeFormatOf(source.dtype, format, held);
+WeightImageHeader HeaderOf(const WeightSource& source, ProductFormat format, WeightFormat held,
+                           Instructions instructions) {
+  const CodeFormat codes = CodeFormatOf(source.dtype, format, held, instructions);
   WeightImageHeader header =
       MakeImageHeader(TiledImage::kLayout, source.num_outputs, source.num_inputs);
   header.product_format = static_cast<int32_t>(format);
   header.panel_format = static_cast<int32_t>(codes);
-  if (codes == CodeFormat::kFp8) {
+  if (IsFp8(codes)) {
     header.scale_block_outputs = source.scale_block_outputs;
     header.scale_block_inputs = source.scale_block_inputs;
   } else if (const QuantFormat* const quant = QuantFormatOfCodes(codes)) {
@@ -57,7 +67,7 @@ float Flushed(float value) {
 absl::Status PackStored(const WeightSource& source, const TiledImage& parts, std::byte* codes) {
   for (int o = 0; o < source.num_outputs; ++o) {
     for (int i = 0; i < source.num_inputs; ++i) {
-      const size_t at = parts.layout().Index(o, i);
+      const size_t at = parts.Index(o, i);
       const float value =
           LoadValue(source.dtype, source.data, static_cast<int64_t>(o) * source.num_inputs + i);
       if (parts.format() == CodeFormat::kF32) {
@@ -81,7 +91,7 @@ absl::Status PackQuantised(const WeightSource& source, const TiledImage& parts,
   for (int o = 0; o < source.num_outputs; ++o) {
     RETURN_IF_ERROR(QuantizeOutput(source, o, format, row));
     for (int i = 0; i < source.num_inputs; ++i) {
-      const size_t at = parts.layout().Index(o, i);
+      const size_t at = parts.Index(o, i);
       if (parts.format() == CodeFormat::kInt8) {
         codes[at] = static_cast<uint8_t>(row.codes[i]);
       } else {
@@ -102,8 +112,10 @@ absl::Status PackQuantised(const WeightSource& source, const TiledImage& parts,
 absl::StatusOr<TiledImage> TiledImage::Of(const WeightImageHeader& header) {
   const TiledImage parts(header);
   const int outputs = header.scale_block_outputs, inputs = header.scale_block_inputs;
-  const bool rounds = header.product_format == static_cast<int32_t>(ProductFormat::kBf16);
-  if (BitsOfCode(parts.format()) == 0 || (parts.format() == CodeFormat::kF32 && rounds)) {
+  const bool is_exact = parts.product_format() == ProductFormat::kF32;
+  const bool is_fp8_product = parts.product_format() == ProductFormat::kFp8;
+  if (BitsOfCode(parts.format()) == 0 || (parts.format() == CodeFormat::kF32 && !is_exact) ||
+      (is_fp8_product && !IsFp8(parts.format())) || (parts.is_swizzled() && !is_fp8_product)) {
     return absl::InvalidArgumentError(absl::StrCat("the image claims code format ",
                                                    header.panel_format, " and product format ",
                                                    header.product_format));
@@ -111,7 +123,11 @@ absl::StatusOr<TiledImage> TiledImage::Of(const WeightImageHeader& header) {
   const auto is_block = [](int block, int multiple) {
     return block > 0 && block <= kMaxScaleBlock && block % multiple == 0;
   };
-  if (parts.format() == CodeFormat::kFp8) {
+  if (is_fp8_product && inputs != kFp8GroupSize) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the image claims fp8 products and scale blocks of [", outputs, ", ", inputs, "]"));
+  }
+  if (IsFp8(parts.format())) {
     if (is_block(outputs, 1) && is_block(inputs, kStepInputs)) return parts;
     return absl::InvalidArgumentError(absl::StrCat("scale block of [", outputs, ", ", inputs,
                                                    "]: the cuda kernels need multiples of [1, ",
@@ -134,19 +150,24 @@ int TiledImage::num_input_blocks() const {
 size_t TiledImage::scale_bytes() const {
   const size_t per_row = num_input_blocks();
   if (QuantFormatOfCodes(format()) != nullptr) {
-    return layout_.padded_outputs() * per_row * sizeof(uint16_t);
+    return tiles_.padded_outputs() * per_row * sizeof(uint16_t);
   }
-  if (format() != CodeFormat::kFp8) return 0;
+  if (!IsFp8(format())) return 0;
   return CeilDivide(header_.num_outputs, header_.scale_block_outputs) * per_row * sizeof(float);
 }
 
-size_t TiledImage::code_bytes() const { return layout_.num_codes() * BitsOfCode(format()) / 8; }
+size_t TiledImage::code_bytes() const {
+  return (is_swizzled() ? swizzled_.num_codes() : tiles_.num_codes()) * BitsOfCode(format()) / 8;
+}
 
 absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Make(const WeightSource& source,
                                                                ProductFormat format,
-                                                               WeightFormat held, Device& device) {
-  RETURN_IF_ERROR(CheckWeightSource(source));
-  ASSIGN_OR_RETURN(const TiledImage parts, TiledImage::Of(HeaderOf(source, format, held)));
+                                                               WeightFormat held,
+                                                               Instructions instructions,
+                                                               Device& device) {
+  RETURN_IF_ERROR(CheckWeightSource(source, format, held));
+  ASSIGN_OR_RETURN(const TiledImage parts,
+                   TiledImage::Of(HeaderOf(source, format, held, instructions)));
   AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(parts.num_bytes());
   if (memory == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat("weight of shape [", source.num_outputs, ", ",
@@ -169,10 +190,17 @@ absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Make(const WeightSourc
 }
 
 absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Map(const WeightImage& image,
+                                                              Instructions instructions,
                                                               Device& device) {
   ASSIGN_OR_RETURN(const WeightImageHeader header,
                    ReadImageHeader(image.bytes, TiledImage::kLayout));
   ASSIGN_OR_RETURN(const TiledImage parts, TiledImage::Of(header));
+  if (parts.product_format() == ProductFormat::kFp8 &&
+      parts.is_swizzled() != (instructions == Instructions::kWgmma)) {
+    return absl::InvalidArgumentError(absl::StrCat("the image of fp8 products was made for ",
+                                                   parts.is_swizzled() ? "" : "other GPUs than ",
+                                                   "sm90; this GPU needs one of its own"));
+  }
   if (image.bytes.size() != parts.num_bytes()) {
     return absl::InvalidArgumentError(absl::StrCat("an image of shape [", header.num_outputs, ", ",
                                                    header.num_inputs, "] has ", parts.num_bytes(),
@@ -190,22 +218,37 @@ absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Upload(const TiledImag
       new TiledWeight(parts, std::move(image), std::move(on_device)));
 }
 
+namespace {
+
+OperandForm FormOf(const TiledImage& parts) {
+  switch (parts.product_format()) {
+    case ProductFormat::kF32:
+      return OperandForm::kF32;
+    case ProductFormat::kBf16:
+      return OperandForm::kBf16;
+    case ProductFormat::kFp8:
+      return parts.is_swizzled() ? OperandForm::kSwizzled : OperandForm::kCodesAsBf16;
+  }
+  return OperandForm::kF32;
+}
+
+}  // namespace
+
 DeviceWeight TiledWeight::on_device() const {
-  const TileLayout& layout = parts_.layout();
   DeviceWeight weight;
   weight.codes = on_device_.as<std::byte>() + parts_.codes_offset();
   weight.scales = on_device_.as<std::byte>() + TiledImage::kScalesOffset;
   weight.format = parts_.format();
-  weight.rounds = parts_.header().product_format == static_cast<int32_t>(ProductFormat::kBf16);
+  weight.form = FormOf(parts_);
   weight.num_outputs = num_outputs();
-  weight.num_tiles = layout.num_tiles();
-  weight.num_steps = layout.num_steps();
+  weight.num_tiles = parts_.num_tiles();
+  weight.num_steps = parts_.num_steps();
   weight.scale_block_outputs = parts_.header().scale_block_outputs;
   // Without scales each warp of a block sums its part as one.
   weight.block_steps = parts_.header().scale_block_inputs > 0
                            ? parts_.header().scale_block_inputs / kStepInputs
-                           : CeilDivide(layout.num_steps(), kProductWarps);
-  weight.num_blocks = CeilDivide(layout.num_steps(), weight.block_steps);
+                           : CeilDivide(weight.num_steps, kProductWarps);
+  weight.num_blocks = CeilDivide(weight.num_steps, weight.block_steps);
   return weight;
 }
 

@@ -16,7 +16,10 @@
 //   kF32, kBf16    as they are            kFp8   e4m3 codes
 //   kInt8, kInt4   two's complement; of two int4 codes the first in the low half of the byte
 //
-// Outputs and inputs are padded to 32, with zeros. Scales as in kernels/cpu/packed_weight.h: fp8 those it
+// kFp8Swizzled has the order of wgmma: [tile of 64 outputs][128 inputs][swizzled: swizzle.h], so that each 8 KiB are
+// copied as they lie and multiplied as they lie. It is for ProductFormat::kFp8 on sm_90a.
+//
+// Outputs and inputs are padded to 32, or 128, with zeros. Scales as in kernels/cpu/packed_weight.h: fp8 those it
 // came with, f32 [output blocks][input blocks]; int8 and int4 bf16 [tile][input block][16 outputs]; else
 // none. The whole is its image (kernels/weight_image.h): header, scales, codes; in host memory for
 // image(), and a copy on the device.
@@ -31,7 +34,9 @@
 
 #include "absl/types/span.h"
 #include "device/device.h"
+#include "kernels/cuda/instructions.h"
 #include "kernels/cuda/matmul_jobs.h"
+#include "kernels/cuda/swizzle.h"
 #include "kernels/kernels.h"
 #include "kernels/weight_image.h"
 
@@ -62,6 +67,36 @@ class TileLayout {
   int num_steps_;
 };
 
+// The same of kFp8Swizzled. Two tiles are the least that a block of threads takes.
+class SwizzledLayout {
+ public:
+  static constexpr int kTileOutputs = 64;
+  static constexpr int kBlockInputs = kSlabBytes;
+  static constexpr int kTileBytes = kTileOutputs * kSlabBytes;
+
+  constexpr SwizzledLayout(int num_outputs, int num_inputs)
+      : num_tiles_((num_outputs + 127) / 128 * 2),
+        num_blocks_((num_inputs + kBlockInputs - 1) / kBlockInputs) {}
+
+  constexpr int num_tiles() const { return num_tiles_; }
+  constexpr int num_steps() const { return num_blocks_ * (kBlockInputs / kStepInputs); }
+  constexpr size_t num_codes() const {
+    return static_cast<size_t>(num_tiles_) * num_blocks_ * kTileBytes;
+  }
+  constexpr size_t Index(int output, int input) const {
+    const size_t tile =
+        static_cast<size_t>(output / kTileOutputs) * num_blocks_ + input / kBlockInputs;
+    return tile * kTileBytes + SwizzledOffset(output % kTileOutputs, input % kBlockInputs);
+  }
+
+ private:
+  int num_tiles_;
+  int num_blocks_;
+};
+
+static_assert(SwizzledLayout(1, 129).num_codes() == 128 * 256);
+static_assert(SwizzledLayout(128, 256).Index(65, 130) == 3 * 8192 + 128 + 16 + 2);
+
 static_assert(TileLayout(17, 33).num_codes() == 32 * 64);
 static_assert(TileLayout(32, 32).Index(0, 1) == 1 && TileLayout(32, 32).Index(8, 0) == 8);
 static_assert(TileLayout(32, 32).Index(1, 16) == 6 * 16);
@@ -76,8 +111,16 @@ class TiledImage {
   static absl::StatusOr<TiledImage> Of(const WeightImageHeader& header);
 
   const WeightImageHeader& header() const { return header_; }
-  const TileLayout& layout() const { return layout_; }
   CodeFormat format() const { return static_cast<CodeFormat>(header_.panel_format); }
+  ProductFormat product_format() const {
+    return static_cast<ProductFormat>(header_.product_format);
+  }
+  bool is_swizzled() const { return format() == CodeFormat::kFp8Swizzled; }
+  int num_tiles() const { return is_swizzled() ? swizzled_.num_tiles() : tiles_.num_tiles(); }
+  int num_steps() const { return is_swizzled() ? swizzled_.num_steps() : tiles_.num_steps(); }
+  size_t Index(int output, int input) const {
+    return is_swizzled() ? swizzled_.Index(output, input) : tiles_.Index(output, input);
+  }
   int num_input_blocks() const;
   size_t scale_bytes() const;
   size_t code_bytes() const;
@@ -87,20 +130,26 @@ class TiledImage {
 
  private:
   explicit TiledImage(const WeightImageHeader& header)
-      : header_(header), layout_(header.num_outputs, header.num_inputs) {}
+      : header_(header),
+        tiles_(header.num_outputs, header.num_inputs),
+        swizzled_(header.num_outputs, header.num_inputs) {}
 
   WeightImageHeader header_;
-  TileLayout layout_;
+  TileLayout tiles_;
+  SwizzledLayout swizzled_;
 };
 
 class TiledWeight final : public Weight {
  public:
-  // INVALID_ARGUMENT for scale blocks that are no multiple of [1, 32] and for codes that are NaN;
-  // RESOURCE_EXHAUSTED without memory, on either side.
+  // INVALID_ARGUMENT for scale blocks that are no multiple of [1, 32], for codes that are NaN, and for an image in
+  // the order of other instructions; RESOURCE_EXHAUSTED without memory, on either side.
   static absl::StatusOr<std::unique_ptr<TiledWeight>> Make(const WeightSource& source,
                                                            ProductFormat format, WeightFormat held,
+                                                           Instructions instructions,
                                                            Device& device);
-  static absl::StatusOr<std::unique_ptr<TiledWeight>> Map(const WeightImage& image, Device& device);
+  static absl::StatusOr<std::unique_ptr<TiledWeight>> Map(const WeightImage& image,
+                                                          Instructions instructions,
+                                                          Device& device);
 
   size_t num_bytes() const override { return parts_.scale_bytes() + parts_.code_bytes(); }
   absl::Span<const std::byte> image() const override { return image_.bytes; }

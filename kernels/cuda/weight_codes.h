@@ -112,15 +112,19 @@ __device__ void ToValues(const uint32_t (&codes)[kLaneInputs * BitsOfCode(format
   }
 }
 
+// Of an fp8 weight's output, one for each block of inputs. Padding has those of the last output.
+__device__ inline const float* ScalesOf(const DeviceWeight& weight, int output) {
+  const int last = weight.num_outputs - 1;
+  const int row = (output < last ? output : last) / weight.scale_block_outputs;
+  return reinterpret_cast<const float*>(weight.scales) +
+         static_cast<int64_t>(row) * weight.num_blocks;
+}
+
 // What a block of inputs is multiplied with after it was summed.
 template <CodeFormat format>
 __device__ float Scale(const DeviceWeight& weight, int output, int block) {
   if constexpr (format == CodeFormat::kFp8) {
-    // Padding has the scale of the last output.
-    const int last = weight.num_outputs - 1;
-    const int row = (output < last ? output : last) / weight.scale_block_outputs;
-    return reinterpret_cast<const float*>(
-        weight.scales)[static_cast<int64_t>(row) * weight.num_blocks + block];
+    return ScalesOf(weight, output)[block];
   } else if constexpr (format == CodeFormat::kInt8 || format == CodeFormat::kInt4) {
     const int64_t blocks = static_cast<int64_t>(output / kTileOutputs) * weight.num_blocks + block;
     return Bf16ToF32(reinterpret_cast<const uint16_t*>(

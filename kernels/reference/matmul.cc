@@ -64,7 +64,7 @@ const ReferenceWeight& Own(const Weight& weight) {
   return *own;
 }
 
-// What the product sees of an activation.
+// What the product sees of a value.
 float Enter(float value, ProductFormat format) {
   return format == ProductFormat::kBf16 ? RoundToBf16(value) : value;
 }
@@ -76,7 +76,7 @@ double Silu(double z) { return z / (1.0 + std::exp(-z)); }
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const WeightSource& source,
                                                                      ProductFormat format,
                                                                      WeightFormat held) {
-  RETURN_IF_ERROR(CheckWeightSource(source));
+  RETURN_IF_ERROR(CheckWeightSource(source, format, held));
   std::unique_ptr<ReferenceWeight> weight =
       ReferenceWeight::Make(source.num_outputs, source.num_inputs, format);
   if (weight == nullptr) {
@@ -128,8 +128,14 @@ void ReferenceKernels::Matmul(ConstMatrix x, const Weight& weight, const float* 
   CheckMatmul(x, weight, out);
   const ReferenceWeight& own = Own(weight);
   std::vector<float> entered(x.num_cols);
+  std::vector<std::byte> encoded(EncodedRowBytes(RowFormat::kFp8, own.num_inputs()));
   for (int64_t r = 0; r < x.num_rows; ++r) {
-    for (int64_t i = 0; i < x.num_cols; ++i) entered[i] = Enter(x.row(r)[i], own.format());
+    if (own.format() == ProductFormat::kFp8) {
+      EncodeRows(x.Rows(r, 1), RowFormat::kFp8, encoded.data());
+      DecodeRows(encoded.data(), RowFormat::kFp8, Matrix(entered.data(), 1, x.num_cols));
+    } else {
+      for (int64_t i = 0; i < x.num_cols; ++i) entered[i] = Enter(x.row(r)[i], own.format());
+    }
     for (int o = 0; o < own.num_outputs(); ++o) {
       const float* weight_row = own.row(o);
       double sum = 0.0;

@@ -1,9 +1,11 @@
 // How a grid runs on the host: its blocks one after the other, the threads of a block as fibers that
 // take turns. A thread runs until it waits (for its warp or its block) or ends; the last one to arrive lets
 // the others go on. When nobody can run and not all have ended, somebody waits for a thread that
-// will not come: undefined on a GPU, the end of the process here.
+// will not come: undefined on a GPU, the end of the process here. Before that, what is on its way arrives.
 //
 // Denormals are flushed, as nvcc's -ftz=true has it.
+
+#include "tests/cuda/grid.h"
 
 #include <cuda_runtime.h>
 #include <ptx_on_host.h>
@@ -61,6 +63,7 @@ struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index;
   const char* waits_for = kEnded;
+  const void* event = nullptr;                   // that somebody else will wake it for
   std::vector<Copy> copies = {};                 // not committed yet
   std::deque<std::vector<Copy>> committed = {};  // and not done, the oldest group first
 };
@@ -80,9 +83,13 @@ class Grid {
   void MeetInBlock();
   std::byte* MeetInWarp(const char* operation, const void* left, size_t num_bytes,
                         void (*last)(std::byte*));
+  void WaitFor(const void* event, const char* what);
+  void Wake(const void* event);
   int current() const { return current_; }
   Thread& thread() { return threads_[current_]; }
+  int num_threads() const { return num_threads_; }
   std::byte* shared() const { return shared_.get(); }
+  size_t shared_bytes() const { return shared_bytes_; }
 
  private:
   void RunBlock();
@@ -91,6 +98,7 @@ class Grid {
   void Wait();
   void Continue(int thread);
   int NextRunnable() const;  // num_threads_: none
+  bool SomebodyWaits() const;
   [[noreturn]] void FailOutOfStep() const;
 
   std::mutex mutex_;
@@ -120,7 +128,7 @@ void Grid::Run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<v
     threads_.push_back({std::make_unique<Fiber>([this, thread] { RunThreads(thread); }), {}});
   }
   warps_.resize(std::max<size_t>(warps_.size(), num_threads_ / kWarpLanes));
-  shared_ = orrery::TryAllocateAligned<std::byte>(shared_bytes + 1, 128);
+  shared_ = orrery::TryAllocateAligned<std::byte>(shared_bytes + 1, 1024);
   shared_bytes_ = shared_bytes;
   body_ = &body;
   blockDim = block;
@@ -142,12 +150,17 @@ void Grid::RunBlock() {
   std::fill_n(shared_.get(), shared_bytes_, std::byte{0xff});
   for (int i = 0; i < num_threads_; ++i) {
     threads_[i].waits_for = kRunning;
+    threads_[i].event = nullptr;
     threads_[i].copies.clear();
     threads_[i].committed.clear();
   }
+  BeginBarriers();
+  BeginWarpgroups();
   current_ = 0;
   threadIdx = threads_[0].index;
   Fiber::Switch(main_, *threads_[0].fiber);
+  EndWarpgroups();
+  EndBarriers();
 }
 
 void Grid::RunThreads(int thread) {
@@ -160,14 +173,14 @@ void Grid::RunThreads(int thread) {
 
 void Grid::Wait() {
   const int self = current_;
-  const int next = NextRunnable();
+  int next = NextRunnable();
+  while (next == num_threads_ && SomebodyWaits() && ArriveLate()) next = NextRunnable();
+  if (next == self) return;
   if (next < num_threads_) {
     Continue(next);
     return;
   }
-  for (int i = 0; i < num_threads_; ++i) {
-    if (threads_[i].waits_for != kEnded) FailOutOfStep();
-  }
+  if (SomebodyWaits()) FailOutOfStep();
   Fiber::Switch(*threads_[self].fiber, main_);
 }
 
@@ -188,6 +201,13 @@ int Grid::NextRunnable() const {
   int thread = 0;
   while (thread < num_threads_ && threads_[thread].waits_for != kRunning) ++thread;
   return thread;
+}
+
+bool Grid::SomebodyWaits() const {
+  for (int i = 0; i < num_threads_; ++i) {
+    if (threads_[i].waits_for != kEnded) return true;
+  }
+  return false;
 }
 
 void Grid::FailOutOfStep() const {
@@ -235,7 +255,49 @@ std::byte* Grid::MeetInWarp(const char* operation, const void* left, size_t num_
   return values;
 }
 
+void Grid::WaitFor(const void* event, const char* what) {
+  threads_[current_].event = event;
+  threads_[current_].waits_for = what;
+  Wait();
+}
+
+void Grid::Wake(const void* event) {
+  for (int i = 0; i < num_threads_; ++i) {
+    if (threads_[i].event != event) continue;
+    threads_[i].event = nullptr;
+    threads_[i].waits_for = kRunning;
+  }
+}
+
 }  // namespace
+
+int CurrentThread() { return TheGrid().current(); }
+int NumThreads() { return TheGrid().num_threads(); }
+size_t SharedBytes() { return TheGrid().shared_bytes(); }
+std::string WhoRuns() {
+  return "block (" + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) + ", " +
+         std::to_string(blockIdx.z) + "), thread " + std::to_string(CurrentThread());
+}
+void WaitFor(const void* event, const char* what) { TheGrid().WaitFor(event, what); }
+void Wake(const void* event) { TheGrid().Wake(event); }
+
+bool Meeting::Arrive(const char* what, int num_threads) {
+  if (num_here_ == 0) {
+    what_ = what;
+    num_expected_ = num_threads;
+  }
+  ORRERY_CHECK(std::strcmp(what_, what) == 0 && num_expected_ == num_threads)
+      << WhoRuns() << " is in " << what << " of " << num_threads << " threads while others are in "
+      << what_ << " of " << num_expected_;
+  if (++num_here_ == num_threads) return true;
+  TheGrid().WaitFor(this, what);
+  return false;
+}
+
+void Meeting::Leave() {
+  num_here_ = 0;
+  Wake(this);
+}
 
 void RunGrid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& body) {
   TheGrid().Run(grid, block, shared_bytes, body);

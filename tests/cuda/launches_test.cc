@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #include "tests/cuda/device_memory.h"
+#include "tests/cuda/gpu.h"
 
 namespace orrery {
 namespace {
@@ -30,6 +32,44 @@ class Launches : public testing::Test {
 TEST_F(Launches, NameTheirFamily) {
   EXPECT_EQ(kernels_->family(), "cuda-mma-1-sm80");
   EXPECT_EQ(kernels_->variant(), "sm80");
+}
+
+TEST(LaunchesOnSm90, NameAFamilyOfTheirOwn) {
+  cuda_on_host::Become(cuda_on_host::kSm90);
+  std::unique_ptr<Device> device = *MakeCudaDevice(0);
+  std::unique_ptr<Stream> stream = device->MakeStream();
+  const std::unique_ptr<Kernels> kernels = *MakeCudaKernels(stream.get());
+  EXPECT_EQ(kernels->family(), "cuda-wgmma-1-sm90");
+  EXPECT_EQ(kernels->variant(), "sm90");
+  cuda_on_host::Become(cuda_on_host::kSm80);
+}
+
+// What was made for one order of codes is refused by the other.
+TEST(LaunchesOnSm90, RefuseFp8ProductsOfOtherGpus) {
+  const std::vector<uint8_t> codes(128 * 128, 0x38);
+  const float scale = 1.0f;
+  const WeightSource source = {.dtype = DType::kFp8E4m3,
+                               .data = codes.data(),
+                               .num_outputs = 128,
+                               .num_inputs = 128,
+                               .scales = &scale,
+                               .scale_block_outputs = 128,
+                               .scale_block_inputs = 128};
+  struct Made {
+    std::unique_ptr<Device> device = *MakeCudaDevice(0);
+    std::unique_ptr<Stream> stream = device->MakeStream();
+    std::unique_ptr<Kernels> kernels = *MakeCudaKernels(stream.get());
+  };
+  const Made sm80;
+  cuda_on_host::Become(cuda_on_host::kSm90);
+  const Made sm90;
+  cuda_on_host::Become(cuda_on_host::kSm80);
+  for (const auto& [from, to] : {std::pair(&sm80, &sm90), std::pair(&sm90, &sm80)}) {
+    const auto weight = *from->kernels->MakeWeight(source, ProductFormat::kFp8);
+    EXPECT_TRUE(from->kernels->MapWeight({weight->image(), nullptr}).ok());
+    const absl::Status status = to->kernels->MapWeight({weight->image(), nullptr}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  }
 }
 
 TEST_F(Launches, AllocateNothingOnceTheyHaveSeenTheirSizes) {

@@ -7,8 +7,11 @@
 #include <cstdlib>
 
 #include "tests/cuda/device_memory.h"
+#include "tests/cuda/gpu.h"
 
 namespace {
+
+cuda_on_host::Gpu the_gpu = cuda_on_host::kSm80;
 
 // What a thread was told last.
 thread_local cudaError_t last_error = cudaSuccess;
@@ -19,6 +22,8 @@ cudaError_t Answer(cudaError_t error) {
 }
 
 }  // namespace
+
+void cuda_on_host::Become(const Gpu& gpu) { the_gpu = gpu; }
 
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
@@ -61,10 +66,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   *properties = {};
   std::snprintf(properties->name, sizeof(properties->name), "stand-in on the host");
   properties->totalGlobalMem = orrery::DeviceMemory::kNumBytes;
-  // As much as every GPU from sm_80 on has: 99 KiB on sm_86.
-  properties->sharedMemPerBlockOptin = 99 << 10;
-  properties->major = 8;
-  properties->minor = 0;
+  properties->sharedMemPerBlockOptin = the_gpu.shared_bytes;
+  properties->major = the_gpu.major;
+  properties->minor = the_gpu.minor;
   properties->multiProcessorCount = 1;
   return cudaSuccess;
 }

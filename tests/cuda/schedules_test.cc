@@ -8,19 +8,31 @@
 
 #include "device/cuda/cuda_device.h"
 #include "kernels/cuda/attention_bf16.h"
+#include "kernels/cuda/attention_wgmma.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "tests/cuda/gpu.h"
 
 namespace orrery {
 namespace {
 
-constexpr int kNumHeads = 40, kKeyDim = 72, kValueDim = 64, kNumTokens = 2100, kNumRows = 5;
+constexpr int kNumTokens = 2100, kNumRows = 5;
 constexpr size_t kSharedBytes = 99 << 10;
 
+struct Shape {
+  int num_heads;
+  int key_dim;
+  int value_dim;
+};
+constexpr Shape kSmall = {40, 72, 64}, kMla = {66, 576, 512};
+
 // Rows of two sequences that share a cache: one of several spans, and one that ends within the first.
-std::vector<float> AttendWith(const ScheduleLimits& limits, DType format) {
+std::vector<float> AttendWith(const ScheduleLimits& limits, DType format,
+                              const Shape& shape = kSmall,
+                              Instructions instructions = Instructions::kMma) {
   std::unique_ptr<Device> memory = *MakeCudaDevice(0);
   std::unique_ptr<Stream> stream = memory->MakeStream();
-  CudaKernels kernels(*MakeCudaDevice(0), dynamic_cast<CudaStream*>(stream.get()), limits, "", "");
+  CudaKernels kernels(*MakeCudaDevice(0), dynamic_cast<CudaStream*>(stream.get()), instructions,
+                      limits, "", "");
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const auto upload = [&](int64_t num_rows, int64_t num_cols, std::vector<Buffer>& buffers) {
@@ -32,21 +44,21 @@ std::vector<float> AttendWith(const ScheduleLimits& limits, DType format) {
     return Matrix(buffers.back().as<float>(), num_rows, num_cols);
   };
   std::vector<Buffer> buffers;
-  const Matrix rows = upload(kNumTokens, kKeyDim, buffers);
-  const Matrix q = upload(2 * kNumRows, kNumHeads * kKeyDim, buffers);
-  const Matrix out = upload(2 * kNumRows, kNumHeads * kValueDim, buffers);
+  const Matrix rows = upload(kNumTokens, shape.key_dim, buffers);
+  const Matrix q = upload(2 * kNumRows, shape.num_heads * shape.key_dim, buffers);
+  const Matrix out = upload(2 * kNumRows, shape.num_heads * shape.value_dim, buffers);
   std::vector<int32_t> block_ids;
   for (int i = 0; i * kKvBlockTokens < kNumTokens; ++i) block_ids.push_back(i);
   const auto num_blocks = static_cast<int>(block_ids.size());
-  const Matrix cache_memory = upload(num_blocks * kKvBlockTokens, kKeyDim, buffers);
+  const Matrix cache_memory = upload(num_blocks * kKvBlockTokens, shape.key_dim, buffers);
   const KvCacheView cache = {format, reinterpret_cast<std::byte*>(cache_memory.data), num_blocks,
-                             kKeyDim};
+                             shape.key_dim};
   kernels.AppendKv(rows, cache, block_ids, 0);
   const auto args = [&](int first_row, int end_position) {
     return AttendArgs{.q = q.Rows(first_row, kNumRows),
-                      .num_heads = kNumHeads,
-                      .key_dim = kKeyDim,
-                      .value_dim = kValueDim,
+                      .num_heads = shape.num_heads,
+                      .key_dim = shape.key_dim,
+                      .value_dim = shape.value_dim,
                       .scale = 0.1f,
                       .cache = cache,
                       .block_ids = block_ids,
@@ -70,7 +82,8 @@ TEST(Schedules, OfAttentionChangeNoBit) {
              ScheduleLimits{32 << 10, 1, 128 << 20},
              // Of one row, which is the least, and of two.
              ScheduleLimits{kSharedBytes, 1, 1},
-             ScheduleLimits{kSharedBytes, 1, 2 * 3 * kNumHeads * (kValueDim + 4) * sizeof(float)},
+             ScheduleLimits{kSharedBytes, 1,
+                            2 * 3 * kSmall.num_heads * (kSmall.value_dim + 4) * sizeof(float)},
          }) {
       SCOPED_TRACE(testing::Message() << limits.shared_bytes << " bytes of shared memory, "
                                       << limits.num_multiprocessors << " multiprocessors, "
@@ -82,12 +95,26 @@ TEST(Schedules, OfAttentionChangeNoBit) {
   }
 }
 
+// All rows at once, and row by row.
+TEST(Schedules, OfMlaOnSm90ChangeNoBit) {
+  cuda_on_host::Become(cuda_on_host::kSm90);
+  const auto attend = [](size_t partial_bytes) {
+    return AttendWith({cuda_on_host::kSm90.shared_bytes, 1, partial_bytes}, DType::kBf16, kMla,
+                      Instructions::kWgmma);
+  };
+  const std::vector<float> want = attend(128 << 20), got = attend(1);
+  cuda_on_host::Become(cuda_on_host::kSm80);
+  ASSERT_EQ(got.size(), want.size());
+  EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0);
+}
+
 // Dynamic shared memory that a block of threads may have: CUDA C++ Programming Guide, "Technical
 // Specifications per Compute Capability".
 TEST(Schedules, FitMlaIntoEveryGpu) {
   AttendJob job;
   job.key_dim = 576;
   job.value_dim = 512;
+  EXPECT_LE(AttendWgmma::SharedBytes(job), size_t{227} << 10);          // sm_90
   EXPECT_LE((AttendBf16<64, 3>::SharedBytes(job)), size_t{227} << 10);  // sm_90
   EXPECT_LE((AttendBf16<32, 3>::SharedBytes(job)), size_t{163} << 10);  // sm_80
   EXPECT_LE((AttendBf16<16, 2>::SharedBytes(job)), size_t{99} << 10);   // sm_86

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/dtypes.h"
 #include "checkpoint/test_files.h"
 #include "device/host/host_device.h"
 #include "gmock/gmock.h"
@@ -25,13 +27,13 @@ class WeightLoaderTest : public ::testing::Test {
  protected:
   // A checkpoint of one file with this header and data.
   CheckpointLoader& Open(const std::string& header, const std::string& data,
-                         const Numerics& numerics = {}) {
+                         const Numerics& numerics = {}, Backend backend = Backend::kCpu) {
     const std::string dir = MakeTempDir();
     WriteTempFile(dir, "model.safetensors", SafetensorsBytes(header, data));
     auto checkpoint = Checkpoint::Open(dir);
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_.emplace(*std::move(checkpoint));
-    auto kernels = MakeKernels(Backend::kCpu, CpuVariant::kBest, nullptr);
+    auto kernels = MakeKernels(backend, CpuVariant::kBest, nullptr);
     EXPECT_TRUE(kernels.ok()) << kernels.status();
     kernels_ = *std::move(kernels);
     loader_.emplace(&*checkpoint_, &config_, kernels_.get(), device_.get(), numerics,
@@ -95,6 +97,36 @@ TEST_F(WeightLoaderTest, OnlyFeedForwardsAreQuantised) {
   EXPECT_THAT(Multiply(std::move(weights->up), {1.0f, 0.0f}), ElementsAre(7 * scale));
   // A scale of its own for every output.
   EXPECT_THAT(Multiply(std::move(weights->down), {1.0f}), ElementsAre(7 * scale, 7 * scale / 4));
+}
+
+// A row (1, 0.3) in fp8: the scale is 1 / 448, and 0.3 * 448 = 134.4 becomes 136.
+TEST_F(WeightLoaderTest, OnlyProductsOfFeedForwardsAreFp8) {
+  config_.weight_block_outputs = config_.weight_block_inputs = 128;
+  const auto entries = [](const char* name, int begin) {
+    return absl::StrCat("\"", name, ".weight\": {\"dtype\": \"F8_E4M3\", \"shape\": [1, 2], ",
+                        "\"data_offsets\": [", begin, ", ", begin + 2, "]}, \"", name,
+                        ".weight_scale_inv\": {\"dtype\": \"F32\", \"shape\": [1, 1], ",
+                        "\"data_offsets\": [", begin + 2, ", ", begin + 6, "]}");
+  };
+  const std::string one_and_one = std::string("\x38\x38") + BytesOf<float>({1.0f});
+  CheckpointLoader& loader =
+      Open(absl::StrCat("{", entries("a", 0), ", ", entries("m.gate_proj", 6), "}"),
+           one_and_one + one_and_one, {.ffn_products = FfnProducts::kFp8}, Backend::kReference);
+  EXPECT_THAT(Multiply(loader.Linear("a", 1, 2), {1.0f, 0.3f}),
+              ElementsAre(1.0f + RoundToBf16(0.3f)));
+  EXPECT_THAT(
+      Multiply(loader.LoadWeight({WeightItem::Kind::kFeedForward, "m.gate_proj.weight", 1, 2, {}}),
+               {1.0f, 0.3f}),
+      ElementsAre(::testing::FloatNear(1.0f + 136.0f / 448, 1e-6f)));
+}
+
+TEST_F(WeightLoaderTest, Fp8ProductsOfOtherWeightsAreRefusedByName) {
+  CheckpointLoader& loader = Open(kBf16Weight, BytesOf<uint16_t>({kBf16One, kBf16Two}),
+                                  {.ffn_products = FfnProducts::kFp8}, Backend::kReference);
+  const auto weight = loader.LoadWeight({WeightItem::Kind::kFeedForward, "a.weight", 2, 1, {}});
+  EXPECT_EQ(weight.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(weight.status().message()),
+              AllOf(HasSubstr("a.weight: "), HasSubstr("this one is bf16")));
 }
 
 TEST_F(WeightLoaderTest, TheGateMultipliesInF32InABf16Cluster) {

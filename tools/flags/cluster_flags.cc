@@ -17,6 +17,9 @@ ABSL_FLAG(std::string, row_format, "",
 ABSL_FLAG(std::string, ffn_weights, "",
           "weights of feed-forwards in memory: stored (as in the checkpoint), int8 or int4; empty: "
           "stored");
+ABSL_FLAG(std::string, ffn_products, "",
+          "what enters the products of feed-forwards: precision (as the precision) or fp8 (fp8 "
+          "checkpoints; backends cuda and reference); empty: precision");
 ABSL_FLAG(
     std::string, backend, "cpu",
     "cpu, cuda (a GPU; in a build with --config=cuda) or reference (plain loops in f64: slow)");
@@ -104,12 +107,16 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(const internal::WeightFormat ffn_weights,
                    ParseEnum<internal::WeightFormat>("ffn_weights", "WEIGHT_FORMAT_",
                                                      absl::GetFlag(FLAGS_ffn_weights)));
+  ASSIGN_OR_RETURN(const internal::ProductFormat ffn_products,
+                   ParseEnum<internal::ProductFormat>("ffn_products", "PRODUCT_FORMAT_",
+                                                      absl::GetFlag(FLAGS_ffn_products)));
   ASSIGN_OR_RETURN(
       const internal::Backend backend,
       ParseEnum<internal::Backend>("backend", "BACKEND_", absl::GetFlag(FLAGS_backend)));
   topology.numerics.set_precision(precision);
   topology.numerics.set_row_format(row_format);
   topology.numerics.set_ffn_weights(ffn_weights);
+  topology.numerics.set_ffn_products(ffn_products);
   topology.numerics.set_backend(backend);
   ASSIGN_OR_RETURN(topology.exchange, ParseEnum<internal::Exchange>("exchange", "EXCHANGE_",
                                                                     absl::GetFlag(FLAGS_exchange)));

@@ -19,6 +19,7 @@ ABSL_DECLARE_FLAG(int, shards);
 ABSL_DECLARE_FLAG(std::string, precision);
 ABSL_DECLARE_FLAG(std::string, row_format);
 ABSL_DECLARE_FLAG(std::string, ffn_weights);
+ABSL_DECLARE_FLAG(std::string, ffn_products);
 ABSL_DECLARE_FLAG(int, threads);
 ABSL_DECLARE_FLAG(std::string, backend);
 ABSL_DECLARE_FLAG(std::string, cpu_variant);

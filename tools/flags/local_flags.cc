@@ -38,6 +38,9 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   if (const std::string format = absl::GetFlag(FLAGS_ffn_weights); !format.empty()) {
     ASSIGN_OR_RETURN(options.numerics.ffn_weights, ParseWeightFormat(format));
   }
+  if (const std::string products = absl::GetFlag(FLAGS_ffn_products); !products.empty()) {
+    ASSIGN_OR_RETURN(options.numerics.ffn_products, ParseFfnProducts(products));
+  }
   const int num_threads = absl::GetFlag(FLAGS_threads);
   if (num_threads < 0 || num_threads > kMaxThreads) {
     return absl::InvalidArgumentError(

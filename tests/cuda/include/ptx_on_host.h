@@ -43,6 +43,7 @@ void WaitForCopies(size_t num_left);
 }  // namespace cuda_on_host
 
 #define ORRERY_UNROLL
+#define ORRERY_UNROLL_4
 
 namespace orrery::ptx {
 
