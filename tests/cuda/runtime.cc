@@ -66,6 +66,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->major = 8;
   properties->minor = 0;
   properties->multiProcessorCount = 1;
+  properties->l2CacheSize = 1 << 20;
   return cudaSuccess;
 }
 
