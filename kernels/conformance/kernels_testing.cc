@@ -10,6 +10,9 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
+// Odd, so that seeds of a run fall on all others: 2^32 by the golden ratio.
+constexpr uint32_t kSeedStride = 0x9e3779b9u;
+
 // f16 of a value with |value| < 4, rounded towards zero: exactness of the test's own value is all
 // it needs.
 uint16_t SomeF16(float value) {
@@ -71,6 +74,9 @@ void KernelsConformance::SetUp() {
   ASSERT_TRUE(kernels.ok()) << kernels.status();
   kernels_ = *std::move(kernels);
 }
+
+RandomValues::RandomValues(uint32_t seed)
+    : engine_(seed + kSeedStride * testing::UnitTest::GetInstance()->random_seed()) {}
 
 std::vector<float> RandomValues::Make(size_t num, float scale) {
   std::normal_distribution<float> normal;

@@ -70,6 +70,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->major = the_gpu.major;
   properties->minor = the_gpu.minor;
   properties->multiProcessorCount = 1;
+  properties->l2CacheSize = 1 << 20;
   return cudaSuccess;
 }
 

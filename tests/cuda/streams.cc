@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -16,6 +17,7 @@
 namespace {
 
 using orrery::DeviceMemory;
+using Clock = std::chrono::steady_clock;
 using Work = std::function<void()>;
 
 // The work of one stream, in order.
@@ -95,11 +97,17 @@ class Mark {
   void Set() {
     const std::lock_guard lock(mutex_);
     is_set_ = true;
+    time_ = Clock::now();
     changed_.notify_all();
   }
   bool is_set() {
     const std::lock_guard lock(mutex_);
     return is_set_;
+  }
+  // Of one that is set.
+  Clock::time_point time() {
+    const std::lock_guard lock(mutex_);
+    return time_;
   }
   void Await() {
     std::unique_lock lock(mutex_);
@@ -110,6 +118,7 @@ class Mark {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool is_set_ = false;
+  Clock::time_point time_;
 };
 
 // As of every GPU so far; more only after cudaFuncSetAttribute, up to what cudaDeviceProp says.
@@ -212,6 +221,13 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   return event->mark == nullptr || event->mark->is_set() ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  if (begin->mark == nullptr || end->mark == nullptr) return cudaErrorInvalidResourceHandle;
+  if (!begin->mark->is_set() || !end->mark->is_set()) return cudaErrorNotReady;
+  *milliseconds =
+      std::chrono::duration<float, std::milli>(end->mark->time() - begin->mark->time()).count();
+  return cudaSuccess;
 }
 // CUDA takes an event that was never recorded for one that has happened; here it is a mistake.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {

@@ -11,16 +11,19 @@ namespace {
 
 constexpr absl::Duration kStepTimeout = absl::Seconds(60);
 
-void Append(ConstMatrix rows, std::vector<float>& values) {
-  for (int64_t r = 0; r < rows.num_rows; ++r) {
-    values.insert(values.end(), rows.row(r), rows.row(r) + rows.num_cols);
-  }
+// What lies in memory of the stream's device, once everything before it is done.
+template <typename T>
+absl::StatusOr<std::vector<T>> ReadBack(Stream& stream, const T* data, size_t num) {
+  std::vector<T> values(num);
+  stream.CopyToHost(values.data(), data, num * sizeof(T));
+  RETURN_IF_ERROR(stream.Synchronize());
+  return values;
 }
 
 class Recorder : public StepProbe {
  public:
-  Recorder(const TraceRequest* request, int num_layers, int topk, Trace* trace)
-      : request_(request), topk_(topk), trace_(trace) {
+  Recorder(const TraceRequest* request, int num_layers, int topk, Stream* stream, Trace* trace)
+      : request_(request), topk_(topk), stream_(*stream), trace_(trace) {
     trace->attention.resize(num_layers);
     trace->feed_forward.resize(num_layers);
     trace->hidden.resize(num_layers);
@@ -40,8 +43,8 @@ class Recorder : public StepProbe {
   void OnLogits(ConstMatrix logits) override { Append(logits, *logits_); }
   void OnGate(int layer, absl::Span<const int32_t> ids, absl::Span<const float> weights) override {
     Routing& routing = trace_->routing[layer];
-    routing.ids.insert(routing.ids.end(), ids.begin(), ids.end());
-    routing.weights.insert(routing.weights.end(), weights.begin(), weights.end());
+    Append(ids, routing.ids);
+    Append(weights, routing.weights);
   }
   const int32_t* ForcedExperts(int layer) override {
     const auto forced = request_->forced_experts.find(layer);
@@ -51,24 +54,45 @@ class Recorder : public StepProbe {
     return end <= forced->second.size() ? forced->second.data() + begin : nullptr;
   }
 
+  // The first that could not be read.
+  const absl::Status& status() const { return status_; }
+
  private:
+  template <typename T>
+  void Append(absl::Span<const T> from, std::vector<T>& values) {
+    const auto read = ReadBack(stream_, from.data(), from.size());
+    status_.Update(read.status());
+    if (read.ok()) values.insert(values.end(), read->begin(), read->end());
+  }
+  void Append(ConstMatrix rows, std::vector<float>& values) {
+    for (int64_t r = 0; r < rows.num_rows; ++r) {
+      Append(absl::MakeConstSpan(rows.row(r), rows.num_cols), values);
+    }
+  }
+
   const TraceRequest* request_;
   const int topk_;
+  Stream& stream_;
   Trace* trace_;
+  absl::Status status_;
   int first_row_ = 0;
   int num_rows_ = 0;
   std::vector<float>* logits_ = nullptr;
 };
 
 // Positions [begin, end) of one layer.
-std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids,
-                             int begin, int end) {
+absl::StatusOr<std::vector<float>> ReadCache(Stream& stream, const KvCacheView& cache,
+                                             absl::Span<const int32_t> block_ids, int begin,
+                                             int end) {
+  const size_t row_bytes = static_cast<size_t>(cache.row_width) * DTypeBytes(cache.format);
   std::vector<float> values;
   for (int position = begin; position < end; ++position) {
     const size_t row = static_cast<size_t>(block_ids[position / kKvBlockTokens]) * kKvBlockTokens +
                        position % kKvBlockTokens;
+    ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
+                     ReadBack(stream, cache.data + row * row_bytes, row_bytes));
     for (int i = 0; i < cache.row_width; ++i) {
-      const std::byte* value = cache.data + (row * cache.row_width + i) * DTypeBytes(cache.format);
+      const std::byte* const value = bytes.data() + i * DTypeBytes(cache.format);
       if (cache.format == DType::kF32) {
         values.push_back(*reinterpret_cast<const float*>(value));
       } else {
@@ -82,14 +106,16 @@ std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t>
 // The one sequence of a trace, step by step.
 class TracedSequence {
  public:
-  TracedSequence(const TraceRequest* request, Step* step, const KvCache* cache, Trace* trace)
+  TracedSequence(const TraceRequest* request, Step* step, const KvCache* cache, Stream* stream,
+                 Trace* trace)
       : request_(request),
         step_(step),
         cache_(cache),
+        stream_(*stream),
         trace_(trace),
         block_ids_(cache->num_blocks()),
         recorder_(request, config().num_layers + (request->mtp_ids.empty() ? 0 : 1),
-                  config().num_experts_per_token, trace) {
+                  config().num_experts_per_token, stream, trace) {
     std::iota(block_ids_.begin(), block_ids_.end(), 0);
   }
 
@@ -125,14 +151,17 @@ class TracedSequence {
   }
 
   // What stands in the cache: of the module's layer num_draft_rows, from position 1.
-  void ReadCaches(int num_rows, int num_draft_rows) {
+  absl::Status ReadCaches(int num_rows, int num_draft_rows) {
+    RETURN_IF_ERROR(recorder_.status());
     const int num_layers = config().num_layers;
     for (int layer = 0; layer < num_layers; ++layer) {
-      trace_->cache.push_back(ReadCache(cache_->layer(layer), block_ids_, 0, num_rows));
+      ASSIGN_OR_RETURN(trace_->cache.emplace_back(),
+                       ReadCache(stream_, cache_->layer(layer), block_ids_, 0, num_rows));
     }
-    if (num_draft_rows == 0) return;
-    trace_->cache.push_back(
-        ReadCache(cache_->layer(num_layers), block_ids_, 1, 1 + num_draft_rows));
+    if (num_draft_rows == 0) return absl::OkStatus();
+    ASSIGN_OR_RETURN(trace_->cache.emplace_back(), ReadCache(stream_, cache_->layer(num_layers),
+                                                             block_ids_, 1, 1 + num_draft_rows));
+    return absl::OkStatus();
   }
 
  private:
@@ -159,6 +188,7 @@ class TracedSequence {
   const TraceRequest* request_;
   Step* step_;
   const KvCache* cache_;
+  Stream& stream_;
   Trace* trace_;
   std::vector<int32_t> block_ids_;
   Recorder recorder_;
@@ -180,14 +210,14 @@ absl::StatusOr<Trace> RunTrace(const StepParts& parts, const TraceRequest& reque
                    KvCache::Create(*parts.model, KvCache::BlocksFor(num_positions), parts.device));
 
   Trace trace;
-  TracedSequence sequence(&request, step.get(), &cache, &trace);
+  TracedSequence sequence(&request, step.get(), &cache, parts.stream, &trace);
   for (int begin = 0, count = 0; begin < num_rows; begin += count) {
     count = begin < request.num_prefill ? std::min(chunk, request.num_prefill - begin) : 1;
     RETURN_IF_ERROR(sequence.RunRows(begin, count));
     RETURN_IF_ERROR(sequence.DraftRows(begin, count));
   }
   for (int row = num_mtp_rows; row < num_drafts; ++row) RETURN_IF_ERROR(sequence.Chain(row));
-  sequence.ReadCaches(num_rows, num_drafts);
+  RETURN_IF_ERROR(sequence.ReadCaches(num_rows, num_drafts));
   return trace;
 }
 

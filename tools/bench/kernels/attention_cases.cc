@@ -9,8 +9,6 @@
 namespace orrery {
 namespace {
 
-constexpr uintptr_t kLineBytes = 64;
-
 // num_sequences of one layer, each with num_rows rows that end at the context's end.
 struct Attention {
   std::string operation;
@@ -33,28 +31,26 @@ Work WorkOf(const Attention& attention, const KernelPreset& preset) {
                    (row_width + preset.kv_lora_rank)};
 }
 
-void MeasureOne(const Attention& attention, const KernelPreset& preset, const KernelCase& what,
-                KernelMeter& meter) {
+absl::Status MeasureOne(const Attention& attention, const KernelPreset& preset,
+                        const KernelCase& what, KernelMeter& meter) {
   const int row_width = preset.kv_lora_rank + preset.rope_dim;
   const Work work = WorkOf(attention, preset);
   // Caches of as many layers as the working set holds.
   const int num_layers = meter.NumCopies(work.bytes);
   const int num_blocks = attention.num_sequences * attention.blocks_per_sequence();
-  std::vector<uint16_t> noise =
-      Bf16Noise(static_cast<size_t>(num_layers) * num_blocks * kKvBlockTokens * row_width +
-                    kLineBytes / sizeof(uint16_t),
-                /*seed=*/1);
-  // Memory of a device begins on such a border.
-  const uintptr_t rows =
-      (reinterpret_cast<uintptr_t>(noise.data()) + kLineBytes - 1) / kLineBytes * kLineBytes;
+  ASSIGN_OR_RETURN(
+      const Buffer cache,
+      meter.Upload(Bf16Noise(
+          static_cast<size_t>(num_layers) * num_blocks * kKvBlockTokens * row_width, /*seed=*/1)));
   std::vector<int32_t> block_ids(static_cast<size_t>(num_layers) * num_blocks);
   std::iota(block_ids.begin(), block_ids.end(), 0);
   const int num_rows = attention.num_sequences * attention.num_rows;
-  const std::vector<float> q =
-      Noise(static_cast<size_t>(num_rows) * preset.num_heads * row_width, /*seed=*/2);
-  std::vector<float> out(static_cast<size_t>(num_rows) * preset.num_heads * preset.kv_lora_rank);
-  const ConstMatrix queries(q.data(), num_rows, preset.num_heads * row_width);
-  const Matrix results(out.data(), num_rows, preset.num_heads * preset.kv_lora_rank);
+  const size_t num_heads = static_cast<size_t>(num_rows) * preset.num_heads;
+  ASSIGN_OR_RETURN(const Buffer q, meter.Upload(Noise(num_heads * row_width, /*seed=*/2)));
+  ASSIGN_OR_RETURN(const Buffer out,
+                   meter.Allocate(num_heads * preset.kv_lora_rank * sizeof(float)));
+  const ConstMatrix queries(q.as<float>(), num_rows, preset.num_heads * row_width);
+  const Matrix results(out.as<float>(), num_rows, preset.num_heads * preset.kv_lora_rank);
 
   AttendArgs args;
   args.num_heads = preset.num_heads;
@@ -62,7 +58,7 @@ void MeasureOne(const Attention& attention, const KernelPreset& preset, const Ke
   args.value_dim = preset.kv_lora_rank;
   args.scale = 1.0f / std::sqrt(static_cast<float>(preset.nope_dim + preset.rope_dim));
   args.cache = {.format = DType::kBf16,
-                .data = reinterpret_cast<std::byte*>(rows),
+                .data = cache.as<std::byte>(),
                 .num_blocks = num_layers * num_blocks,
                 .row_width = row_width};
   args.first_position = attention.context - attention.num_rows;
@@ -72,19 +68,17 @@ void MeasureOne(const Attention& attention, const KernelPreset& preset, const Ke
     all[s].out = results.Rows(s * attention.num_rows, attention.num_rows);
   }
   int layer = 0;
-  meter.Measure(what, work,
-                {.run =
-                     [&] {
-                       for (int s = 0; s < attention.num_sequences; ++s) {
-                         const size_t first = static_cast<size_t>(layer) * num_blocks +
-                                              s * attention.blocks_per_sequence();
-                         all[s].block_ids = absl::MakeConstSpan(block_ids).subspan(
-                             first, attention.blocks_per_sequence());
-                       }
-                       meter.kernels().Attend(all);
-                       layer = (layer + 1) % num_layers;
-                     },
-                 .run_peer = nullptr});
+  const auto run = [&] {
+    for (int s = 0; s < attention.num_sequences; ++s) {
+      const size_t first =
+          static_cast<size_t>(layer) * num_blocks + s * attention.blocks_per_sequence();
+      all[s].block_ids =
+          absl::MakeConstSpan(block_ids).subspan(first, attention.blocks_per_sequence());
+    }
+    meter.kernels().Attend(all);
+    layer = (layer + 1) % num_layers;
+  };
+  return meter.Measure(what, work, {.run = run, .run_peer = nullptr});
 }
 
 }  // namespace
@@ -104,7 +98,7 @@ absl::Status MeasureAttention(const KernelPreset& preset, KernelMeter& meter) {
         .format = "bf16",
         .num_rows = attention.num_sequences * attention.num_rows,
         .shape = absl::StrCat(preset.num_heads, " heads, ", attention.context, " tokens")};
-    if (meter.Wants(what)) MeasureOne(attention, preset, what, meter);
+    if (meter.Wants(what)) RETURN_IF_ERROR(MeasureOne(attention, preset, what, meter));
   }
   return absl::OkStatus();
 }

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -9,50 +11,75 @@
 namespace orrery {
 namespace {
 
-// Of all experts of a call together, about.
+// Of all experts of a call together, about, where the preset does not say how many experts.
 constexpr int kRowsPerCall = 64;
+
+struct Format {
+  DType dtype = DType::kBf16;
+  WeightFormat held = WeightFormat::kStored;
+  std::string name() const { return FormatName(dtype, held); }
+  Operands operands() const { return OperandsOf(dtype); }
+};
+constexpr Format kFormats[] = {{DType::kBf16},
+                               {DType::kFp8E4m3},
+                               {DType::kBf16, WeightFormat::kInt8},
+                               {DType::kBf16, WeightFormat::kInt4}};
 
 struct Expert {
   std::unique_ptr<Weight> gate, up, down;
   size_t num_bytes() const { return gate->num_bytes() + up->num_bytes() + down->num_bytes(); }
 };
 
-// As many as the working set holds, all alike.
-absl::StatusOr<std::vector<Expert>> MakeExperts(const KernelPreset& preset, DType dtype,
+// Experts of one call. A shard computes those that have rows together, and one expert with a few rows is too little
+// to be shared by threads.
+int NumExpertsPerCall(const KernelPreset& preset, int num_rows) {
+  if (preset.experts_per_call > 0) return preset.experts_per_call;
+  return std::clamp(kRowsPerCall / num_rows, 1, preset.num_experts_per_token);
+}
+
+// As many as the working set holds and as a call needs, all alike.
+absl::StatusOr<std::vector<Expert>> MakeExperts(const KernelPreset& preset, const Format& format,
                                                 const KernelMeter& meter) {
   const SyntheticWeight wide(
-      {.dtype = dtype, .num_outputs = preset.expert_width, .num_inputs = preset.hidden},
+      {.dtype = format.dtype, .num_outputs = preset.expert_width, .num_inputs = preset.hidden},
       /*seed=*/1);
   const SyntheticWeight narrow(
-      {.dtype = dtype, .num_outputs = preset.hidden, .num_inputs = preset.expert_width},
+      {.dtype = format.dtype, .num_outputs = preset.hidden, .num_inputs = preset.expert_width},
       /*seed=*/2);
+  const auto make = [&](const SyntheticWeight& weight) {
+    return meter.kernels().MakeWeight(weight.source(), ProductFormat::kBf16, format.held);
+  };
+  const int per_call = NumExpertsPerCall(preset, /*num_rows=*/1);
   std::vector<Expert> experts;
   do {
     Expert& expert = experts.emplace_back();
-    Kernels& kernels = meter.kernels();
-    ASSIGN_OR_RETURN(expert.gate, kernels.MakeWeight(wide.source(), ProductFormat::kBf16));
-    ASSIGN_OR_RETURN(expert.up, kernels.MakeWeight(wide.source(), ProductFormat::kBf16));
-    ASSIGN_OR_RETURN(expert.down, kernels.MakeWeight(narrow.source(), ProductFormat::kBf16));
-  } while (static_cast<int>(experts.size()) < meter.NumCopies(experts[0].num_bytes()));
+    ASSIGN_OR_RETURN(expert.gate, make(wide));
+    ASSIGN_OR_RETURN(expert.up, make(wide));
+    ASSIGN_OR_RETURN(expert.down, make(narrow));
+  } while (static_cast<int>(experts.size()) <
+           std::max(per_call, meter.NumCopies(experts[0].num_bytes())));
   return experts;
 }
 
-// Three products one after another. There is nothing between them: what oneDNN would take for SiLU, and for rounding
+// Three products one after another. There is nothing between them: what the peer would take for SiLU, and for rounding
 // its result for `down`, is not counted.
 struct Peer {
-  std::unique_ptr<OneDnnMatmul> gate, up, down;
-  void Run() {
-    gate->Run();
-    up->Run();
-    down->Run();
+  std::unique_ptr<PeerProduct> gate, up, down;
+  absl::Status Run() {
+    RETURN_IF_ERROR(gate->Run());
+    RETURN_IF_ERROR(up->Run());
+    return down->Run();
   }
 };
 
-absl::StatusOr<Peer> MakePeer(const KernelPreset& preset, int num_rows, KernelMeter& meter) {
-  const OneDnnMatmul::Options wide = {
-      .num_rows = num_rows, .num_inputs = preset.hidden, .num_outputs = preset.expert_width};
-  const OneDnnMatmul::Options narrow = {
-      .num_rows = num_rows, .num_inputs = preset.expert_width, .num_outputs = preset.hidden};
+absl::StatusOr<Peer> MakePeer(const KernelPreset& preset, int num_rows, Operands operands,
+                              const KernelMeter& meter) {
+  const PeerProduct::Shape wide = {.num_rows = num_rows,
+                                   .num_inputs = preset.hidden,
+                                   .num_outputs = preset.expert_width,
+                                   .operands = operands};
+  PeerProduct::Shape narrow = wide;
+  std::swap(narrow.num_inputs, narrow.num_outputs);
   Peer peer;
   ASSIGN_OR_RETURN(peer.gate, meter.MakePeer(wide));
   ASSIGN_OR_RETURN(peer.up, meter.MakePeer(wide));
@@ -60,61 +87,58 @@ absl::StatusOr<Peer> MakePeer(const KernelPreset& preset, int num_rows, KernelMe
   return peer;
 }
 
-// Experts of one call. A shard computes those that have rows together, and one expert with a few rows is too little
-// to be shared by threads.
-int NumExpertsPerCall(const KernelPreset& preset, int num_rows) {
-  return std::clamp(kRowsPerCall / num_rows, 1, preset.num_experts_per_token);
-}
-
-absl::Status MeasureRows(const KernelPreset& preset, const KernelCase& what,
+absl::Status MeasureRows(const KernelPreset& preset, const KernelCase& what, Operands operands,
                          const std::vector<Expert>& experts, KernelMeter& meter) {
   const int num_rows = what.num_rows;
   const int num_experts = NumExpertsPerCall(preset, num_rows);
-  const std::vector<float> x = Noise(static_cast<size_t>(num_rows) * preset.hidden, /*seed=*/5);
-  std::vector<float> out(x.size() * num_experts);
-  ASSIGN_OR_RETURN(Peer peer, MakePeer(preset, num_rows, meter));
+  const size_t num_values = static_cast<size_t>(num_rows) * preset.hidden;
+  ASSIGN_OR_RETURN(const Buffer x, meter.Upload(Noise(num_values, /*seed=*/5)));
+  ASSIGN_OR_RETURN(const Buffer out, meter.Allocate(num_values * num_experts * sizeof(float)));
+  ASSIGN_OR_RETURN(Peer peer, MakePeer(preset, num_rows, operands, meter));
   std::vector<FeedForwardArgs> call(num_experts);
   size_t next = 0;
-  KernelMeter::Subject subject;
+  KernelMeter::Subject subject = {.operands = operands};
   subject.run = [&] {
     for (int i = 0; i < num_experts; ++i) {
       const Expert& expert = experts[next];
       next = (next + 1) % experts.size();
-      call[i] = {.x = {x.data(), num_rows, preset.hidden},
+      call[i] = {.x = {x.as<float>(), num_rows, preset.hidden},
                  .gate = expert.gate.get(),
                  .up = expert.up.get(),
                  .down = expert.down.get(),
-                 .out = {out.data() + i * x.size(), num_rows, preset.hidden}};
+                 .out = {out.as<float>() + i * num_values, num_rows, preset.hidden}};
     }
     meter.kernels().FeedForward(call);
   };
-  subject.run_peer = [&] {
-    for (int i = 0; i < num_experts; ++i) peer.Run();
-  };
+  if (peer.gate != nullptr) {
+    subject.run_peer = [&] {
+      for (int i = 0; i < num_experts; ++i) RETURN_IF_ERROR(peer.Run());
+      return absl::OkStatus();
+    };
+  }
   const double num_weights = 3.0 * preset.hidden * preset.expert_width;
-  meter.Measure(what,
-                {.bytes = 1.0 * num_experts * experts[0].num_bytes(),
-                 .flops = 2.0 * num_experts * num_weights * num_rows},
-                subject);
-  return absl::OkStatus();
+  return meter.Measure(what,
+                       {.bytes = 1.0 * num_experts * experts[0].num_bytes(),
+                        .flops = 2.0 * num_experts * num_weights * num_rows},
+                       subject);
 }
 
 }  // namespace
 
 absl::Status MeasureFeedForward(const KernelPreset& preset, KernelMeter& meter) {
-  for (const DType dtype : {DType::kBf16, DType::kFp8E4m3}) {
+  for (const Format& format : kFormats) {
     std::vector<Expert> experts;
     for (const int num_rows : preset.expert_rows) {
       const KernelCase what = {.operation = "feed_forward",
-                               .format = FormatName(dtype),
+                               .format = format.name(),
                                .num_rows = num_rows,
                                .shape = absl::StrCat(NumExpertsPerCall(preset, num_rows), " x ",
                                                      preset.hidden, " > ", preset.expert_width)};
       if (!meter.Wants(what)) continue;
       if (experts.empty()) {
-        ASSIGN_OR_RETURN(experts, MakeExperts(preset, dtype, meter));
+        ASSIGN_OR_RETURN(experts, MakeExperts(preset, format, meter));
       }
-      RETURN_IF_ERROR(MeasureRows(preset, what, experts, meter));
+      RETURN_IF_ERROR(MeasureRows(preset, what, format.operands(), experts, meter));
     }
   }
   return absl::OkStatus();

@@ -1,40 +1,36 @@
 #include "tools/bench/kernels/kernel_bench.h"
 
-#include <algorithm>
-#include <memory>
-
 #include "absl/strings/str_cat.h"
 #include "tools/bench/kernels/cases.h"
 #include "tools/bench/kernels/kernel_meter.h"
-#include "tools/bench/kernels/machine/ceiling_meter.h"
-#include "tools/bench/kernels/onednn_matmul.h"
 
 namespace orrery {
 namespace {
 
 constexpr int kNumCeilingSamples = 5;
 
-// Samples of the ceilings with one thread and with all.
+// What samples of a target's ceilings come to, so far.
 class CeilingSamples {
  public:
-  CeilingSamples(CeilingMeter* meter, int num_threads) : meter_(*meter) {
-    samples_.push_back({.num_threads = 1});
-    if (num_threads > 1) samples_.push_back({.num_threads = num_threads});
-  }
+  explicit CeilingSamples(BenchTarget* target) : target_(*target) {}
 
-  void Take() {
+  absl::Status Take() {
     for (int i = 0; i < kNumCeilingSamples; ++i) {
-      for (Samples& samples : samples_) {
-        samples.bytes_per_s.push_back(meter_.ReadBytesPerSecond(samples.num_threads));
-        samples.flops_per_s.push_back(meter_.MultiplyFlopsPerSecond(samples.num_threads));
+      ASSIGN_OR_RETURN(const std::vector<NamedCeilings> all, target_.SampleCeilings());
+      samples_.resize(all.size());
+      for (size_t c = 0; c < all.size(); ++c) {
+        samples_[c].name = all[c].name;
+        samples_[c].bytes_per_s.push_back(all[c].ceilings.bytes_per_s);
+        samples_[c].flops_per_s.push_back(all[c].ceilings.flops_per_s);
       }
     }
+    return absl::OkStatus();
   }
 
-  std::vector<MachineCeiling> Get() const {
-    std::vector<MachineCeiling> ceilings;
+  std::vector<CeilingFigures> Get() const {
+    std::vector<CeilingFigures> ceilings;
     for (const Samples& samples : samples_) {
-      ceilings.push_back({.num_threads = samples.num_threads,
+      ceilings.push_back({.name = samples.name,
                           .bytes_per_s = SpreadOf(samples.bytes_per_s),
                           .flops_per_s = SpreadOf(samples.flops_per_s)});
     }
@@ -43,11 +39,11 @@ class CeilingSamples {
 
  private:
   struct Samples {
-    int num_threads = 1;
-    std::vector<double> bytes_per_s = {};
-    std::vector<double> flops_per_s = {};
+    std::string name;
+    std::vector<double> bytes_per_s;
+    std::vector<double> flops_per_s;
   };
-  CeilingMeter& meter_;
+  BenchTarget& target_;
   std::vector<Samples> samples_;
 };
 
@@ -60,45 +56,34 @@ absl::Status MeasureEverything(const KernelPreset& preset, KernelMeter& meter) {
 
 }  // namespace
 
-absl::StatusOr<KernelBenchResult> RunKernelBench(const KernelBenchOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels,
-                   MakeKernels(Backend::kCpu, options.variant, /*stream=*/nullptr,
-                               {.num_threads = options.num_threads, .cpus = {}}));
+absl::StatusOr<KernelBenchResult> RunKernelBench(const KernelBenchOptions& options,
+                                                 BenchTarget& target) {
   KernelBenchResult result;
   result.command = options.command;
   result.preset = options.preset.name;
-  result.family = std::string(kernels->family());
-  result.variant = std::string(kernels->variant());
-  result.peer = OneDnnVersion();
-  result.machine = ReadMachineFacts("/");
-  result.num_threads = options.num_threads;
-  result.working_set_bytes = WorkingSetBytes(options.working_set_bytes, result.machine);
-
-  ASSIGN_OR_RETURN(const std::unique_ptr<CeilingMeter> ceilings,
-                   CeilingMeter::Create(kernels->variant(), result.working_set_bytes));
-  result.instruction = ceilings->loops().instruction;
-  CeilingSamples samples(ceilings.get(), options.num_threads);
-  samples.Take();
+  result.family = std::string(target.kernels().family());
+  result.variant = std::string(target.kernels().variant());
+  result.target = target.facts();
+  CeilingSamples samples(&target);
+  RETURN_IF_ERROR(samples.Take());
   result.ceilings = samples.Get();
+  result.note = target.note();
   if (options.on_begin) options.on_begin(result);
 
-  KernelMeter meter({.kernels = kernels.get(),
-                     .ceilings = ceilings.get(),
-                     .num_threads = options.num_threads,
+  KernelMeter meter({.target = &target,
                      .num_rounds = options.num_rounds,
                      .min_time = options.min_time,
                      .filter = options.filter,
-                     .working_set_bytes = result.working_set_bytes,
                      .on_figures = options.on_figures});
   RETURN_IF_ERROR(MeasureEverything(options.preset, meter));
   if (meter.figures().empty()) {
     return absl::NotFoundError(
         absl::StrCat("no operation has \"", options.filter, "\" in its name"));
   }
-  samples.Take();
+  RETURN_IF_ERROR(samples.Take());
   result.ceilings = samples.Get();
   result.figures = meter.figures();
-  result.note = meter.note();
+  result.note = target.note();
   return result;
 }
 

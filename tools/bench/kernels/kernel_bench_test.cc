@@ -4,10 +4,13 @@
 
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tools/bench/kernels/cpu/cpu_target.h"
 #include "tools/bench/kernels/kernel_report.h"
 
 namespace orrery {
 namespace {
+
+constexpr int64_t kWorkingSetBytes = 100'000;
 
 // A model so small that everything takes milliseconds; nothing is a multiple of anything.
 KernelBenchOptions Tiny() {
@@ -36,8 +39,14 @@ KernelBenchOptions Tiny() {
                     .prefill_context = 66};
   options.min_time = absl::ZeroDuration();
   options.num_rounds = 2;
-  options.working_set_bytes = 100'000;
   return options;
+}
+
+absl::StatusOr<KernelBenchResult> RunTiny(const KernelBenchOptions& options, int num_threads = 1) {
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<BenchTarget> target,
+      MakeCpuTarget({.num_threads = num_threads, .working_set_bytes = kWorkingSetBytes}));
+  return RunKernelBench(options, *target);
 }
 
 std::set<std::string> Names(const KernelBenchResult& result) {
@@ -47,19 +56,18 @@ std::set<std::string> Names(const KernelBenchResult& result) {
 }
 
 TEST(KernelBench, MeasuresEveryOperationOfAPreset) {
-  const auto result = RunKernelBench(Tiny());
+  const auto result = RunTiny(Tiny());
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(Names(*result),
-            (std::set<std::string>{"feed_forward/bf16/1",     "feed_forward/bf16/5",
-                                   "feed_forward/fp8/1",      "feed_forward/fp8/5",
-                                   "matmul_q_a/fp8/2",        "matmul_q_b/fp8/2",
-                                   "matmul_kv_a/fp8/2",       "matmul_o/fp8/2",
-                                   "matmul_head/bf16/2",      "attend_decode_70/bf16/1",
-                                   "attend_decode_70/bf16/3", "attend_prefill_66/bf16/8",
-                                   "rms_norm/f32/64",         "gate/f32/64",
-                                   "encode_rows/bf16/64",     "decode_rows/bf16/64",
-                                   "encode_rows/fp8/64",      "decode_rows/fp8/64",
-                                   "weighted_sum/f32/64",     "log_softmax/f32/8"}));
+            (std::set<std::string>{
+                "feed_forward/bf16/1",      "feed_forward/bf16/5",     "feed_forward/fp8/1",
+                "feed_forward/fp8/5",       "feed_forward/int8/1",     "feed_forward/int8/5",
+                "feed_forward/int4/1",      "feed_forward/int4/5",     "matmul_q_a/fp8/2",
+                "matmul_q_b/fp8/2",         "matmul_kv_a/fp8/2",       "matmul_o/fp8/2",
+                "matmul_head/bf16/2",       "attend_decode_70/bf16/1", "attend_decode_70/bf16/3",
+                "attend_prefill_66/bf16/8", "rms_norm/f32/64",         "gate/f32/64",
+                "encode_rows/bf16/64",      "decode_rows/bf16/64",     "encode_rows/fp8/64",
+                "decode_rows/fp8/64",       "weighted_sum/f32/64",     "log_softmax/f32/8"}));
   for (const KernelFigures& figures : result->figures) {
     EXPECT_GT(figures.seconds.min, 0.0) << figures.what.name();
     EXPECT_GT(figures.work.bytes, 0.0) << figures.what.name();
@@ -72,7 +80,7 @@ TEST(KernelBench, CountsTheWorkOfAnOperation) {
   KernelBenchOptions options = Tiny();
   const auto work_of = [&options](const std::string& name) {
     options.filter = name;
-    const auto result = RunKernelBench(options);
+    const auto result = RunTiny(options);
     return result.ok() && result->figures.size() == 1 ? result->figures[0].work : Work();
   };
   // Three experts in a call.
@@ -86,13 +94,39 @@ TEST(KernelBench, CountsTheWorkOfAnOperation) {
   EXPECT_DOUBLE_EQ(work_of("attend_prefill").flops, 2.0 * 3 * (8 * 62.5) * (40 + 34));
   EXPECT_DOUBLE_EQ(work_of("rms_norm").bytes, 4.0 * 64 * 136);
   EXPECT_DOUBLE_EQ(work_of("weighted_sum").bytes, 4.0 * 64 * 3 * 136);
+  EXPECT_DOUBLE_EQ(work_of("gate").bytes, 4.0 * 64 * 12);
   EXPECT_DOUBLE_EQ(work_of("decode_rows/bf16").bytes, 2.0 * 64 * 136);
 }
 
-TEST(KernelBench, ProductsHaveAPeerAndTheRestHasNone) {
+// Past a cache that 100,000 bytes do not fit in, results are written to memory as well.
+TEST(KernelBench, CountsWhatRowsWriteWhereItGoesPastTheCache) {
   KernelBenchOptions options = Tiny();
-  options.num_threads = 2;
-  const auto result = RunKernelBench(options);
+  options.preset.rows_past_cache = true;
+  const auto figures_of = [&options](const std::string& name) {
+    options.filter = name;
+    const auto result = RunTiny(options);
+    return result.ok() && result->figures.size() == 1 ? result->figures[0] : KernelFigures();
+  };
+  EXPECT_EQ(figures_of("rms_norm").what.num_rows, 128);
+  EXPECT_DOUBLE_EQ(figures_of("rms_norm").work.bytes, 128 * 2 * 4.0 * 136);
+  EXPECT_EQ(figures_of("gate").what.num_rows, 2048);
+  EXPECT_DOUBLE_EQ(figures_of("gate").work.bytes, 2048 * (4.0 * 12 + 8.0 * 3));
+  EXPECT_DOUBLE_EQ(figures_of("decode_rows/bf16").work.bytes, 128 * 6.0 * 136);
+}
+
+TEST(KernelBench, ComputesSoManyExpertsInACall) {
+  KernelBenchOptions options = Tiny();
+  options.preset.experts_per_call = 4;
+  options.filter = "feed_forward/fp8/5";
+  const auto result = RunTiny(options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->figures[0].what.shape, "4 x 136 > 70");
+  EXPECT_DOUBLE_EQ(result->figures[0].work.flops, 4 * 2.0 * 5 * 3 * 136 * 70);
+}
+
+TEST(KernelBench, ProductsHaveAPeerAndTheRestHasNone) {
+  const KernelBenchOptions options = Tiny();
+  const auto result = RunTiny(options, /*num_threads=*/2);
   ASSERT_TRUE(result.ok()) << result.status();
   for (const KernelFigures& figures : result->figures) {
     const std::string name = figures.what.name();
@@ -104,7 +138,7 @@ TEST(KernelBench, ProductsHaveAPeerAndTheRestHasNone) {
 TEST(KernelBench, WritesJsonThatSaysEverything) {
   KernelBenchOptions options = Tiny();
   options.filter = "a";  // most of them
-  const auto result = RunKernelBench(options);
+  const auto result = RunTiny(options);
   ASSERT_TRUE(result.ok()) << result.status();
   const nlohmann::json json = nlohmann::json::parse(KernelJson(*result));
   EXPECT_EQ(json.at("benchmark"), "orrery bench kernels");
@@ -141,12 +175,13 @@ TEST(KernelBench, PrintsARowPerOperation) {
 TEST(KernelBench, AFilterThatFitsNothingIsAnError) {
   KernelBenchOptions options = Tiny();
   options.filter = "nothing is called this";
-  EXPECT_EQ(RunKernelBench(options).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(RunTiny(options).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(KernelPreset, HasTheNamesThatPeopleSay) {
   EXPECT_EQ(FindKernelPreset("v3-mini")->hidden, 2048);
   EXPECT_EQ(FindKernelPreset("r1-layer")->expert_width, 2048);
+  EXPECT_EQ(LoadOfGpu(*FindKernelPreset("r1-layer")).decode_batches.back(), 64);
   EXPECT_EQ(FindKernelPreset("r1").status().code(), absl::StatusCode::kInvalidArgument);
 }
 

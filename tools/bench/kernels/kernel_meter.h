@@ -1,67 +1,69 @@
-// Measures one operation after another beside the machine's ceilings and a peer, in turns.
+// Measures one operation after another beside the target's ceilings and a peer, in turns.
 //
-//   KernelMeter meter({.kernels = kernels.get(), .ceilings = ceilings.get(), ...});
-//   if (meter.Wants(what)) meter.Measure(what, work, {.run = [&] { kernels->Matmul(...); }, .run_peer = ...});
+//   KernelMeter meter({.target = target.get(), ...});
+//   if (meter.Wants(what)) RETURN_IF_ERROR(meter.Measure(what, work, {.run = [&] { kernels->Matmul(...); }, .run_peer = ...}));
 //
 // `run` is called again and again; it is up to it to meet other memory each time, so that what `work` counts does
-// come from memory. Threads: one owner.
+// come from memory. Threads: one owner. Errors: those of the target.
 #ifndef ORRERY_TOOLS_BENCH_KERNELS_KERNEL_METER_H_
 #define ORRERY_TOOLS_BENCH_KERNELS_KERNEL_METER_H_
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/status.h"
-#include "kernels/kernels.h"
+#include "tools/bench/kernels/bench_target.h"
 #include "tools/bench/kernels/kernel_figures.h"
-#include "tools/bench/kernels/machine/ceiling_meter.h"
-#include "tools/bench/kernels/onednn_matmul.h"
 
 namespace orrery {
 
 class KernelMeter {
  public:
   struct Options {
-    Kernels* kernels = nullptr;
-    CeilingMeter* ceilings = nullptr;
-    int num_threads = 1;  // of the kernels, and so of the peer and the ceilings
+    BenchTarget* target = nullptr;
     int num_rounds = 5;
     absl::Duration min_time;  // of each operation and of its peer, over all rounds; a call at least
     std::string filter;       // part of a name; empty: everything
-    int64_t working_set_bytes = 0;
     // Called when an operation is done; may be null.
     std::function<void(const KernelFigures&)> on_figures;
   };
   struct Subject {
-    std::function<void()> run;
-    std::function<void()> run_peer;  // may be null
+    std::function<void()> run = {};
+    std::function<absl::Status()> run_peer = {};  // may be null
+    Operands operands = Operands::kBf16;          // of the compute ceiling
   };
 
   explicit KernelMeter(Options options) : options_(std::move(options)) {}
 
-  Kernels& kernels() const { return *options_.kernels; }
+  Kernels& kernels() const { return options_.target->kernels(); }
+  BenchTarget& target() const { return *options_.target; }
   bool Wants(const KernelCase& what) const;
-  void Measure(const KernelCase& what, const Work& work, const Subject& subject);
+  absl::Status Measure(const KernelCase& what, const Work& work, const Subject& subject);
 
+  // Memory of the device: so many bytes, and these values.
+  absl::StatusOr<Buffer> Allocate(size_t num_bytes) const;
+  template <typename T>
+  absl::StatusOr<Buffer> Upload(const std::vector<T>& values) const {
+    return UploadBytes(values.data(), values.size() * sizeof(T));
+  }
   // How many things of this size make up the working set.
   int NumCopies(double num_bytes) const;
-  absl::StatusOr<std::unique_ptr<OneDnnMatmul>> MakePeer(OneDnnMatmul::Options options);
+  // Of as many weights as make up the working set. Null where there is no peer.
+  absl::StatusOr<std::unique_ptr<PeerProduct>> MakePeer(PeerProduct::Shape shape) const;
 
   const std::vector<KernelFigures>& figures() const { return figures_; }
-  const std::string& note() const { return note_; }
 
  private:
-  KernelRound MeasureRound(const Work& work, const Subject& subject);
-  // Seconds of one call, over calls until the round's part of min_time is over.
-  double TimeOf(const std::function<void()>& run) const;
+  absl::StatusOr<Buffer> UploadBytes(const void* data, size_t num_bytes) const;
+  absl::StatusOr<KernelRound> MeasureRound(const Work& work, const Subject& subject);
+  absl::StatusOr<double> TimeOfPeer(const Subject& subject, absl::Duration enough);
 
   const Options options_;
   std::vector<KernelFigures> figures_;
-  std::string note_;
 };
 
 }  // namespace orrery

@@ -1,5 +1,6 @@
 #include "tools/bench/kernels/kernel_report.h"
 
+#include <iterator>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,51 +13,50 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kBenchmark[] = "orrery bench kernels";
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr double kGiga = 1e9;
 constexpr double kMega = 1e6;
 
-struct Definition {
-  const char* name;
-  const char* text;
-};
-
-constexpr Definition kDefinitions[] = {
+const Definition kDefinitions[] = {
     {"operation",
      "a call of the kernels: some experts (as the shape says), one matrix, one layer's attention; "
      "rows are per expert"},
     {"format",
      "of what comes from memory: weights, cached rows, encoded rows; activations are f32"},
     {"time", "of one call: median of the rounds, and the fastest and slowest round"},
-    {"cold",
-     "calls go round the working set, so that what they read is in no cache; results go to one "
-     "place"},
-    {"GB/s",
-     "bytes over the median time: packed weights with scales, the cache, or the rows, read once"},
     {"GFLOP/s", "products and additions of the sums over the median time; of nothing else"},
     {"bound",
-     "the ceiling that takes longer: memory (bytes / read bandwidth) or compute (flops / peak)"},
+     "the ceiling that takes longer: memory (bytes / memory's bandwidth) or compute (flops / "
+     "peak)"},
     {"share", "the bound's time over ours, both of the same round; median of the rounds"},
-    {"read ceiling",
-     "every byte once, 8 streams of vector loads per thread, large pages where there are some"},
-    {"compute ceiling",
-     "the variant's multiply instruction on registers, as many threads as the kernels have"},
-    {"x oneDNN",
-     "oneDNN's time over ours, both of the same round, median: above 1 ours is faster; oneDNN "
-     "multiplies bf16 (else see the note) in its own packed layout, also where ours are fp8, just "
-     "as cold, in "
-     "large pages, by "
-     "as many threads; of a feed-forward it does the three products, and no SiLU, no rounding"},
+    {"x peer",
+     "the peer's time over ours, both of the same round, median: above 1 ours is faster; of a "
+     "feed-forward the peer does the three products, and no SiLU, no rounding"},
 };
 
-std::string CeilingText(const MachineCeiling& ceiling) {
+// Those of every target, then the target's own.
+std::vector<Definition> DefinitionsOf(const KernelBenchResult& result) {
+  std::vector<Definition> all(std::begin(kDefinitions), std::end(kDefinitions));
+  all.insert(all.end(), result.target.definitions.begin(), result.target.definitions.end());
+  return all;
+}
+
+// "20.5 (19.0 to 21.1)"
+std::string GigaText(const Spread& spread) {
+  return absl::StrFormat("%.1f (%.1f to %.1f)", spread.median / kGiga, spread.min / kGiga,
+                         spread.max / kGiga);
+}
+
+std::string CeilingText(const TargetFacts& target, const CeilingFigures& ceiling) {
   return absl::StrFormat(
-      "  %d %-8s read %6.1f GB/s (%.1f to %.1f), multiply %7.1f GFLOP/s (%.1f to %.1f)\n",
-      ceiling.num_threads,
-      ceiling.num_threads == 1 ? "thread:" : "threads:", ceiling.bytes_per_s.median / kGiga,
-      ceiling.bytes_per_s.min / kGiga, ceiling.bytes_per_s.max / kGiga,
-      ceiling.flops_per_s.median / kGiga, ceiling.flops_per_s.min / kGiga,
-      ceiling.flops_per_s.max / kGiga);
+      "  %-10s %s %s GB/s, %s %s\n", absl::StrCat(ceiling.name, ":"), target.memory_ceiling,
+      GigaText(ceiling.bytes_per_s), target.compute_ceiling,
+      ceiling.flops_per_s.median > 0.0 ? absl::StrCat(GigaText(ceiling.flops_per_s), " GFLOP/s")
+                                       : "not known");
+}
+
+std::string PeerText(const TargetFacts& target) {
+  return target.peer_version.empty() ? "none" : target.peer_version;
 }
 
 Json ToJson(const Spread& spread) {
@@ -67,8 +67,8 @@ Json ToJson(const Ceilings& ceilings) {
   return {{"bytes_per_s", ceilings.bytes_per_s}, {"flops_per_s", ceilings.flops_per_s}};
 }
 
-Json ToJson(const MachineCeiling& ceiling) {
-  return {{"threads", ceiling.num_threads},
+Json ToJson(const CeilingFigures& ceiling) {
+  return {{"name", ceiling.name},
           {"bytes_per_s", ToJson(ceiling.bytes_per_s)},
           {"flops_per_s", ToJson(ceiling.flops_per_s)}};
 }
@@ -99,22 +99,22 @@ Json ToJson(const KernelFigures& figures) {
 }  // namespace
 
 std::string KernelHeadText(const KernelBenchResult& result) {
-  std::string text = absl::StrFormat(
-      "%s\n%s, %d cores, last-level cache %.0f MiB, load average %.1f; kernels %s, %s, %d %s\n",
-      result.command, result.machine.processor, result.machine.num_cores,
-      result.machine.last_level_cache_bytes / 0x1p20, result.machine.load_average, result.family,
-      result.variant, result.num_threads, result.num_threads == 1 ? "thread" : "threads");
-  absl::StrAppendFormat(&text, "preset %s, working set %.0f MiB, peer %s, ceiling %s\n",
-                        result.preset, result.working_set_bytes / 0x1p20, result.peer,
-                        result.instruction);
-  if (!IsCold(result.working_set_bytes, result.machine)) {
+  const TargetFacts& target = result.target;
+  std::string text = absl::StrFormat("%s\n%s; kernels %s, %s\n", result.command, target.device,
+                                     result.family, result.variant);
+  absl::StrAppendFormat(&text, "preset %s, working set %.0f MiB, peer %s, ceilings %s and %s\n",
+                        result.preset, target.working_set_bytes / 0x1p20, PeerText(target),
+                        target.memory_ceiling, target.compute_ceiling);
+  if (target.working_set_bytes <= 2 * target.cache_bytes) {
     text += "NOTE: the working set is not over twice the last-level cache: weights may be warm\n";
   }
-  for (const MachineCeiling& ceiling : result.ceilings) text += CeilingText(ceiling);
+  if (!result.note.empty()) absl::StrAppend(&text, "NOTE: ", result.note, "\n");
+  for (const CeilingFigures& ceiling : result.ceilings) text += CeilingText(target, ceiling);
+  const std::string peer = target.peer.empty() ? "peer" : target.peer;
   return absl::StrCat(
       text, absl::StrFormat("\n%-20s %-5s %5s  %-22s %10s %21s %7s %8s  %-8s %6s %9s\n",
                             "operation", "of", "rows", "shape", "time us", "(min to max)", "GB/s",
-                            "GFLOP/s", "bound", "share", "x oneDNN"));
+                            "GFLOP/s", "bound", "share", absl::StrCat("x ", peer)));
 }
 
 std::string KernelRowText(const KernelFigures& figures) {
@@ -131,19 +131,24 @@ std::string KernelRowText(const KernelFigures& figures) {
 
 std::string KernelEndText(const KernelBenchResult& result) {
   std::string text = "\nceilings, before and after the table\n";
-  for (const MachineCeiling& ceiling : result.ceilings) text += CeilingText(ceiling);
+  for (const CeilingFigures& ceiling : result.ceilings) {
+    text += CeilingText(result.target, ceiling);
+  }
   if (!result.note.empty()) absl::StrAppend(&text, "\nnote: ", result.note, "\n");
   text += "\ndefinitions\n";
-  for (const Definition& definition : kDefinitions) {
+  for (const Definition& definition : DefinitionsOf(result)) {
     absl::StrAppendFormat(&text, "  %-16s %s\n", definition.name, definition.text);
   }
   return text;
 }
 
 std::string KernelJson(const KernelBenchResult& result) {
+  const TargetFacts& target = result.target;
   Json definitions, ceilings = Json::array(), rows = Json::array();
-  for (const Definition& definition : kDefinitions) definitions[definition.name] = definition.text;
-  for (const MachineCeiling& ceiling : result.ceilings) ceilings.push_back(ToJson(ceiling));
+  for (const Definition& definition : DefinitionsOf(result)) {
+    definitions[definition.name] = definition.text;
+  }
+  for (const CeilingFigures& ceiling : result.ceilings) ceilings.push_back(ToJson(ceiling));
   for (const KernelFigures& figures : result.figures) rows.push_back(ToJson(figures));
   const Json json = {{"benchmark", kBenchmark},
                      {"format", kFormat},
@@ -151,17 +156,13 @@ std::string KernelJson(const KernelBenchResult& result) {
                      {"preset", result.preset},
                      {"family", result.family},
                      {"variant", result.variant},
-                     {"threads", result.num_threads},
-                     {"working_set_bytes", result.working_set_bytes},
-                     {"machine",
-                      {{"processor", result.machine.processor},
-                       {"cores", result.machine.num_cores},
-                       {"last_level_cache_bytes", result.machine.last_level_cache_bytes},
-                       {"available_memory_bytes", result.machine.available_memory_bytes},
-                       {"load_average", result.machine.load_average}}},
-                     {"instruction", result.instruction},
+                     {"device", target.device},
+                     {"cache_bytes", target.cache_bytes},
+                     {"working_set_bytes", target.working_set_bytes},
+                     {"memory_ceiling", target.memory_ceiling},
+                     {"compute_ceiling", target.compute_ceiling},
                      {"ceilings", ceilings},
-                     {"peer", result.peer},
+                     {"peer", PeerText(target)},
                      {"note", result.note},
                      {"definitions", definitions},
                      {"rows", rows}};

@@ -1,4 +1,5 @@
-// `orrery bench kernels`: how fast the CPU kernels are beside what the machine could do, and beside oneDNN. List
+// `orrery bench kernels`: how fast kernels are beside what their processor could do, and beside a peer: those of the CPU
+// and oneDNN, or with --device=cuda those of a GPU and cuBLASLt. List
 // kKernelsFlags among the flag files of the command.
 #ifndef ORRERY_TOOLS_BENCH_KERNELS_KERNELS_COMMAND_H_
 #define ORRERY_TOOLS_BENCH_KERNELS_KERNELS_COMMAND_H_

@@ -47,6 +47,17 @@ KernelPreset R1Layer() {
 
 }  // namespace
 
+KernelPreset LoadOfGpu(KernelPreset preset) {
+  preset.experts_per_call = preset.num_experts_per_token;
+  preset.projection_rows = {1, 16, 64, 256, 1024};
+  preset.decode_contexts = {4096};
+  preset.decode_batches = {1, 8, 64};
+  preset.prefill_rows = 1024;
+  preset.prefill_context = 4096;
+  preset.rows_past_cache = true;
+  return preset;
+}
+
 absl::StatusOr<KernelPreset> FindKernelPreset(const std::string& name) {
   if (name == "v3-mini") return V3Mini();
   if (name == "r1-layer") return R1Layer();

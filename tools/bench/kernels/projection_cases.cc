@@ -49,27 +49,29 @@ absl::StatusOr<Weights> MakeWeights(const Projection& projection, const KernelMe
 absl::Status MeasureRows(const Projection& projection, const KernelCase& what,
                          const Weights& weights, KernelMeter& meter) {
   const int num_rows = what.num_rows;
-  const std::vector<float> x =
-      Noise(static_cast<size_t>(num_rows) * projection.num_inputs, /*seed=*/5);
-  std::vector<float> out(static_cast<size_t>(num_rows) * projection.num_outputs);
-  ASSIGN_OR_RETURN(const std::unique_ptr<OneDnnMatmul> peer,
+  ASSIGN_OR_RETURN(const Buffer x,
+                   meter.Upload(Noise(static_cast<size_t>(num_rows) * projection.num_inputs,
+                                      /*seed=*/5)));
+  ASSIGN_OR_RETURN(const Buffer out, meter.Allocate(static_cast<size_t>(num_rows) *
+                                                    projection.num_outputs * sizeof(float)));
+  KernelMeter::Subject subject = {.operands = OperandsOf(projection.dtype)};
+  ASSIGN_OR_RETURN(const std::unique_ptr<PeerProduct> peer,
                    meter.MakePeer({.num_rows = num_rows,
                                    .num_inputs = projection.num_inputs,
-                                   .num_outputs = projection.num_outputs}));
+                                   .num_outputs = projection.num_outputs,
+                                   .operands = subject.operands}));
   size_t next = 0;
-  KernelMeter::Subject subject;
   subject.run = [&] {
     const Weight& weight = *weights[next];
     next = (next + 1) % weights.size();
-    meter.kernels().Matmul({x.data(), num_rows, projection.num_inputs}, weight, /*bias=*/nullptr,
-                           {out.data(), num_rows, projection.num_outputs});
+    meter.kernels().Matmul({x.as<float>(), num_rows, projection.num_inputs}, weight,
+                           /*bias=*/nullptr, {out.as<float>(), num_rows, projection.num_outputs});
   };
-  subject.run_peer = [&] { peer->Run(); };
-  meter.Measure(what,
-                {.bytes = static_cast<double>(weights[0]->num_bytes()),
-                 .flops = 2.0 * projection.num_inputs * projection.num_outputs * num_rows},
-                subject);
-  return absl::OkStatus();
+  if (peer != nullptr) subject.run_peer = [&] { return peer->Run(); };
+  return meter.Measure(what,
+                       {.bytes = static_cast<double>(weights[0]->num_bytes()),
+                        .flops = 2.0 * projection.num_inputs * projection.num_outputs * num_rows},
+                       subject);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ namespace orrery {
 namespace {
 
 constexpr int kScaleBlock = 128;
+constexpr float kLargestFp8 = 448.0f;
 
 // SplitMix64 (Steele, Lea, Flood 2014): some hundred million numbers are needed, their quality hardly matters.
 class Generator {
@@ -41,7 +42,16 @@ std::vector<uint16_t> Bf16Noise(size_t num, uint64_t seed) {
   return values;
 }
 
-std::string FormatName(DType dtype) {
+std::vector<uint8_t> Fp8Noise(size_t num, uint64_t seed) {
+  Generator generator(seed);
+  std::vector<uint8_t> codes(num);
+  for (uint8_t& code : codes) code = F32ToFp8E4m3(generator.NextValue() * kLargestFp8);
+  return codes;
+}
+
+std::string FormatName(DType dtype, WeightFormat held) {
+  if (held == WeightFormat::kInt8) return "int8";
+  if (held == WeightFormat::kInt4) return "int4";
   return dtype == DType::kFp8E4m3 ? "fp8" : std::string(DTypeName(dtype));
 }
 
@@ -52,11 +62,10 @@ SyntheticWeight::SyntheticWeight(const Shape& shape, uint64_t seed) : shape_(sha
     return;
   }
   ORRERY_CHECK(shape.dtype == DType::kFp8E4m3) << DTypeName(shape.dtype);
-  Generator generator(seed);
-  codes_.resize(num);
-  for (uint8_t& code : codes_) code = F32ToFp8E4m3(generator.NextValue() * 448.0f);
+  codes_ = Fp8Noise(num, seed);
+  Generator generator(seed + 1);
   scales_.resize(static_cast<size_t>(NumBlocks(shape.num_outputs)) * NumBlocks(shape.num_inputs));
-  for (float& scale : scales_) scale = (1.5f + generator.NextValue()) / 448.0f;
+  for (float& scale : scales_) scale = (1.5f + generator.NextValue()) / kLargestFp8;
 }
 
 WeightSource SyntheticWeight::source() const {

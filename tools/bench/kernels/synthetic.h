@@ -19,9 +19,11 @@ namespace orrery {
 std::vector<float> Noise(size_t num, uint64_t seed);
 // The same, rounded.
 std::vector<uint16_t> Bf16Noise(size_t num, uint64_t seed);
+// The same times 448, as e4m3.
+std::vector<uint8_t> Fp8Noise(size_t num, uint64_t seed);
 
-// As tables call it: "bf16", "fp8".
-std::string FormatName(DType dtype);
+// As tables call it: "bf16", "fp8", "int8".
+std::string FormatName(DType dtype, WeightFormat held = WeightFormat::kStored);
 
 // bf16, or fp8 with scales of blocks of 128 x 128 (the format of the R1 checkpoints).
 class SyntheticWeight {

@@ -92,8 +92,4 @@ int64_t WorkingSetBytes(int64_t wish, const MachineFacts& facts) {
   return bytes;
 }
 
-bool IsCold(int64_t working_set_bytes, const MachineFacts& facts) {
-  return working_set_bytes > 2 * facts.last_level_cache_bytes;
-}
-
 }  // namespace orrery

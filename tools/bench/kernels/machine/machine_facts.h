@@ -33,9 +33,6 @@ std::optional<int64_t> ParseCacheSize(std::string_view text);
 // memory that is free, because ours, the peer's and the buffer of the ceiling stand beside each other.
 int64_t WorkingSetBytes(int64_t wish, const MachineFacts& facts);
 
-// Whether so much is more than twice the last-level cache.
-bool IsCold(int64_t working_set_bytes, const MachineFacts& facts);
-
 }  // namespace orrery
 
 #endif  // ORRERY_TOOLS_BENCH_KERNELS_MACHINE_MACHINE_FACTS_H_

@@ -1,4 +1,4 @@
-#include "tools/bench/kernels/onednn_matmul.h"
+#include "tools/bench/kernels/cpu/onednn_matmul.h"
 
 #include <omp.h>
 
@@ -23,18 +23,20 @@ constexpr size_t kAlignment = 4096;
 
 class OneDnnMatmulImpl : public OneDnnMatmul {
  public:
-  explicit OneDnnMatmulImpl(const Options& options)
-      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), options_(options) {}
+  OneDnnMatmulImpl(const Shape& shape, int num_threads)
+      : engine_(dnnl::engine::kind::cpu, 0),
+        stream_(engine_),
+        shape_(shape),
+        num_threads_(num_threads) {}
 
   // `number`: bf16 or f32, of weights and rows. Throws dnnl::error.
   absl::Status Prepare(absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows,
                        Number number) {
-    const Options& options = options_;
     has_bf16_ = number == Number::bf16;
-    omp_set_num_threads(options.num_threads);
-    const dnnl::memory::dims weight_dims = {options.num_inputs, options.num_outputs};
-    const dnnl::memory::desc from({options.num_rows, options.num_inputs}, number, Layout::ab);
-    const dnnl::memory::desc to({options.num_rows, options.num_outputs}, Number::f32, Layout::ab);
+    omp_set_num_threads(num_threads_);
+    const dnnl::memory::dims weight_dims = {shape_.num_inputs, shape_.num_outputs};
+    const dnnl::memory::desc from({shape_.num_rows, shape_.num_inputs}, number, Layout::ab);
+    const dnnl::memory::desc to({shape_.num_rows, shape_.num_outputs}, Number::f32, Layout::ab);
     const dnnl::memory::desc any(weight_dims, number, Layout::any);
     const dnnl::matmul::primitive_desc product(dnnl::matmul::desc(from, any, to), engine_);
     product_ = dnnl::matmul(product);
@@ -48,8 +50,8 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
     // In pages like those of the read ceiling: where its weights lie is no merit of a peer.
     const dnnl::memory::desc layout = product.weights_desc();
     const size_t stride = (layout.get_size() + kAlignment - 1) / kAlignment * kAlignment;
-    ASSIGN_OR_RETURN(buffer_, MappedBuffer::Create(stride * options.num_copies));
-    for (int i = 0; i < options.num_copies; ++i) {
+    ASSIGN_OR_RETURN(buffer_, MappedBuffer::Create(stride * shape_.num_copies));
+    for (int i = 0; i < shape_.num_copies; ++i) {
       dnnl::memory& packed = weights_.emplace_back(layout, engine_, buffer_.data() + i * stride);
       dnnl::reorder(plain, packed).execute(stream_, plain, packed);
     }
@@ -57,20 +59,21 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
     return absl::OkStatus();
   }
 
-  void Run() override {
-    omp_set_num_threads(options_.num_threads);
+  absl::Status Run() override {
+    omp_set_num_threads(num_threads_);
     product_.execute(
         stream_,
         {{DNNL_ARG_SRC, rows_}, {DNNL_ARG_WEIGHTS, weights_[next_]}, {DNNL_ARG_DST, result_}});
     stream_.wait();
     next_ = (next_ + 1) % weights_.size();
+    return absl::OkStatus();
   }
 
   bool has_bf16() const override { return has_bf16_; }
 
   absl::Span<const float> result() const override {
     return {static_cast<const float*>(result_.get_data_handle()),
-            static_cast<size_t>(options_.num_rows) * options_.num_outputs};
+            static_cast<size_t>(shape_.num_rows) * shape_.num_outputs};
   }
 
  private:
@@ -85,7 +88,8 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
 
   dnnl::engine engine_;
   dnnl::stream stream_;
-  Options options_;
+  Shape shape_;
+  int num_threads_;
   bool has_bf16_ = false;
   dnnl::matmul product_;
   dnnl::memory rows_, result_;
@@ -95,15 +99,16 @@ class OneDnnMatmulImpl : public OneDnnMatmul {
 };
 
 absl::StatusOr<std::unique_ptr<OneDnnMatmul>> CreateOf(Number number,
-                                                       const OneDnnMatmul::Options& options,
+                                                       const PeerProduct::Shape& shape,
+                                                       int num_threads,
                                                        absl::Span<const uint16_t> weight,
                                                        absl::Span<const uint16_t> rows) {
-  ORRERY_CHECK(weight.size() == static_cast<size_t>(options.num_outputs) * options.num_inputs);
-  ORRERY_CHECK(rows.size() == static_cast<size_t>(options.num_rows) * options.num_inputs);
+  ORRERY_CHECK(weight.size() == static_cast<size_t>(shape.num_outputs) * shape.num_inputs);
+  ORRERY_CHECK(rows.size() == static_cast<size_t>(shape.num_rows) * shape.num_inputs);
   try {
-    auto matmul = std::make_unique<OneDnnMatmulImpl>(options);
+    auto matmul = std::make_unique<OneDnnMatmulImpl>(shape, num_threads);
     RETURN_IF_ERROR(matmul->Prepare(weight, rows, number));
-    matmul->Run();  // so that Run itself cannot fail later
+    RETURN_IF_ERROR(matmul->Run());  // so that it cannot throw later
     return std::unique_ptr<OneDnnMatmul>(std::move(matmul));
   } catch (const dnnl::error& error) {
     const std::string message = absl::StrCat("oneDNN: ", error.what());
@@ -116,11 +121,12 @@ absl::StatusOr<std::unique_ptr<OneDnnMatmul>> CreateOf(Number number,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<OneDnnMatmul>> OneDnnMatmul::Create(
-    const Options& options, absl::Span<const uint16_t> weight, absl::Span<const uint16_t> rows) {
+    const Shape& shape, int num_threads, absl::Span<const uint16_t> weight,
+    absl::Span<const uint16_t> rows) {
   absl::StatusOr<std::unique_ptr<OneDnnMatmul>> matmul =
-      CreateOf(Number::bf16, options, weight, rows);
+      CreateOf(Number::bf16, shape, num_threads, weight, rows);
   if (!absl::IsUnimplemented(matmul.status())) return matmul;
-  return CreateOf(Number::f32, options, weight, rows);
+  return CreateOf(Number::f32, shape, num_threads, weight, rows);
 }
 
 std::string OneDnnVersion() {

@@ -1,4 +1,4 @@
-#include "tools/bench/kernels/onednn_matmul.h"
+#include "tools/bench/kernels/cpu/onednn_matmul.h"
 
 #include "base/dtypes.h"
 #include "gtest/gtest.h"
@@ -9,14 +9,14 @@ namespace {
 
 // A peer that multiplies something else would be no peer.
 TEST(OneDnnMatmul, MultipliesRowsWithTheWeight) {
-  const OneDnnMatmul::Options options = {
+  const PeerProduct::Shape shape = {
       .num_rows = 3, .num_inputs = 70, .num_outputs = 37, .num_copies = 2};
   const std::vector<uint16_t> weight = Bf16Noise(37 * 70, /*seed=*/1);
   const std::vector<uint16_t> rows = Bf16Noise(3 * 70, /*seed=*/2);
-  const auto matmul = OneDnnMatmul::Create(options, weight, rows);
+  const auto matmul = OneDnnMatmul::Create(shape, /*num_threads=*/1, weight, rows);
   ASSERT_TRUE(matmul.ok()) << matmul.status();
   for (int copy = 0; copy < 2; ++copy) {
-    (*matmul)->Run();
+    ASSERT_TRUE((*matmul)->Run().ok());
     for (int r = 0; r < 3; ++r) {
       for (int o = 0; o < 37; ++o) {
         double sum = 0.0;

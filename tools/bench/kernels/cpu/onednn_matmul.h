@@ -3,13 +3,13 @@
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<OneDnnMatmul> peer,
 //                    OneDnnMatmul::Create({.num_rows = 16, .num_inputs = 2048, .num_outputs = 704, .num_copies = 12},
-//                                         weight, rows));
-//   peer->Run();      // each call multiplies with the next copy of the weight
+//                                         /*num_threads=*/2, weight, rows));
+//   RETURN_IF_ERROR(peer->Run());      // each call multiplies with the next copy of the weight
 //
 // Rows are in that format already (ours come as f32), results f32, sums f32.
 // Threads: one owner; Run uses as many OpenMP threads as Create was told.
-#ifndef ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
-#define ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
+#ifndef ORRERY_TOOLS_BENCH_KERNELS_CPU_ONEDNN_MATMUL_H_
+#define ORRERY_TOOLS_BENCH_KERNELS_CPU_ONEDNN_MATMUL_H_
 
 #include <cstdint>
 #include <memory>
@@ -17,27 +17,19 @@
 
 #include "absl/types/span.h"
 #include "base/status.h"
+#include "tools/bench/kernels/bench_target.h"
 
 namespace orrery {
 
-class OneDnnMatmul {
+class OneDnnMatmul : public PeerProduct {
  public:
-  struct Options {
-    int num_rows = 0;
-    int num_inputs = 0;
-    int num_outputs = 0;
-    int num_copies = 1;  // of the weight, each in memory of its own
-    int num_threads = 1;
-  };
   // weight [num_outputs, num_inputs] and rows [num_rows, num_inputs], both bf16.
-  static absl::StatusOr<std::unique_ptr<OneDnnMatmul>> Create(const Options& options,
+  static absl::StatusOr<std::unique_ptr<OneDnnMatmul>> Create(const Shape& shape, int num_threads,
                                                               absl::Span<const uint16_t> weight,
                                                               absl::Span<const uint16_t> rows);
-  virtual ~OneDnnMatmul() = default;
 
   // Else it multiplies f32.
   virtual bool has_bf16() const = 0;
-  virtual void Run() = 0;
   // Of the last Run: [num_rows, num_outputs].
   virtual absl::Span<const float> result() const = 0;
 };
@@ -47,4 +39,4 @@ std::string OneDnnVersion();
 
 }  // namespace orrery
 
-#endif  // ORRERY_TOOLS_BENCH_KERNELS_ONEDNN_MATMUL_H_
+#endif  // ORRERY_TOOLS_BENCH_KERNELS_CPU_ONEDNN_MATMUL_H_

@@ -1,0 +1,25 @@
+// What gpu_check was asked for.
+#ifndef ORRERY_TESTS_GPU_CHECK_OPTIONS_H_
+#define ORRERY_TESTS_GPU_CHECK_OPTIONS_H_
+
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace orrery {
+
+struct GpuCheckOptions {
+  std::string golden_dir;  // of golden folders; empty: none are checked
+  std::string model_dir;   // with its eval.jsonl; empty: no model is run
+  int max_problems = 0;    // of the model; 0: all
+  // Sizes that a stand-in for a GPU can do, instead of those of DeepSeek-R1.
+  bool is_small = false;
+  std::string preset;  // of the benchmarks
+  std::string filter;
+  absl::Duration min_time;
+  std::string json_file;  // for the benchmarks' rows; empty: none
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_TESTS_GPU_CHECK_OPTIONS_H_
