@@ -24,9 +24,14 @@ TEST(NumericsId, DiffersForEverySetting) {
     for (const RowFormat rows : kRowFormats) {
       for (const char* family : {"x86-1", "x86-2", "reference-1"}) {
         for (const WeightFormat weights : kWeightFormats) {
-          ids.insert(NumericsId(
-              {.precision = precision, .row_format = rows, .ffn_weights = weights}, family));
-          ++num_settings;
+          for (const WeightFormat linear : kWeightFormats) {
+            ids.insert(NumericsId({.precision = precision,
+                                   .row_format = rows,
+                                   .ffn_weights = weights,
+                                   .linear_weights = linear},
+                                  family));
+            ++num_settings;
+          }
         }
       }
     }

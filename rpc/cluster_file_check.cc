@@ -92,6 +92,8 @@ class Checker {
     check("row_format", internal::RowFormat_IsValid(numerics.row_format()), numerics.row_format());
     check("ffn_weights", internal::WeightFormat_IsValid(numerics.ffn_weights()),
           numerics.ffn_weights());
+    check("linear_weights", internal::WeightFormat_IsValid(numerics.linear_weights()),
+          numerics.linear_weights());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
   }
 
@@ -165,6 +167,17 @@ class Checker {
       CheckName(role, member.name(), block.At("name"));
       CheckAddress(role, member, block.At("address"));
       CheckThreads(role, member, block);
+      CheckGpu(role, member, block);
+    }
+  }
+
+  void CheckGpu(const std::string& role, const ClusterMember& member, const Block& block) {
+    const int gpu = member.gpu();
+    if (role == "router" && gpu != 0) {
+      Add(block.At("gpu"), "a router computes nothing: gpu is for attention and expert members");
+    } else if (gpu < 0) {
+      Add(block.At("gpu"),
+          absl::StrCat(role, " \"", member.name(), "\": gpu is ", gpu, ", must be 0 or more"));
     }
   }
 

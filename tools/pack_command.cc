@@ -36,8 +36,9 @@ void ShowProgress(const PackProgress& packed, absl::Time begin, Terminal& out) {
 }
 
 absl::StatusOr<PackModelOptions> OptionsFromFlags() {
-  RETURN_IF_ERROR(AllowOnly("pack", {"backend", "cpu_variant", "ffn_weights", "model", "out",
-                                     "precision", "row_format", "threads", "verify"}));
+  RETURN_IF_ERROR(
+      AllowOnly("pack", {"backend", "cpu_variant", "ffn_weights", "linear_weights", "model", "out",
+                         "precision", "row_format", "threads", "verify"}));
   ASSIGN_OR_RETURN(const LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kBf16));
   const int threads = absl::GetFlag(FLAGS_threads);
   if (threads < 0) return absl::InvalidArgumentError("--threads is negative");
