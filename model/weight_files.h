@@ -28,6 +28,7 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/store/packed_store.h"
 #include "model/numerics.h"
+#include "model/weight_bytes.h"
 #include "model/weight_loader.h"
 
 namespace orrery {
@@ -55,6 +56,9 @@ class WeightFiles {
   std::string Describe() const;
   const PackedStore* store() const { return store_.has_value() ? &*store_ : nullptr; }
 
+  // As the tensors are stored; of a packed store, which does not know, as config.json has it. This must
+  // outlive the answer.
+  StoredDType stored_dtypes(const ModelConfig& config) const;
   // Everything, this too, must outlive the loader.
   std::unique_ptr<WeightLoader> MakeLoader(const ModelConfig* config, Kernels* kernels,
                                            Device* device, const Numerics& numerics,

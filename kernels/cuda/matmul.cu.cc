@@ -295,11 +295,11 @@ DeviceWeight Own(const Weight& weight) {
 absl::StatusOr<std::unique_ptr<Weight>> CudaKernels::MakeWeight(const WeightSource& source,
                                                                 ProductFormat format,
                                                                 WeightFormat held) {
-  return TiledWeight::Make(source, format, held, *device_);
+  return TiledWeight::Make(source, format, held, stream_->device());
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> CudaKernels::MapWeight(const WeightImage& image) {
-  return TiledWeight::Map(image, *device_);
+  return TiledWeight::Map(image, stream_->device());
 }
 
 const std::byte* CudaKernels::AddOperand(ConstMatrix x, const DeviceWeight& weight) {

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 #include "device/cuda/cuda_device.h"
+#include "device/cuda/cuda_stream.h"
 #include "device/device_conformance.h"
 #include "tests/cuda/machine.h"
 
@@ -70,6 +72,22 @@ TEST(CudaOnHost, SaysWhatItCannotReserve) {
   EXPECT_EQ(MessageOf(status),
             "cuda:0 stand-in on the host: cannot allocate 1048576 bytes at once: 786432 of 1048576 "
             "are free (cudaErrorMemoryAllocation)");
+}
+
+TEST(CudaOnHost, HasRoomForSoManyGraphs) {
+  const auto device = *MakeCudaDevice(0);
+  const auto stream = device->MakeStream();
+  auto& cuda_stream = dynamic_cast<CudaStream&>(*stream);
+  const auto capture = [&](size_t num_bytes) {
+    const std::vector<std::byte> constants(num_bytes);
+    return stream
+        ->Capture([&] { cuda_stream.capturing()->Put(constants.data(), constants.size()); })
+        .status();
+  };
+  EXPECT_TRUE(capture(kGraphBytes / 2 + 1).ok());
+  const absl::Status status = capture(kGraphBytes / 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_TRUE(capture(kGraphBytes / 4).ok());
 }
 
 TEST(CudaOnHost, GivesNothingBeyondWhatItReserved) {

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #include "tests/cuda/device_memory.h"
+#include "tests/cuda/machine.h"
 
 namespace orrery {
 namespace {
@@ -115,6 +117,14 @@ TEST_F(Launches, ReportWhatCouldNotBeLaunched) {
 
 TEST_F(Launches, RefuseAStreamOfAnotherDevice) {
   EXPECT_EQ(MakeCudaKernels(nullptr).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(Launches, RefuseAGpuThatIsTooOld) {
+  const cuda_on_host::ScopedMachine machine({.major = 7, .minor = 5});
+  const absl::Status status = MakeCudaKernels(stream_.get()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(status.message()),
+            "cuda:0 stand-in on the host is sm75: the cuda kernels need sm80 or later");
 }
 
 }  // namespace

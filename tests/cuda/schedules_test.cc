@@ -20,7 +20,7 @@ constexpr size_t kSharedBytes = 99 << 10;
 std::vector<float> AttendWith(const ScheduleLimits& limits, DType format) {
   std::unique_ptr<Device> memory = *MakeCudaDevice(0);
   std::unique_ptr<Stream> stream = memory->MakeStream();
-  CudaKernels kernels(*MakeCudaDevice(0), dynamic_cast<CudaStream*>(stream.get()), limits, "", "");
+  CudaKernels kernels(dynamic_cast<CudaStream*>(stream.get()), limits, "", "");
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const auto upload = [&](int64_t num_rows, int64_t num_cols, std::vector<Buffer>& buffers) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "base/check.h"
@@ -61,20 +62,23 @@ class Recorder : public StepProbe {
 };
 
 // Positions [begin, end) of one layer.
-std::vector<float> ReadCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids,
-                             int begin, int end) {
-  std::vector<float> values;
+absl::StatusOr<std::vector<float>> ReadCache(const KvCacheView& cache,
+                                             absl::Span<const int32_t> block_ids, int begin,
+                                             int end, Stream& stream) {
+  const size_t row_bytes = size_t{1} * cache.row_width * DTypeBytes(cache.format);
+  std::vector<std::byte> rows((end - begin) * row_bytes);
   for (int position = begin; position < end; ++position) {
     const size_t row = static_cast<size_t>(block_ids[position / kKvBlockTokens]) * kKvBlockTokens +
                        position % kKvBlockTokens;
-    for (int i = 0; i < cache.row_width; ++i) {
-      const std::byte* value = cache.data + (row * cache.row_width + i) * DTypeBytes(cache.format);
-      if (cache.format == DType::kF32) {
-        values.push_back(*reinterpret_cast<const float*>(value));
-      } else {
-        values.push_back(Bf16ToF32(*reinterpret_cast<const uint16_t*>(value)));
-      }
-    }
+    stream.CopyToHost(rows.data() + (position - begin) * row_bytes, cache.data + row * row_bytes,
+                      row_bytes);
+  }
+  RETURN_IF_ERROR(stream.Synchronize());
+  std::vector<float> values(static_cast<size_t>(end - begin) * cache.row_width);
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = cache.format == DType::kF32
+                    ? reinterpret_cast<const float*>(rows.data())[i]
+                    : Bf16ToF32(reinterpret_cast<const uint16_t*>(rows.data())[i]);
   }
   return values;
 }
@@ -125,14 +129,16 @@ class TracedSequence {
   }
 
   // What stands in the cache: of the module's layer num_draft_rows, from position 1.
-  void ReadCaches(int num_rows, int num_draft_rows) {
+  absl::Status ReadCaches(int num_rows, int num_draft_rows, Stream& stream) {
     const int num_layers = config().num_layers;
-    for (int layer = 0; layer < num_layers; ++layer) {
-      trace_->cache.push_back(ReadCache(cache_->layer(layer), block_ids_, 0, num_rows));
-    }
-    if (num_draft_rows == 0) return;
-    trace_->cache.push_back(
-        ReadCache(cache_->layer(num_layers), block_ids_, 1, 1 + num_draft_rows));
+    const auto read = [&](int layer, int begin, int end) -> absl::Status {
+      ASSIGN_OR_RETURN(std::vector<float> values,
+                       ReadCache(cache_->layer(layer), block_ids_, begin, end, stream));
+      trace_->cache.push_back(std::move(values));
+      return absl::OkStatus();
+    };
+    for (int layer = 0; layer < num_layers; ++layer) RETURN_IF_ERROR(read(layer, 0, num_rows));
+    return num_draft_rows == 0 ? absl::OkStatus() : read(num_layers, 1, 1 + num_draft_rows);
   }
 
  private:
@@ -187,7 +193,7 @@ absl::StatusOr<Trace> RunTrace(const StepParts& parts, const TraceRequest& reque
     RETURN_IF_ERROR(sequence.DraftRows(begin, count));
   }
   for (int row = num_mtp_rows; row < num_drafts; ++row) RETURN_IF_ERROR(sequence.Chain(row));
-  sequence.ReadCaches(num_rows, num_drafts);
+  RETURN_IF_ERROR(sequence.ReadCaches(num_rows, num_drafts, *parts.stream));
   return trace;
 }
 
