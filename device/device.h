@@ -12,7 +12,10 @@
 //
 // It is not a math library (kernels/) and not a transport (exchange/).
 //
-// Threads: a Device may be shared; a Stream and its events belong to one thread at a time.
+// What is queued again and again with the same addresses and sizes can be captured once and then be
+// replayed as one call, where a stream can do that; what stands in memory is read when it runs.
+//
+// Threads: a Device may be shared; a Stream, its events and graphs belong to one thread at a time.
 // Errors: Allocate answers RESOURCE_EXHAUSTED with the bytes asked for. Errors of queued work
 // surface in Synchronize().
 #ifndef ORRERY_DEVICE_DEVICE_H_
@@ -75,6 +78,12 @@ class Event {
   virtual ~Event() = default;
 };
 
+// Work of a stream that was captured.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+};
+
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -87,6 +96,29 @@ class Stream {
   virtual void Wait(const Event& event) = 0;
   // Blocks until everything queued has finished; the first error since the last call.
   virtual absl::Status Synchronize() = 0;
+
+  // Whether Capture is there; on the host, where a call costs nothing but itself, it is not.
+  virtual bool can_capture() const { return false; }
+  // What `work` queues on this stream, which is not done now, but by each Replay. Within it nothing may
+  // be allocated, freed or waited for. The graph must not outlive the stream. RESOURCE_EXHAUSTED when
+  // the stream has no room for another.
+  virtual absl::StatusOr<std::unique_ptr<Graph>> Capture(const std::function<void()>& work) {
+    return absl::UnimplementedError("this stream cannot capture");
+  }
+  // Queues all of it.
+  virtual void Replay(const Graph& graph) {}
+};
+
+// What a buffer takes of memory that was reserved.
+constexpr size_t ReservedBytes(size_t num_bytes) {
+  constexpr size_t kBorder = 256;
+  return num_bytes == 0 ? kBorder : (num_bytes + kBorder - 1) / kBorder * kBorder;
+}
+
+// Of memory of kind kDevice, what is left and what there is.
+struct MemoryBytes {
+  size_t free = 0;
+  size_t total = 0;
 };
 
 class Device {
@@ -95,6 +127,11 @@ class Device {
   // For messages and status pages: "host", "cuda:0 NVIDIA H200".
   virtual std::string name() const = 0;
   virtual absl::StatusOr<Buffer> Allocate(size_t num_bytes, MemoryKind kind) = 0;
+  // Takes so many bytes (of buffers, the sum of their ReservedBytes) at once, out of which all memory of kind kDevice comes from then on, and no
+  // other. Before the first Allocate of that kind. RESOURCE_EXHAUSTED with what there is. On the host
+  // it does nothing: there memory is the system's.
+  virtual absl::Status Reserve(size_t num_bytes) { return absl::OkStatus(); }
+  virtual absl::StatusOr<MemoryBytes> memory() const = 0;
   // Bytes of the host as memory of the device, only to be read: where kernels work in host memory the
   // same bytes, which `owner` keeps, else a copy.
   virtual absl::StatusOr<Buffer> Share(const void* data, size_t num_bytes,

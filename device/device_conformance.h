@@ -90,6 +90,55 @@ TEST_P(DeviceConformance, RefusesMoreThanThereIs) {
   EXPECT_EQ(MustAllocate(16).num_bytes(), 16u);
 }
 
+TEST_P(DeviceConformance, KnowsItsMemory) {
+  const absl::StatusOr<MemoryBytes> memory = device_->memory();
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_GT(memory->total, 0u);
+  EXPECT_LE(memory->free, memory->total);
+}
+
+// Zeroed too where something else stood there before; what is given back can be given out again.
+TEST_P(DeviceConformance, GivesMemoryOutOfWhatItReserved) {
+  constexpr size_t kNumBytes = 1 << 20;
+  ASSERT_TRUE(device_->Reserve(kNumBytes).ok());
+  const std::vector<uint8_t> ones(kNumBytes / 2, 1);
+  for (int round = 0; round < 5; ++round) {
+    const Buffer half = MustAllocate(kNumBytes / 2), some = MustAllocate(1000);
+    EXPECT_EQ(Read(half), std::vector<uint8_t>(ones.size(), 0));
+    stream_->CopyToDevice(half.data(), ones.data(), ones.size());
+    EXPECT_TRUE(stream_->Synchronize().ok());
+    EXPECT_EQ(Read(some), std::vector<uint8_t>(1000, 0));
+  }
+}
+
+// Replays see what stands in memory then; nothing happens while they are captured.
+TEST_P(DeviceConformance, ReplaysWhatItCaptured) {
+  if (!stream_->can_capture()) GTEST_SKIP() << "this device captures nothing";
+  const Buffer from = MustAllocate(64), to = MustAllocate(64);
+  absl::StatusOr<std::unique_ptr<Graph>> graph =
+      stream_->Capture([&] { stream_->CopyOnDevice(to.data(), from.data(), 64); });
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  std::vector<uint8_t> sent(64, 7);
+  stream_->CopyToDevice(from.data(), sent.data(), 64);
+  EXPECT_EQ(Read(to), std::vector<uint8_t>(64, 0));
+  for (const uint8_t value : {7, 9}) {
+    sent.assign(64, value);
+    stream_->CopyToDevice(from.data(), sent.data(), 64);
+    stream_->Replay(**graph);
+    EXPECT_EQ(Read(to), sent);
+  }
+}
+
+TEST_P(DeviceConformance, RefusesToWaitWithinACapture) {
+  if (!stream_->can_capture()) GTEST_SKIP() << "this device captures nothing";
+  EXPECT_FALSE(stream_->Capture([&] { stream_->Synchronize().IgnoreError(); }).ok());
+  // It leaves the stream usable.
+  const std::vector<uint8_t> sent(64, 7);
+  const Buffer buffer = MustAllocate(64);
+  stream_->CopyToDevice(buffer.data(), sent.data(), 64);
+  EXPECT_EQ(Read(buffer), sent);
+}
+
 TEST_P(DeviceConformance, CopiesThereAndBack) {
   std::vector<uint8_t> sent(1000);
   std::iota(sent.begin(), sent.end(), uint8_t{3});

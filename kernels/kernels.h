@@ -33,11 +33,13 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "base/dtypes.h"
 #include "base/matrix.h"
 #include "base/status.h"
+#include "kernels/row_places.h"
 
 namespace orrery {
 
@@ -70,6 +72,12 @@ struct WeightSource {
   int scale_block_inputs = 0;
 };
 
+// Everything that a weight is, in host memory on a border of 64 bytes, which `owner` keeps.
+struct WeightImage {
+  absl::Span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+};
+
 // A matrix in the layout that an implementation multiplies with. Made once at load, read only
 // afterwards.
 class Weight {
@@ -80,18 +88,13 @@ class Weight {
   int num_inputs() const { return num_inputs_; }
   // What a product reads of it.
   virtual size_t num_bytes() const = 0;
-  // Everything it is, for MapWeight; valid while it lives. In host memory.
-  virtual absl::Span<const std::byte> image() const = 0;
+  // For MapWeight. What lies on a device is read back, so ask only for what will be kept. Errors: of the
+  // device; RESOURCE_EXHAUSTED.
+  virtual absl::StatusOr<WeightImage> Image() const = 0;
 
  private:
   int num_outputs_;
   int num_inputs_;
-};
-
-// What Weight::image() gave, once upon a time: on a border of 64 bytes, in memory that `owner` keeps.
-struct WeightImage {
-  absl::Span<const std::byte> bytes;
-  std::shared_ptr<const void> owner;
 };
 
 // Which pairs of a vector rotate together.
@@ -137,7 +140,7 @@ struct AttendArgs {
   int value_offset = 0;
   float scale = 1.0f;
   KvCacheView cache;
-  absl::Span<const int32_t> block_ids;  // host memory
+  absl::Span<const int32_t> block_ids = {};  // host memory
   int begin_position = 0;  // positions before it are not seen, as if they were not there
   int first_position = 0;
   Matrix out;  // [num_rows, num_heads * value_dim]
@@ -177,6 +180,24 @@ struct FeedForwardArgs {
   Matrix out;
 };
 
+// The largest calls of somebody who computes with a model: what scratch memory follows from.
+struct ScratchLimits {
+  // A call that multiplies rows with weights; of a FeedForward gate and up count as one each, and down
+  // is another call. num_rows: over all weights, whose inputs are at most num_inputs.
+  struct Products {
+    int64_t num_rows = 0;
+    int num_weights = 1;
+    int num_inputs = 0;
+  };
+  Products products;       // the largest but for those of down
+  Products down_products;  // of the largest FeedForward
+  // Of one Attend: its sequences, how many attends each has, and the longest context. 0: none.
+  int num_sequences = 0;
+  int attends_per_sequence = 1;
+  int max_positions = 0;
+  int max_rows = 0;  // of a batch with RowPlaces, which are part of it; 0: without
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -199,6 +220,19 @@ class Kernels {
   // for bytes that are none, or of another version; what an image says is checked, its values are
   // not.
   virtual absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) = 0;
+
+  // What MakeWeight takes of the device's memory; data of the source is not looked at. 0 where weights
+  // lie in the memory of the host, which nobody reserves. Errors: of MakeWeight.
+  virtual absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
+                                             WeightFormat held) const {
+    return size_t{0};
+  }
+  // The same of scratch memory for calls within these limits, places of rows and graphs included.
+  // ReserveScratch takes most of it, before any call; without, it is taken when a call first needs it,
+  // which no captured work may do.
+  // RESOURCE_EXHAUSTED.
+  virtual size_t ScratchBytes(const ScratchLimits& limits) const { return 0; }
+  virtual absl::Status ReserveScratch(const ScratchLimits& limits) { return absl::OkStatus(); }
 
   // out[r] = table[ids[r]]; table is [num_ids, width] of bf16, f16 or f32. ids in host memory.
   virtual void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) = 0;
@@ -228,6 +262,15 @@ class Kernels {
   // Attentions that do not depend on each other: of all sequences of a batch, say.
   virtual void Attend(absl::Span<const AttendArgs> all) = 0;
   void Attend(const AttendArgs& one) { Attend(absl::MakeConstSpan(&one, 1)); }
+
+  // Rope, AppendKv and Attend of all sequences of a batch; matrices have its rows, or those of its shape.
+  // heads: Attends of any one sequence that do not depend on each other, block_ids and first_position
+  // left out.
+  virtual absl::StatusOr<std::unique_ptr<RowPlaces>> MakeRowPlaces(const RowPlaceLimits& limits);
+  virtual void RopeBatch(Matrix x, int num_heads, int head_stride, const RowPlaces& places,
+                         RopePairing pairing, const RopeTable& table);
+  virtual void AppendKvBatch(ConstMatrix kv, const KvCacheView& cache, const RowPlaces& places);
+  virtual void AttendBatch(absl::Span<const AttendArgs> heads, const RowPlaces& places);
 
   // Feed-forwards that do not depend on each other: of the experts that have rows, say.
   virtual void FeedForward(absl::Span<const FeedForwardArgs> all) = 0;
@@ -260,6 +303,9 @@ class Kernels {
   // For each row of logits: log-probabilities of all ids, x - max - log(sum exp(x - max)). out may
   // be logits.
   virtual void LogSoftmax(ConstMatrix logits, Matrix out) = 0;
+
+ private:
+  std::vector<AttendArgs> attends_;  // of AttendBatch
 };
 
 // Fills cos and sin [num_positions, num_pairs] of angle = position * inverse_frequencies[pair],

@@ -117,7 +117,7 @@ void CheckAppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const 
   CheckKvCache(cache, block_ids, first_position + rows.num_rows);
 }
 
-void CheckAttend(const AttendArgs& args) {
+void CheckAttendShapes(const AttendArgs& args) {
   ORRERY_CHECK(args.num_heads > 0 && args.key_dim > 0 && args.value_dim > 0)
       << args.num_heads << " heads, key " << args.key_dim << ", value " << args.value_dim;
   ORRERY_CHECK(args.q.num_cols == static_cast<int64_t>(args.num_heads) * args.key_dim &&
@@ -131,6 +131,10 @@ void CheckAttend(const AttendArgs& args) {
                args.value_offset >= 0 && args.value_offset + args.value_dim <= width)
       << "key " << args.key_offset << " + " << args.key_dim << ", value " << args.value_offset
       << " + " << args.value_dim << ", cache row of " << width;
+}
+
+void CheckAttend(const AttendArgs& args) {
+  CheckAttendShapes(args);
   ORRERY_CHECK(args.begin_position >= 0 && args.begin_position <= args.first_position)
       << "the first row, at position " << args.first_position << ", sees from position "
       << args.begin_position;

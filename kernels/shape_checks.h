@@ -36,6 +36,8 @@ void CheckKvCache(const KvCacheView& cache, absl::Span<const int32_t> block_ids,
 void CheckAppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
                    int first_position);
 void CheckAttend(const AttendArgs& args);
+// Of it what does not concern positions and blocks.
+void CheckAttendShapes(const AttendArgs& args);
 void CheckGate(ConstMatrix logits, const GateParams& params);
 // One row of forced ids: ascending, each an expert.
 void CheckForcedIds(const int32_t* forced_ids, const GateParams& params);

@@ -5,10 +5,10 @@
 //
 // A store of such images (checkpoint/store) starts without converting anything:
 //
-//   absl::Span<const std::byte> image = weight->image();          // of MakeWeight, once
-//   kernels.MapWeight({image, memory})                            // ever after
+//   ASSIGN_OR_RETURN(const WeightImage image, weight->Image());   // of MakeWeight, once
+//   kernels.MapWeight(image)                                      // ever after
 //
-// What implementations share; callers say Weight::image and MapWeight. The header says who wrote the
+// What implementations share; callers say Weight::Image and MapWeight. The header says who wrote the
 // image; what follows is the implementation's own.
 #ifndef ORRERY_KERNELS_WEIGHT_IMAGE_H_
 #define ORRERY_KERNELS_WEIGHT_IMAGE_H_

@@ -5,6 +5,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "model/weight_bytes.h"
 
 namespace orrery {
 namespace {
@@ -81,23 +82,12 @@ absl::StatusOr<CheckpointLoader::Tensor> CheckpointLoader::Read(const WeightItem
   return tensor;
 }
 
-ProductFormat CheckpointLoader::FormatFor(WeightItem::Kind kind, DType stored) const {
-  if (kind == WeightItem::Kind::kLinearF32) return ProductFormat::kF32;
-  if (kind == WeightItem::Kind::kFeedForward && numerics_.ffn_products == FfnProducts::kFp8) {
-    return ProductFormat::kFp8;
-  }
-  const bool fits_bf16 = stored == DType::kBf16 || stored == DType::kFp8E4m3;
-  return fits_bf16 ? numerics_.product_format() : ProductFormat::kF32;
-}
-
 absl::StatusOr<std::unique_ptr<Weight>> CheckpointLoader::LoadWeight(const WeightItem& item) {
   ASSIGN_OR_RETURN(const Tensor tensor, Read(item));
   const auto forget = ForgetLater(tensor.view);
-  const ProductFormat format = FormatFor(item.kind, tensor.source.dtype);
-  const WeightFormat held =
-      item.kind == WeightItem::Kind::kFeedForward ? numerics_.ffn_weights : WeightFormat::kStored;
-  absl::StatusOr<std::unique_ptr<Weight>> weight =
-      kernels_->MakeWeight(tensor.source, format, held);
+  absl::StatusOr<std::unique_ptr<Weight>> weight = kernels_->MakeWeight(
+      tensor.source, ProductFormatOf(item.kind, tensor.source.dtype, numerics_),
+      HeldAs(item.kind, numerics_));
   if (!weight.ok()) {
     return absl::Status(weight.status().code(),
                         absl::StrCat(item.name, ": ", weight.status().message()));
@@ -172,7 +162,7 @@ absl::StatusOr<CheckpointLoader::HostMatrix> CheckpointLoader::Dequantized(const
   const WeightSource& source = tensor.source;
   const std::byte* data = static_cast<const std::byte*>(source.data);
   HostMatrix matrix;
-  matrix.format = FormatFor(item.kind, source.dtype);
+  matrix.format = ProductFormatOf(item.kind, source.dtype, numerics_);
   matrix.values.resize(static_cast<size_t>(num_outputs) * num_inputs);
   const int scale_cols = source.scales ? CeilDiv(num_inputs, source.scale_block_inputs) : 0;
   for (int o = 0; o < num_outputs; ++o) {

@@ -2,7 +2,7 @@
 //
 // fp8 tensors take their scales from NAME.weight_scale_inv, wherever the index says it lies. No
 // weight is rounded on the way: a tensor stored as f32 or f16 multiplies in f32, whatever the
-// precision of the cluster, unless numerics.ffn_weights asks for it. (The one exception is the
+// precision of the cluster, unless numerics asks for weights of fewer bits. (The one exception is the
 // dequantised fp8 kv_b_proj of absorbed attention, which becomes bf16 as in the published code.)
 //
 // Threads: one loader belongs to one thread; several may share a checkpoint. Errors: those of
@@ -55,8 +55,7 @@ class CheckpointLoader final : public WeightLoader {
     std::vector<float> scales;  // backs source.scales
   };
   absl::StatusOr<Tensor> Read(const WeightItem& item);
-  // What the numerics say of such an item; f32 for a tensor that bf16 cannot hold.
-  ProductFormat FormatFor(WeightItem::Kind kind, DType stored) const;
+  // The cluster's format, or f32 for a tensor that bf16 cannot hold.
   absl::StatusOr<std::unique_ptr<Weight>> FromValues(const float* values, int num_outputs,
                                                      int num_inputs, ProductFormat format);
 

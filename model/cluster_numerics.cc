@@ -1,6 +1,20 @@
 #include "model/cluster_numerics.h"
 
 namespace orrery {
+namespace {
+
+WeightFormat FromProto(internal::WeightFormat proto) {
+  switch (proto) {
+    case internal::WEIGHT_FORMAT_INT8:
+      return WeightFormat::kInt8;
+    case internal::WEIGHT_FORMAT_INT4:
+      return WeightFormat::kInt4;
+    default:
+      return WeightFormat::kStored;
+  }
+}
+
+}  // namespace
 
 Numerics NumericsFromProto(const internal::Numerics& proto) {
   Numerics numerics;
@@ -20,16 +34,8 @@ Numerics NumericsFromProto(const internal::Numerics& proto) {
       numerics.row_format =
           numerics.precision == Precision::kF32 ? RowFormat::kF32 : RowFormat::kBf16;
   }
-  switch (proto.ffn_weights()) {
-    case internal::WEIGHT_FORMAT_INT8:
-      numerics.ffn_weights = WeightFormat::kInt8;
-      break;
-    case internal::WEIGHT_FORMAT_INT4:
-      numerics.ffn_weights = WeightFormat::kInt4;
-      break;
-    default:
-      numerics.ffn_weights = WeightFormat::kStored;
-  }
+  numerics.ffn_weights = FromProto(proto.ffn_weights());
+  numerics.linear_weights = FromProto(proto.linear_weights());
   if (proto.ffn_products() == internal::PRODUCT_FORMAT_FP8) {
     numerics.ffn_products = FfnProducts::kFp8;
   }

@@ -40,6 +40,10 @@ TEST(ClusterNumerics, WeightsStayAsStoredUnlessTheFileSaysSo) {
   EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt8);
   proto.set_ffn_weights(internal::WEIGHT_FORMAT_INT4);
   EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt4);
+  EXPECT_EQ(NumericsFromProto(proto).linear_weights, WeightFormat::kStored);
+  proto.set_linear_weights(internal::WEIGHT_FORMAT_INT8);
+  EXPECT_EQ(NumericsFromProto(proto).ffn_weights, WeightFormat::kInt4);
+  EXPECT_EQ(NumericsFromProto(proto).linear_weights, WeightFormat::kInt8);
 }
 
 TEST(ClusterNumerics, ProductsOfFeedForwardsAreFp8OnlyIfTheFileSaysSo) {

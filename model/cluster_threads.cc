@@ -36,7 +36,11 @@ absl::StatusOr<CpuThreads> ThreadsFromProto(const internal::ClusterFile& cluster
   return threads;
 }
 
-std::string DescribeBackend(const Kernels& kernels, const CpuThreads& threads) {
+std::string DescribeBackend(Backend backend, const Kernels& kernels, const Device& device,
+                            const CpuThreads& threads) {
+  if (backend == Backend::kCuda) {
+    return absl::StrCat(std::string(kernels.family()), " on ", device.name());
+  }
   return absl::StrCat(std::string(kernels.family()), " ", std::string(kernels.variant()), ", ",
                       threads.num_threads, threads.num_threads == 1 ? " thread" : " threads");
 }

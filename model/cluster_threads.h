@@ -16,8 +16,9 @@ absl::StatusOr<CpuThreads> ThreadsFromProto(const internal::ClusterFile& cluster
                                             const internal::ClusterMember& member,
                                             int num_processors);
 
-// For status pages: "x86-1 avx512bf16, 4 threads".
-std::string DescribeBackend(const Kernels& kernels, const CpuThreads& threads);
+// For status pages: "x86-1 avx512bf16, 4 threads", "cuda-mma-1-sm90 on cuda:1 NVIDIA H200".
+std::string DescribeBackend(Backend backend, const Kernels& kernels, const Device& device,
+                            const CpuThreads& threads);
 
 }  // namespace orrery
 

@@ -70,11 +70,15 @@ std::string NumericsId(const Numerics& numerics, std::string_view kernel_family)
   const std::string act(PrecisionName(numerics.precision));
   // cell=1: a reduction cell is one expert; experts are summed at the attention rank, by ascending
   // id.
-  return absl::StrCat(std::string(kernel_family),
-                      " ffn=", std::string(WeightFormatName(numerics.ffn_weights)),
-                      numerics.ffn_products == FfnProducts::kFp8 ? "/fp8" : "", " act=", act,
-                      " kv=", act, " rows=", std::string(RowFormatName(numerics.row_format)), "/",
-                      std::string(RowFormatName(numerics.result_format())), " cell=1");
+  const std::string linear =
+      numerics.linear_weights == WeightFormat::kStored
+          ? std::string()
+          : absl::StrCat(" linear=", std::string(WeightFormatName(numerics.linear_weights)));
+  return absl::StrCat(
+      std::string(kernel_family), " ffn=", std::string(WeightFormatName(numerics.ffn_weights)),
+      numerics.ffn_products == FfnProducts::kFp8 ? "/fp8" : "", linear, " act=", act, " kv=", act,
+      " rows=", std::string(RowFormatName(numerics.row_format)), "/",
+      std::string(RowFormatName(numerics.result_format())), " cell=1");
 }
 
 }  // namespace orrery

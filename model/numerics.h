@@ -3,7 +3,8 @@
 //   NumericsId({Precision::kBf16, RowFormat::kBf16}, "x86-1")
 //       ->  "x86-1 ffn=stored act=bf16 kv=bf16 rows=bf16/bf16 cell=1"
 //
-// ffn=stored/fp8: products of fp8 activations.
+// ffn=stored/fp8: products of fp8 activations; and "... ffn=int8 linear=int8 act=..." where those are not as
+// stored.
 //
 // Members compare it when they join and on every dispatch; two ids never serve one answer together.
 #ifndef ORRERY_MODEL_NUMERICS_H_
@@ -26,9 +27,12 @@ enum class FfnProducts { kPrecision, kFp8 };
 struct Numerics {
   Precision precision = Precision::kBf16;
   RowFormat row_format = RowFormat::kBf16;  // rows out
-  // Weights of all feed-forwards: dense, shared and routed. The others stay as stored.
+  // Weights of all feed-forwards: dense, shared and routed.
   WeightFormat ffn_weights = WeightFormat::kStored;
   FfnProducts ffn_products = FfnProducts::kPrecision;
+  // Those of the other products: projections of attention, the head. Gate, embedding and the parts of
+  // kv_b_proj stay as stored.
+  WeightFormat linear_weights = WeightFormat::kStored;
 
   ProductFormat product_format() const {
     return precision == Precision::kF32 ? ProductFormat::kF32 : ProductFormat::kBf16;

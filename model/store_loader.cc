@@ -113,7 +113,7 @@ absl::StatusOr<ItemParts> ItemParts::Make(const WeightItem& item, WeightLoader& 
     case WeightItem::Kind::kLinearF32:
     case WeightItem::Kind::kFeedForward: {
       ASSIGN_OR_RETURN(std::unique_ptr<Weight> weight, loader.LoadWeight(item));
-      made.Add(WeightPart(item), std::move(weight));
+      RETURN_IF_ERROR(made.Add(WeightPart(item), *weight));
       break;
     }
     case WeightItem::Kind::kVector: {
@@ -130,8 +130,8 @@ absl::StatusOr<ItemParts> ItemParts::Make(const WeightItem& item, WeightLoader& 
       ASSIGN_OR_RETURN(KvHeadWeights heads, loader.LoadKvHeads(item));
       for (size_t i = 0; i < heads.key_up.size(); ++i) {
         const int head = static_cast<int>(i);
-        made.Add(HeadPart(item, "key", head), std::move(heads.key_up[i]));
-        made.Add(HeadPart(item, "value", head), std::move(heads.value_up[i]));
+        RETURN_IF_ERROR(made.Add(HeadPart(item, "key", head), *heads.key_up[i]));
+        RETURN_IF_ERROR(made.Add(HeadPart(item, "value", head), *heads.value_up[i]));
       }
       break;
     }
@@ -139,9 +139,11 @@ absl::StatusOr<ItemParts> ItemParts::Make(const WeightItem& item, WeightLoader& 
   return made;
 }
 
-void ItemParts::Add(std::string name, std::unique_ptr<Weight> weight) {
-  parts_.push_back({.name = std::move(name), .bytes = weight->image()});
-  weights_.push_back(std::move(weight));
+absl::Status ItemParts::Add(std::string name, const Weight& weight) {
+  ASSIGN_OR_RETURN(WeightImage image, weight.Image());
+  parts_.push_back({.name = std::move(name), .bytes = image.bytes});
+  images_.push_back(std::move(image));
+  return absl::OkStatus();
 }
 
 void ItemParts::Add(std::string name, Buffer buffer) {

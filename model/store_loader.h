@@ -1,7 +1,7 @@
 // Weights viewed in the records of a packed store, and how they get there: items become parts.
 //
 //   item                                     parts
-//   kLinear, kLinearF32, kFeedForward        "NAME", "NAME in f32", "NAME": Weight::image()
+//   kLinear, kLinearF32, kFeedForward        "NAME", "NAME in f32", "NAME": Weight::Image()
 //   kVector                                  "NAME": f32
 //   kTable                                   "NAME as bf16 rows": bf16, or f32
 //   kKvHeads                                 "NAME key 0", "NAME value 0", "NAME key 1", ...
@@ -61,11 +61,11 @@ class ItemParts {
   const std::vector<StoreWriter::Part>& parts() const { return parts_; }
 
  private:
-  void Add(std::string name, std::unique_ptr<Weight> weight);
+  absl::Status Add(std::string name, const Weight& weight);
   void Add(std::string name, Buffer buffer);
 
   std::vector<StoreWriter::Part> parts_;
-  std::vector<std::unique_ptr<Weight>> weights_;
+  std::vector<WeightImage> images_;
   std::vector<Buffer> buffers_;
 };
 

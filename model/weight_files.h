@@ -29,6 +29,7 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/store/packed_store.h"
 #include "model/numerics.h"
+#include "model/weight_bytes.h"
 #include "model/weight_loader.h"
 
 namespace orrery {
@@ -59,6 +60,9 @@ class WeightFiles {
   // Files of the model that its folder lacks; none for a store, which has everything.
   std::vector<std::string> MissingFiles() const;
 
+  // As the tensors are stored; of a packed store, which does not know, as config.json has it. This must
+  // outlive the answer.
+  StoredDType stored_dtypes(const ModelConfig& config) const;
   // Everything, this too, must outlive the loader.
   std::unique_ptr<WeightLoader> MakeLoader(const ModelConfig* config, Kernels* kernels,
                                            Device* device, const Numerics& numerics,

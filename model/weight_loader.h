@@ -53,7 +53,7 @@ struct KvHeadShape {
 // What is loaded by one call.
 struct WeightItem {
   enum class Kind {
-    kLinear,       // a matrix, held as stored
+    kLinear,       // a matrix, held as numerics.linear_weights says
     kLinearF32,    // the same, but multiplied with f32 activations whatever the precision: the gate
     kFeedForward,  // a matrix of a feed-forward, held as numerics.ffn_weights and multiplied as numerics.ffn_products say
     kVector,       // f32; rows: its size

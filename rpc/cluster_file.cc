@@ -82,6 +82,9 @@ void FillDefaults(internal::ClusterFile& cluster) {
   if (numerics.ffn_products() == internal::PRODUCT_FORMAT_UNSPECIFIED) {
     numerics.set_ffn_products(internal::PRODUCT_FORMAT_PRECISION);
   }
+  if (numerics.linear_weights() == internal::WEIGHT_FORMAT_UNSPECIFIED) {
+    numerics.set_linear_weights(internal::WEIGHT_FORMAT_STORED);
+  }
   if (cluster.exchange() == internal::EXCHANGE_UNSPECIFIED) {
     cluster.set_exchange(internal::EXCHANGE_AUTO);
   }

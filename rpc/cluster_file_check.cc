@@ -96,6 +96,8 @@ class Checker {
     check("ffn_products", internal::ProductFormat_IsValid(numerics.ffn_products()),
           numerics.ffn_products());
     if (numerics.ffn_products() == internal::PRODUCT_FORMAT_FP8) CheckFp8Products(block);
+    check("linear_weights", internal::WeightFormat_IsValid(numerics.linear_weights()),
+          numerics.linear_weights());
     check("backend", internal::Backend_IsValid(numerics.backend()), numerics.backend());
   }
 
@@ -207,6 +209,17 @@ class Checker {
       CheckName(role, member.name(), block.At("name"));
       CheckAddress(role, member, block.At("address"));
       CheckThreads(role, member, block);
+      CheckGpu(role, member, block);
+    }
+  }
+
+  void CheckGpu(const std::string& role, const ClusterMember& member, const Block& block) {
+    const int gpu = member.gpu();
+    if (role == "router" && gpu != 0) {
+      Add(block.At("gpu"), "a router computes nothing: gpu is for attention and expert members");
+    } else if (gpu < 0) {
+      Add(block.At("gpu"),
+          absl::StrCat(role, " \"", member.name(), "\": gpu is ", gpu, ", must be 0 or more"));
     }
   }
 

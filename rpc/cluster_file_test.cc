@@ -140,6 +140,17 @@ expert { name: "d" address: "h:5" cpus: "0-1,5" num_threads: 3 }
               HasSubstr("c.txt:5:49: expert \"c\": num_threads is 4, more than its 3 cpus"));
 }
 
+TEST(ClusterFile, ChecksTheGpuOfAMember) {
+  const std::string problems = ProblemsOf(R"(model { name: "m" dir: "d" }
+router { name: "r" address: "h:1" gpu: 1 }
+attention { name: "a" address: "h:2" gpu: -1 }
+expert { name: "b" address: "h:3" gpu: 7 }
+)");
+  EXPECT_THAT(problems, HasSubstr("has 2 problems"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:2:35: a router computes nothing"));
+  EXPECT_THAT(problems, HasSubstr("c.txt:3:38: attention \"a\": gpu is -1, must be 0 or more"));
+}
+
 TEST(ClusterFile, GoesOnBehindASyntaxError) {
   const std::string problems =
       ProblemsOf(Replaced("limits { max_waiting_requests: 7 }",

@@ -37,9 +37,10 @@ int WrongCall(const std::string& message) {
 }
 
 absl::StatusOr<CheckModelOptions> GoldenOptions() {
-  RETURN_IF_ERROR(AllowOnly(
-      "check golden", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "force_routing",
-                       "precision", "ranks", "row_format", "shards", "transport"}));
+  RETURN_IF_ERROR(
+      AllowOnly("check golden",
+                {"backend", "cpu_variant", "ffn_products", "ffn_weights", "force_routing", "gpus",
+                 "linear_weights", "precision", "ranks", "row_format", "shards", "transport"}));
   ASSIGN_OR_RETURN(LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kF32));
   return CheckModelOptions{.cluster = std::move(cluster),
                            .force_routing = absl::GetFlag(FLAGS_force_routing)};
@@ -66,13 +67,14 @@ int RunGolden(const std::vector<std::string>& dirs) {
 // The call that asks the same requests of the same model, with the same numbers.
 std::string CommandAgain(const InvarianceOptions& options) {
   const LocalClusterOptions& cluster = options.cluster;
-  std::string command =
-      absl::StrCat("./orrery check invariance --model=", cluster.model_dir,
-                   " --precision=", std::string(PrecisionName(cluster.numerics.precision)),
-                   " --row_format=", std::string(RowFormatName(cluster.numerics.row_format)),
-                   " --ffn_weights=", std::string(WeightFormatName(cluster.numerics.ffn_weights)),
-                   " --ffn_products=", std::string(FfnProductsName(cluster.numerics.ffn_products)),
-                   " --prompts=", options.workload.num_prompts, " --seed=", options.workload.seed);
+  std::string command = absl::StrCat(
+      "./orrery check invariance --model=", cluster.model_dir,
+      " --precision=", std::string(PrecisionName(cluster.numerics.precision)),
+      " --row_format=", std::string(RowFormatName(cluster.numerics.row_format)),
+      " --ffn_weights=", std::string(WeightFormatName(cluster.numerics.ffn_weights)),
+      " --ffn_products=", std::string(FfnProductsName(cluster.numerics.ffn_products)),
+      " --linear_weights=", std::string(WeightFormatName(cluster.numerics.linear_weights)),
+      " --prompts=", options.workload.num_prompts, " --seed=", options.workload.seed);
   if (options.workload.max_new_tokens != 0) {
     absl::StrAppend(&command, " --max_new_tokens=", options.workload.max_new_tokens);
   }
@@ -81,9 +83,10 @@ std::string CommandAgain(const InvarianceOptions& options) {
 }
 
 absl::StatusOr<InvarianceOptions> InvarianceOptionsFromFlags() {
-  RETURN_IF_ERROR(AllowOnly("check invariance", {"backend", "ffn_products", "ffn_weights", "full",
-                                                 "max_new_tokens", "model", "precision", "prompts",
-                                                 "row_format", "seed", "setting", "settings"}));
+  RETURN_IF_ERROR(AllowOnly(
+      "check invariance",
+      {"backend", "ffn_products", "ffn_weights", "gpus", "linear_weights", "full", "max_new_tokens",
+       "model", "precision", "prompts", "row_format", "seed", "setting", "settings"}));
   InvarianceOptions options;
   ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
   const bool full = absl::GetFlag(FLAGS_full);

@@ -18,6 +18,17 @@ constexpr const char* kTransportNames[] = {"loopback", "grpc", "shm"};  // by Lo
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<Device>> MakeDeviceOf(const LocalClusterOptions& options) {
+  return options.make_device ? options.make_device() : MakeDevice(options.backend, options.gpu);
+}
+
+absl::StatusOr<std::unique_ptr<Kernels>> MakeKernelsOf(const LocalClusterOptions& options,
+                                                       Stream* stream) {
+  if (options.make_kernels) return options.make_kernels(stream);
+  return MakeKernels(options.backend, options.cpu_variant, stream,
+                     {.num_threads = options.num_threads});
+}
+
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
     const LocalClusterOptions& options) {
   if (options.num_ranks < 1 || options.num_shards < 1) {
@@ -31,7 +42,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
   cluster->max_context_tokens_ = options.max_context_tokens > 0
                                      ? std::min(options.max_context_tokens, config.max_positions)
                                      : config.max_positions;
-  ASSIGN_OR_RETURN(cluster->device_, MakeDevice(options.backend));
+  ASSIGN_OR_RETURN(cluster->device_, MakeDeviceOf(options));
   cluster->ranks_.resize(options.num_ranks);
   for (Rank& rank : cluster->ranks_) {
     ASSIGN_OR_RETURN(rank.processor, cluster->MakeProcessor());
@@ -58,9 +69,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Create(
 absl::StatusOr<LocalCluster::Processor> LocalCluster::MakeProcessor() const {
   Processor processor;
   processor.stream = device_->MakeStream();
-  ASSIGN_OR_RETURN(processor.kernels,
-                   MakeKernels(options_.backend, options_.cpu_variant, processor.stream.get(),
-                               {.num_threads = options_.num_threads}));
+  ASSIGN_OR_RETURN(processor.kernels, MakeKernelsOf(options_, processor.stream.get()));
   return processor;
 }
 

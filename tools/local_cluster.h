@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,7 @@ enum class LocalTransport { kLoopback, kGrpc, kShm };
 struct LocalClusterOptions {
   std::string model_dir;
   Backend backend = Backend::kCpu;
+  int gpu = 0;  // of backend cuda
   CpuVariant cpu_variant = CpuVariant::kBest;
   Numerics numerics = {};
   LocalTransport transport = LocalTransport::kLoopback;
@@ -48,7 +50,15 @@ struct LocalClusterOptions {
   int max_context_tokens = 0;  // 0: what the model allows
   int num_threads = 1;         // of each rank and each shard
   bool with_mtp = false;       // ranks and shards load the MTP module too
+  // Instead of what the backend names: for tests that bring a device of their own.
+  std::function<absl::StatusOr<std::unique_ptr<Device>>()> make_device = nullptr;
+  std::function<absl::StatusOr<std::unique_ptr<Kernels>>(Stream*)> make_kernels = nullptr;
 };
+
+// What its ranks and shards compute on. Errors: those of kernels/factory.
+absl::StatusOr<std::unique_ptr<Device>> MakeDeviceOf(const LocalClusterOptions& options);
+absl::StatusOr<std::unique_ptr<Kernels>> MakeKernelsOf(const LocalClusterOptions& options,
+                                                       Stream* stream);
 
 class LocalCluster {
  public:

@@ -37,8 +37,8 @@ void ShowProgress(const PackProgress& packed, absl::Time begin, Terminal& out) {
 
 absl::StatusOr<PackModelOptions> OptionsFromFlags() {
   RETURN_IF_ERROR(
-      AllowOnly("pack", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "model", "out",
-                         "precision", "row_format", "threads", "verify"}));
+      AllowOnly("pack", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "linear_weights",
+                         "model", "out", "precision", "row_format", "threads", "verify"}));
   ASSIGN_OR_RETURN(const LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kBf16));
   const int threads = absl::GetFlag(FLAGS_threads);
   if (threads < 0) return absl::InvalidArgumentError("--threads is negative");

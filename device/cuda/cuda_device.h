@@ -4,10 +4,12 @@
 //
 // Only built with --config=cuda. It needs no nvcc: no kernel lives here.
 //
-// Threads: the device may be shared; every call makes its GPU the current one of the calling
-// thread. Errors: UNAVAILABLE when there is no driver or no GPU of that index. An error of queued
-// work, once reported by Synchronize(), usually means that the GPU's context is lost: end the
-// process.
+// Threads: the device may be shared once Reserve is done; every call makes its GPU the current one of
+// the calling thread. It outlives its streams.
+// Errors: UNAVAILABLE when there is no driver or no GPU of that index, with how many there are;
+// FAILED_PRECONDITION for a driver that is older than the runtime, with both versions. An error of
+// queued work, once reported by Synchronize(), usually means that the GPU's context is lost: end
+// the process.
 #ifndef ORRERY_DEVICE_CUDA_CUDA_DEVICE_H_
 #define ORRERY_DEVICE_CUDA_CUDA_DEVICE_H_
 

@@ -56,6 +56,12 @@ class HostDevice : public Device {
     return Buffer(data, num_bytes, [](void* memory) { std::free(memory); });
   }
 
+  absl::StatusOr<MemoryBytes> memory() const override {
+    return MemoryBytes{.free = static_cast<size_t>(sysconf(_SC_AVPHYS_PAGES)) *
+                               static_cast<size_t>(sysconf(_SC_PAGESIZE)),
+                       .total = PhysicalMemoryBytes()};
+  }
+
   absl::StatusOr<Buffer> Share(const void* data, size_t num_bytes,
                                std::shared_ptr<const void> owner) override {
     return Buffer(const_cast<void*>(data), num_bytes, [owner = std::move(owner)](void*) {});

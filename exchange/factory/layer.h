@@ -1,6 +1,6 @@
-// The layer that carries rows between GPUs, if this build has one: exchange/nccl on the first GPU.
+// The layer that carries rows between GPUs, if this build has one: exchange/nccl on a GPU.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild());
+//   ASSIGN_OR_RETURN(std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild(/*gpu=*/0));
 //
 // Errors: FAILED_PRECONDITION, saying how to build, without --config=cuda; UNAVAILABLE without a GPU;
 // those of exchange/nccl/nccl_layer.h.
@@ -14,7 +14,7 @@
 
 namespace orrery {
 
-absl::StatusOr<std::unique_ptr<ChannelLayer>> MakeLayerOfThisBuild();
+absl::StatusOr<std::unique_ptr<ChannelLayer>> MakeLayerOfThisBuild(int gpu);
 
 }  // namespace orrery
 

@@ -24,7 +24,7 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
   if (options.transport == Transport::kGrpc) return MakeGrpcChannels(grpc);
   if (options.transport == Transport::kShm) return MakeShmChannels(shm);
   if (options.transport == Transport::kNccl) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild());
+    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild(options.gpu));
     ASSIGN_OR_RETURN(ChannelFactory channels, MakeGrpcChannels(grpc));
     return layer->OverChannels(std::move(channels));
   }

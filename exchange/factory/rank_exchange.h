@@ -42,6 +42,7 @@ struct RankExchangeOptions {
   std::vector<GrpcPeer> peers = {};
   TlsFiles tls = {};
   Transport transport = Transport::kAuto;
+  int gpu = 0;                                    // of NCCL
   absl::Duration max_backoff = absl::Seconds(2);  // as in the options of either transport
 };
 

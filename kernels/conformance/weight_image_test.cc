@@ -64,7 +64,7 @@ class WeightImages : public KernelsConformance {
 TEST_P(WeightImages, MultiplyAsTheWeightsTheyWereTakenFrom) {
   for (const Case& c : Cases()) {
     std::unique_ptr<Weight> made = Make(c);
-    const auto mapped = kernels_->MapWeight(Elsewhere(made->image()));
+    const auto mapped = kernels_->MapWeight(Elsewhere(made->Image()->bytes));
     ASSERT_TRUE(mapped.ok()) << mapped.status();
     EXPECT_EQ((*mapped)->num_outputs(), c.num_outputs);
     EXPECT_EQ((*mapped)->num_inputs(), c.num_inputs);
@@ -77,7 +77,8 @@ TEST_P(WeightImages, MultiplyAsTheWeightsTheyWereTakenFrom) {
 
 TEST_P(WeightImages, AreRefusedWhenTheyAreNone) {
   const std::unique_ptr<Weight> weight = Make(Cases()[1]);
-  const absl::Span<const std::byte> image = weight->image();
+  const WeightImage taken = *weight->Image();
+  const absl::Span<const std::byte> image = taken.bytes;
   const auto refuses = [&](const WeightImage& bad) {
     const absl::Status status = kernels_->MapWeight(bad).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
@@ -103,7 +104,7 @@ TEST_P(WeightImages, AreReadOrRefusedWhenTheirHeadersAreDamaged) {
   for (const Case& c : Cases()) {
     const std::unique_ptr<Weight> weight = Make(c);
     for (int round = 0; round < 60; ++round) {
-      const WeightImage damaged = Elsewhere(weight->image());
+      const WeightImage damaged = Elsewhere(weight->Image()->bytes);
       auto* const bytes = const_cast<std::byte*>(damaged.bytes.data());
       const int num_changes = 1 + random() % 3;
       for (int i = 0; i < num_changes; ++i) {

@@ -398,7 +398,8 @@ TEST(X86WeightImages, AreTheSameOnEveryVariant) {
     for (const Implementation& variant : X86Variants()) {
       const auto weight = variant.Make()->MakeWeight(source.source(), ProductFormat::kBf16);
       ASSERT_TRUE(weight.ok()) << weight.status();
-      const std::vector<std::byte> image((*weight)->image().begin(), (*weight)->image().end());
+      const WeightImage taken = *(*weight)->Image();
+      const std::vector<std::byte> image(taken.bytes.begin(), taken.bytes.end());
       if (first.empty()) first = image;
       EXPECT_EQ(image, first) << variant.name;
     }

@@ -119,7 +119,7 @@ class PackedWeight final : public Weight {
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Map(const WeightImage& image);
 
   size_t num_bytes() const override { return parts_.scale_bytes() + parts_.panel_bytes(); }
-  absl::Span<const std::byte> image() const override { return image_.bytes; }
+  absl::StatusOr<WeightImage> Image() const override { return image_; }
   // Whether activations are rounded to bf16 before they meet this weight.
   bool rounds_activations() const {
     return parts_.header().product_format == static_cast<int32_t>(ProductFormat::kBf16);

@@ -25,6 +25,7 @@
 // leaves no trace. How many heads a block of threads takes is a schedule: it changes no bit.
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/check.h"
 #include "kernels/cuda/attention_bf16.h"
@@ -72,12 +73,19 @@ __global__ void __launch_bounds__(kBlockThreads) CombineSpans(const AttendJob* j
   }
 }
 
-__global__ void AppendRow(ConstMatrix rows, KvCacheView cache, const int32_t* block_ids,
-                          int first_position) {
-  const int64_t position = first_position + int64_t{blockIdx.x};
+// What the batch of the day has where it stands.
+__global__ void PlaceJobs(AttendJob* jobs, int num_jobs, DevicePlaces places) {
+  const int index = static_cast<int>(blockIdx.x * kBlockThreads + threadIdx.x);
+  if (index >= num_jobs) return;
+  const RowPlace place = places.rows[jobs[index].place];
+  jobs[index].first_position = place.position;  // of nobody: it ends before every span
+  jobs[index].block_ids = places.block_ids + place.first_block_id;
+}
+
+__device__ void Append(const float* from, const KvCacheView& cache, const int32_t* block_ids,
+                       int64_t position) {
   const int64_t cache_row =
       int64_t{block_ids[position / kKvBlockTokens]} * kKvBlockTokens + position % kKvBlockTokens;
-  const float* const from = rows.row(blockIdx.x);
   const int64_t first = cache_row * cache.row_width;
   for (int i = static_cast<int>(threadIdx.x); i < cache.row_width; i += kBlockThreads) {
     if (cache.format == DType::kBf16) {
@@ -86,6 +94,17 @@ __global__ void AppendRow(ConstMatrix rows, KvCacheView cache, const int32_t* bl
       reinterpret_cast<float*>(cache.data)[first + i] = from[i];
     }
   }
+}
+
+__global__ void AppendRow(ConstMatrix rows, KvCacheView cache, const int32_t* block_ids,
+                          int first_position) {
+  Append(rows.row(blockIdx.x), cache, block_ids, first_position + int64_t{blockIdx.x});
+}
+
+__global__ void AppendPlacedRow(ConstMatrix rows, KvCacheView cache, DevicePlaces places) {
+  const RowPlace place = places.rows[blockIdx.x];
+  if (place.appends == 0) return;
+  Append(rows.row(blockIdx.x), cache, places.block_ids + place.first_block_id, place.position);
 }
 
 // A way to run AttendSpan.
@@ -138,6 +157,14 @@ void CudaKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
          staging_.Put(block_ids), first_position);
 }
 
+void CudaKernels::AppendKvBatch(ConstMatrix kv, const KvCacheView& cache, const RowPlaces& places) {
+  const CudaRowPlaces* const placed = PlacedRows(places, kv);
+  if (placed == nullptr) return Kernels::AppendKvBatch(kv, cache, places);
+  ORRERY_CHECK(kv.num_cols == cache.row_width)
+      << "row of " << kv.num_cols << ", cache row of " << cache.row_width;
+  Launch("AppendKv", AppendPlacedRow, {kv.num_rows, kBlockThreads}, kv, cache, placed->on_device());
+}
+
 // By mma: the most heads that shared memory holds, unless half of them were not there, or multiprocessors would
 // be left without a block.
 int CudaKernels::AttendScheduleFor(const AttendArgs& args, const AttendJob& job,
@@ -177,7 +204,7 @@ void CudaKernels::Attend(absl::Span<const AttendArgs> all) {
       AttendJob job = JobOf(part);
       const int64_t row_floats = NumPartialFloats(job) / job.q.num_rows;
       if (num_floats > 0 && num_floats + row_floats > most_floats) {
-        RunAttendRound();
+        RunAttendRound(/*placed=*/nullptr);
         num_floats = 0;
       }
       if (row_floats > 0) {
@@ -195,10 +222,48 @@ void CudaKernels::Attend(absl::Span<const AttendArgs> all) {
       row += job.q.num_rows;
     }
   }
-  RunAttendRound();
+  RunAttendRound(/*placed=*/nullptr);
 }
 
-void CudaKernels::RunAttendRound() {
+// A job for each row, with room for as many spans as the shape has: where rows end is known on the device.
+void CudaKernels::AttendBatch(absl::Span<const AttendArgs> heads, const RowPlaces& places) {
+  const CudaRowPlaces* const placed = heads.empty() ? nullptr : PlacedRows(places, heads[0].q);
+  if (placed == nullptr) return Kernels::AttendBatch(heads, places);
+  const int num_rows = placed->shape().num_rows, num_spans = placed->shape().num_cache_spans;
+  const int64_t num_row_spans = int64_t{num_rows} * num_spans * std::ssize(heads);
+  const auto most_floats = static_cast<int64_t>(limits_.partial_bytes / sizeof(float));
+  int64_t num_floats = 0;
+  for (const AttendArgs& args : heads) {
+    CheckAttendShapes(args);
+    for (int row = 0; row < num_rows; ++row) {
+      AttendJob job = JobOf(args);
+      job.place = row;
+      job.q = args.q.Rows(row, 1);
+      job.out = args.out.Rows(row, 1);
+      job.num_spans = num_spans;
+      const int64_t row_floats = NumPartialFloats(job);
+      if (num_floats > 0 && num_floats + row_floats > most_floats) {
+        RunAttendRound(placed);
+        num_floats = 0;
+      }
+      planned_attends_.push_back({job, AttendScheduleFor(args, job, num_row_spans), 0});
+      num_floats += row_floats;
+    }
+  }
+  RunAttendRound(placed);
+}
+
+const AttendJob* CudaKernels::PutAttendJobs(const CudaRowPlaces* placed) {
+  const AttendJob* const jobs = staging_.Put(absl::MakeConstSpan(attend_jobs_));
+  if (placed != nullptr) {
+    const auto num_jobs = static_cast<int>(attend_jobs_.size());
+    Launch("PlaceJobs", PlaceJobs, {NumUnits(num_jobs, kBlockThreads), kBlockThreads},
+           const_cast<AttendJob*>(jobs), num_jobs, placed->on_device());
+  }
+  return jobs;
+}
+
+void CudaKernels::RunAttendRound(const CudaRowPlaces* placed) {
   staging_.Reserve(block_ids_.size() * sizeof(int32_t) +
                    2 * planned_attends_.size() * sizeof(AttendJob) +
                    (kNumAttendSchedules + 2) * kStagingAlignment);
@@ -212,7 +277,7 @@ void CudaKernels::RunAttendRound() {
         attend_partials_.Get(std::max(num_floats * sizeof(float), limits_.partial_bytes)));
   }
   for (PlannedAttend& planned : planned_attends_) {
-    planned.job.block_ids = block_ids + planned.first_block_id;
+    if (placed == nullptr) planned.job.block_ids = block_ids + planned.first_block_id;
     planned.job.partials = partials;
     partials += NumPartialFloats(planned.job);
   }
@@ -230,7 +295,7 @@ void CudaKernels::RunAttendRound() {
       attend_jobs_.push_back(job);
     }
     Launch("Attend", schedule.kernel, {num_blocks, schedule.num_threads, shared_bytes},
-           staging_.Put(absl::MakeConstSpan(attend_jobs_)), static_cast<int>(attend_jobs_.size()));
+           PutAttendJobs(placed), static_cast<int>(attend_jobs_.size()));
   }
   int64_t num_blocks = 0;
   attend_jobs_.clear();
@@ -241,8 +306,8 @@ void CudaKernels::RunAttendRound() {
     num_blocks += job.q.num_rows * job.num_heads;
     attend_jobs_.push_back(job);
   }
-  Launch("CombineSpans", CombineSpans, {num_blocks, kBlockThreads},
-         staging_.Put(absl::MakeConstSpan(attend_jobs_)), static_cast<int>(attend_jobs_.size()));
+  Launch("CombineSpans", CombineSpans, {num_blocks, kBlockThreads}, PutAttendJobs(placed),
+         static_cast<int>(attend_jobs_.size()));
   planned_attends_.clear();
   block_ids_.clear();
 }

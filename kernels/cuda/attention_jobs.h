@@ -27,6 +27,8 @@ constexpr int64_t PartialFloats(int value_dim) {
 
 struct AttendJob {
   int64_t first_block = 0;
+  int place =
+      -1;  // of its only row: where block_ids and first_position will be found; -1: they are here
   ConstMatrix q;  // [num_rows, num_heads * key_dim]
   Matrix out;     // [num_rows, num_heads * value_dim]
   int num_heads = 0;

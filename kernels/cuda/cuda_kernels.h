@@ -16,6 +16,7 @@
 #include "device/cuda/cuda_stream.h"
 #include "device/device.h"
 #include "kernels/cuda/attention_jobs.h"
+#include "kernels/cuda/device_places.h"
 #include "kernels/cuda/instructions.h"
 #include "kernels/cuda/matmul_jobs.h"
 #include "kernels/cuda/matmul_kernels.h"
@@ -35,21 +36,27 @@ struct ScheduleLimits {
 class CudaKernels : public Kernels {
  public:
   // Names: see family() and variant().
-  CudaKernels(std::unique_ptr<Device> device, CudaStream* stream, Instructions instructions,
-              const ScheduleLimits& limits, std::string family, std::string variant)
-      : device_(std::move(device)),
-        stream_(stream),
+  CudaKernels(CudaStream* stream, Instructions instructions, const ScheduleLimits& limits,
+              std::string family, std::string variant)
+      : stream_(stream),
         instructions_(instructions),
         limits_(limits),
         family_(std::move(family)),
         variant_(std::move(variant)),
-        staging_(device_.get(), stream),
-        operands_(device_.get()),
-        inner_(device_.get()),
-        attend_partials_(device_.get()) {}
+        staging_(stream),
+        operands_(stream),
+        inner_(stream),
+        attend_partials_(stream) {}
 
   std::string_view family() const override { return family_; }
   std::string_view variant() const override { return variant_; }
+
+  // cuda_kernels.cc: memory
+  size_t ScratchBytes(const ScratchLimits& limits) const override;
+  absl::Status ReserveScratch(const ScratchLimits& limits) override;
+  absl::StatusOr<std::unique_ptr<RowPlaces>> MakeRowPlaces(const RowPlaceLimits& limits) override;
+  absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
+                                     WeightFormat held) const override;
 
   // matmul.cu.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
@@ -67,6 +74,8 @@ class CudaKernels : public Kernels {
   void RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix out) override;
   void Rope(Matrix x, int num_heads, int head_stride, int first_position, RopePairing pairing,
             const RopeTable& table) override;
+  void RopeBatch(Matrix x, int num_heads, int head_stride, const RowPlaces& places,
+                 RopePairing pairing, const RopeTable& table) override;
   void Add(ConstMatrix y, Matrix x) override;
   void Copy(ConstMatrix from, Matrix to) override;
   void WeightedSum(ConstMatrix rows, const float* weights, int topk, Matrix out) override;
@@ -76,6 +85,8 @@ class CudaKernels : public Kernels {
   void AppendKv(ConstMatrix rows, const KvCacheView& cache, absl::Span<const int32_t> block_ids,
                 int first_position) override;
   void Attend(absl::Span<const AttendArgs> all) override;
+  void AppendKvBatch(ConstMatrix kv, const KvCacheView& cache, const RowPlaces& places) override;
+  void AttendBatch(absl::Span<const AttendArgs> heads, const RowPlaces& places) override;
 
   // gate.cu.cc
   void Gate(ConstMatrix logits, const GateParams& params, const int32_t* forced_ids,
@@ -136,9 +147,11 @@ class CudaKernels : public Kernels {
   };
   static constexpr int kNumAttendSchedules = 5;
   int AttendScheduleFor(const AttendArgs& args, const AttendJob& job, int64_t num_row_spans) const;
-  void RunAttendRound();
+  // placed: null where jobs know their positions and blocks.
+  void RunAttendRound(const CudaRowPlaces* placed);
+  // On the device, which fills in what is placed.
+  const AttendJob* PutAttendJobs(const CudaRowPlaces* placed);
 
-  std::unique_ptr<Device> device_;
   CudaStream* stream_;
   Instructions instructions_;
   ScheduleLimits limits_;

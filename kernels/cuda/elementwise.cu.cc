@@ -35,17 +35,22 @@ __global__ void NormRow(ConstMatrix x, const float* weight, float eps, Matrix ou
   }
 }
 
-__global__ void RopeRow(Matrix x, int num_heads, int head_stride, int first_position,
-                        RopePairing pairing, RopeTable table) {
-  const int64_t r = blockIdx.x;
+struct RopeHeads {
+  int num_heads;
+  int head_stride;
+  RopePairing pairing;
+};
+
+__device__ void Rotate(float* row, const RopeHeads& heads, int64_t position,
+                       const RopeTable& table) {
   const int num_pairs = table.dim / 2;
-  const bool interleaved = pairing == RopePairing::kInterleaved;
-  const float* const cos = table.cos + (first_position + r) * num_pairs;
-  const float* const sin = table.sin + (first_position + r) * num_pairs;
-  for (int64_t index = threadIdx.x; index < int64_t{num_heads} * num_pairs;
+  const bool interleaved = heads.pairing == RopePairing::kInterleaved;
+  const float* const cos = table.cos + position * num_pairs;
+  const float* const sin = table.sin + position * num_pairs;
+  for (int64_t index = threadIdx.x; index < int64_t{heads.num_heads} * num_pairs;
        index += kBlockThreads) {
     const int64_t head = index / num_pairs, i = index % num_pairs;
-    float* const vector = x.row(r) + head * head_stride;
+    float* const vector = row + head * heads.head_stride;
     float& a = interleaved ? vector[2 * i] : vector[i];
     float& b = interleaved ? vector[2 * i + 1] : vector[i + num_pairs];
     const float rotated_a = fmaf(a, cos[i], -(b * sin[i]));
@@ -53,6 +58,15 @@ __global__ void RopeRow(Matrix x, int num_heads, int head_stride, int first_posi
     a = rotated_a;
     b = rotated_b;
   }
+}
+
+__global__ void RopeRow(Matrix x, RopeHeads heads, int first_position, RopeTable table) {
+  Rotate(x.row(blockIdx.x), heads, first_position + int64_t{blockIdx.x}, table);
+}
+
+__global__ void RopePlacedRow(Matrix x, RopeHeads heads, DevicePlaces places, RopeTable table) {
+  const int position = places.rows[blockIdx.x].position;
+  if (position >= 0) Rotate(x.row(blockIdx.x), heads, position, table);
 }
 
 __global__ void AddRow(ConstMatrix y, Matrix x) {
@@ -111,8 +125,19 @@ void CudaKernels::RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix 
 void CudaKernels::Rope(Matrix x, int num_heads, int head_stride, int first_position,
                        RopePairing pairing, const RopeTable& table) {
   CheckRope(x, num_heads, head_stride, first_position, table);
-  Launch("Rope", RopeRow, {x.num_rows, kBlockThreads}, x, num_heads, head_stride, first_position,
-         pairing, table);
+  Launch("Rope", RopeRow, {x.num_rows, kBlockThreads}, x,
+         RopeHeads{num_heads, head_stride, pairing}, first_position, table);
+}
+
+void CudaKernels::RopeBatch(Matrix x, int num_heads, int head_stride, const RowPlaces& places,
+                            RopePairing pairing, const RopeTable& table) {
+  const CudaRowPlaces* const placed = PlacedRows(places, x);
+  if (placed == nullptr) {
+    return Kernels::RopeBatch(x, num_heads, head_stride, places, pairing, table);
+  }
+  CheckRope(x.Rows(0, 1), num_heads, head_stride, /*first_position=*/0, table);
+  Launch("Rope", RopePlacedRow, {x.num_rows, kBlockThreads}, x,
+         RopeHeads{num_heads, head_stride, pairing}, placed->on_device(), table);
 }
 
 void CudaKernels::Add(ConstMatrix y, Matrix x) {

@@ -63,11 +63,11 @@ bool HasFp8Products(const DeviceWeight& weight) { return HasScales(weight.form);
 absl::StatusOr<std::unique_ptr<Weight>> CudaKernels::MakeWeight(const WeightSource& source,
                                                                 ProductFormat format,
                                                                 WeightFormat held) {
-  return TiledWeight::Make(source, format, held, instructions_, *device_);
+  return TiledWeight::Make(source, format, held, instructions_, stream_->device());
 }
 
 absl::StatusOr<std::unique_ptr<Weight>> CudaKernels::MapWeight(const WeightImage& image) {
-  return TiledWeight::Map(image, instructions_, *device_);
+  return TiledWeight::Map(image, instructions_, stream_->device());
 }
 
 Operand CudaKernels::AddOperand(ConstMatrix x, const DeviceWeight& weight) {

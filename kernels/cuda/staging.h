@@ -7,8 +7,11 @@
 // only after an event says that its copies are done; so the host waits only when it is half a
 // buffer ahead of the GPU.
 //
+// What captured work reads does not pass by, but stands in its graph for good.
+//
 // Scratch is the other memory that kernels keep between calls: it grows to what was asked for, and
-// never shrinks. Neither allocates in a call that has seen its sizes before.
+// never shrinks. Neither allocates in a call that has seen its sizes before. Graphs remember where it
+// is, so it does not grow any more once there is one.
 //
 // Threads: those of their Kernels. Errors: no memory ends the process, with the numbers.
 #ifndef ORRERY_KERNELS_CUDA_STAGING_H_
@@ -17,6 +20,7 @@
 #include <cstddef>
 
 #include "absl/types/span.h"
+#include "base/status.h"
 #include "device/cuda/cuda_stream.h"
 #include "device/device.h"
 
@@ -27,7 +31,7 @@ inline constexpr size_t kStagingAlignment = 64;
 
 class Staging {
  public:
-  Staging(Device* device, CudaStream* stream);
+  explicit Staging(CudaStream* stream);
   ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -35,6 +39,8 @@ class Staging {
   // Everything that one call puts must fit into a half: ask before the first Put, with
   // kStagingAlignment for each.
   void Reserve(size_t num_bytes);
+  // The same, with what it takes of the device.
+  static size_t DeviceBytes(size_t num_bytes);
   template <typename T>
   const T* Put(absl::Span<const T> values) {
     return static_cast<const T*>(PutBytes(values.data(), values.size() * sizeof(T)));
@@ -44,7 +50,6 @@ class Staging {
   const void* PutBytes(const void* data, size_t num_bytes);
   void TurnTo(int half);
 
-  Device* device_;
   CudaStream* stream_;
   size_t half_bytes_ = 0;
   Buffer pinned_;
@@ -56,13 +61,13 @@ class Staging {
 
 class Scratch {
  public:
-  explicit Scratch(Device* device) : device_(device) {}
-  // Memory of the device; what was in it does not survive. (Freeing the old one waits for kernels
-  // that use it.)
+  explicit Scratch(CudaStream* stream) : stream_(stream) {}
+  // Memory of the device; what was in it does not survive. (Taking a new one waits for kernels that use
+  // the old.)
   std::byte* Get(size_t num_bytes);
 
  private:
-  Device* device_;
+  CudaStream* stream_;
   Buffer memory_;
 };
 

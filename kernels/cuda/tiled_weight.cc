@@ -160,6 +160,12 @@ size_t TiledImage::code_bytes() const {
   return (is_swizzled() ? swizzled_.num_codes() : tiles_.num_codes()) * BitsOfCode(format()) / 8;
 }
 
+absl::StatusOr<size_t> TiledWeight::ImageBytes(const WeightSource& source, ProductFormat format,
+                                               WeightFormat held) {
+  ASSIGN_OR_RETURN(const TiledImage parts, TiledImage::Of(HeaderOf(source, format, held)));
+  return parts.num_bytes();
+}
+
 absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Make(const WeightSource& source,
                                                                ProductFormat format,
                                                                WeightFormat held,
@@ -210,12 +216,23 @@ absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Map(const WeightImage&
 }
 
 absl::StatusOr<std::unique_ptr<TiledWeight>> TiledWeight::Upload(const TiledImage& parts,
-                                                                 WeightImage image,
+                                                                 const WeightImage& image,
                                                                  Device& device) {
   ASSIGN_OR_RETURN(Buffer on_device,
                    device.Share(image.bytes.data(), image.bytes.size(), image.owner));
-  return std::unique_ptr<TiledWeight>(
-      new TiledWeight(parts, std::move(image), std::move(on_device)));
+  return std::unique_ptr<TiledWeight>(new TiledWeight(parts, &device, std::move(on_device)));
+}
+
+absl::StatusOr<WeightImage> TiledWeight::Image() const {
+  std::shared_ptr<std::byte[]> memory(TryAllocateAligned<std::byte>(on_device_.num_bytes()));
+  if (memory == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot allocate ", on_device_.num_bytes(), " bytes of the host"));
+  }
+  const std::unique_ptr<Stream> stream = device_->MakeStream();
+  stream->CopyToHost(memory.get(), on_device_.data(), on_device_.num_bytes());
+  RETURN_IF_ERROR(stream->Synchronize());
+  return WeightImage{.bytes = {memory.get(), on_device_.num_bytes()}, .owner = memory};
 }
 
 namespace {

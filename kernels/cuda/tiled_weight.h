@@ -21,8 +21,7 @@
 //
 // Outputs and inputs are padded to 32, or 128, with zeros. Scales as in kernels/cpu/packed_weight.h: fp8 those it
 // came with, f32 [output blocks][input blocks]; int8 and int4 bf16 [tile][input block][16 outputs]; else
-// none. The whole is its image (kernels/weight_image.h): header, scales, codes; in host memory for
-// image(), and a copy on the device.
+// none. The whole is its image (kernels/weight_image.h): header, scales, codes, all of it on the device.
 #ifndef ORRERY_KERNELS_CUDA_TILED_WEIGHT_H_
 #define ORRERY_KERNELS_CUDA_TILED_WEIGHT_H_
 
@@ -141,6 +140,9 @@ class TiledImage {
 
 class TiledWeight final : public Weight {
  public:
+  // Bytes of the device that Make takes: the image. Data of the source is not looked at.
+  static absl::StatusOr<size_t> ImageBytes(const WeightSource& source, ProductFormat format,
+                                           WeightFormat held);
   // INVALID_ARGUMENT for scale blocks that are no multiple of [1, 32], for codes that are NaN, and for an image in
   // the order of other instructions; RESOURCE_EXHAUSTED without memory, on either side.
   static absl::StatusOr<std::unique_ptr<TiledWeight>> Make(const WeightSource& source,
@@ -152,21 +154,22 @@ class TiledWeight final : public Weight {
                                                           Device& device);
 
   size_t num_bytes() const override { return parts_.scale_bytes() + parts_.code_bytes(); }
-  absl::Span<const std::byte> image() const override { return image_.bytes; }
+  absl::StatusOr<WeightImage> Image() const override;
   // As kernels see it.
   DeviceWeight on_device() const;
 
  private:
   static absl::StatusOr<std::unique_ptr<TiledWeight>> Upload(const TiledImage& parts,
-                                                             WeightImage image, Device& device);
-  TiledWeight(const TiledImage& parts, WeightImage image, Buffer on_device)
+                                                             const WeightImage& image,
+                                                             Device& device);
+  TiledWeight(const TiledImage& parts, Device* device, Buffer on_device)
       : Weight(parts.header().num_outputs, parts.header().num_inputs),
         parts_(parts),
-        image_(std::move(image)),
+        device_(device),
         on_device_(std::move(on_device)) {}
 
   TiledImage parts_;
-  WeightImage image_;
+  Device* device_;
   Buffer on_device_;
 };
 

@@ -33,8 +33,8 @@ absl::StatusOr<Backend> ParseBackend(std::string_view name) {
       absl::StrCat("unknown backend \"", std::string(name), "\": want cpu, reference or cuda"));
 }
 
-absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend) {
-  if (backend == Backend::kCuda) return MakeCudaDevice(/*index=*/0);
+absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend, int gpu) {
+  if (backend == Backend::kCuda) return MakeCudaDevice(gpu);
   return MakeHostDevice();
 }
 

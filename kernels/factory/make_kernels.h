@@ -8,7 +8,7 @@
 //                    MakeKernels(backend, CpuVariant::kBest, stream.get()));
 //
 // Errors: FAILED_PRECONDITION when this program or machine cannot run what was asked for, with what it
-// can; UNAVAILABLE without a GPU.
+// can; UNAVAILABLE without a GPU of that number, with how many there are.
 #ifndef ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
 #define ORRERY_KERNELS_FACTORY_MAKE_KERNELS_H_
 
@@ -28,8 +28,8 @@ enum class Backend { kCpu, kReference, kCuda };
 // "cpu", "reference", "cuda"; anything else is INVALID_ARGUMENT.
 absl::StatusOr<Backend> ParseBackend(std::string_view name);
 
-// Where the kernels of a backend compute: the host, or the first GPU that this process sees.
-absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend);
+// Where the kernels of a backend compute: the host or, of cuda, this GPU.
+absl::StatusOr<std::unique_ptr<Device>> MakeDevice(Backend backend, int gpu = 0);
 
 // The variant and the threads concern the cpu backend only. Work goes to the stream, which must outlive the
 // kernels; the host backends compute at once and do not use it (it may be null). cuda needs a stream of

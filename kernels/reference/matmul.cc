@@ -42,7 +42,7 @@ class ReferenceWeight : public Weight {
            sizeof(float) * static_cast<size_t>(header.num_outputs) * header.num_inputs;
   }
   size_t num_bytes() const override { return image_.bytes.size() - sizeof(WeightImageHeader); }
-  absl::Span<const std::byte> image() const override { return image_.bytes; }
+  absl::StatusOr<WeightImage> Image() const override { return image_; }
   ProductFormat format() const { return format_; }
   const float* row(int output) const {
     return reinterpret_cast<const float*>(image_.bytes.data() + sizeof(WeightImageHeader)) +

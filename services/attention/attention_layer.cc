@@ -10,12 +10,6 @@ RopePairing Pairing(const ModelConfig& config) {
   return config.rope.interleaved ? RopePairing::kInterleaved : RopePairing::kHalfSplit;
 }
 
-// Writes a span's keys and values into the cache, but for those that stand there already.
-void AppendSpan(ConstMatrix kv, const BatchSpan& span, const KvCacheView& cache, Kernels& kernels) {
-  kernels.AppendKv(kv.Rows(span.num_cached_rows, span.num_rows - span.num_cached_rows), cache,
-                   span.block_ids, span.first_position + span.num_cached_rows);
-}
-
 }  // namespace
 
 absl::StatusOr<AttentionLayer> AttentionLayer::Create(const Model& model, int max_rows,
@@ -46,23 +40,24 @@ absl::StatusOr<AttentionLayer> AttentionLayer::Create(const Model& model, int ma
   return layer;
 }
 
-void AttentionLayer::Run(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
+void AttentionLayer::Run(const LayerWeights& layer, const RowPlaces& places, const KvCache& cache,
                          Kernels& kernels, Matrix hidden) {
-  const Matrix normed = View(normed_, batch.num_rows(), config_->hidden_size);
+  const int num_rows = static_cast<int>(hidden.num_rows);
+  const Matrix normed = View(normed_, num_rows, config_->hidden_size);
   kernels.RmsNorm(hidden, layer.attention_norm.as<float>(),
                   static_cast<float>(config_->rms_norm_eps), normed);
   if (layer.mla.has_value()) {
-    RunMla(layer, batch, cache, kernels, normed);
+    RunMla(layer, places, cache, kernels, normed);
   } else {
-    RunGqa(layer, batch, cache, kernels, normed);
+    RunGqa(layer, places, cache, kernels, normed);
   }
-  kernels.Add(out(batch.num_rows()), hidden);
+  kernels.Add(out(num_rows), hidden);
 }
 
-void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
-                            Kernels& kernels, ConstMatrix normed) {
+void AttentionLayer::RunMla(const LayerWeights& layer, const RowPlaces& places,
+                            const KvCache& cache, Kernels& kernels, ConstMatrix normed) {
   const MlaWeights& weights = *layer.mla;
-  const int num_rows = batch.num_rows();
+  const int num_rows = static_cast<int>(normed.num_rows);
   const int num_heads = config_->num_heads;
   const int nope = config_->qk_nope_head_dim;
   const int rope = config_->qk_rope_head_dim;
@@ -91,46 +86,39 @@ void AttentionLayer::RunMla(const LayerWeights& layer, const Batch& batch, const
   // key.
   const Matrix queries = View(queries_, num_rows, num_heads * key);
   kernels.MatmulHeads(q, nope + rope, weights.kv_b.key_up, queries, key);
-  for (int head = 0; head < num_heads; ++head) {
-    kernels.Copy(q.Columns(head * (nope + rope) + nope, rope),
-                 queries.Columns(head * key + latent, rope));
-  }
+  // One row for each head of each row: they follow each other without a gap.
+  const int64_t num_vectors = int64_t{num_rows} * num_heads;
+  kernels.Copy(ConstMatrix(q.data, num_vectors, nope + rope).Columns(nope, rope),
+               Matrix(queries.data, num_vectors, key).Columns(latent, rope));
 
   const Matrix context = View(context_, num_rows, num_heads * latent);
   const KvCacheView& layer_cache = cache.layer(layer.index);
+  kernels.RopeBatch(kv.Columns(latent, rope), 1, rope, places, Pairing(*config_), rope_);
+  kernels.RopeBatch(queries.Columns(latent, num_heads * key - latent), num_heads, key, places,
+                    Pairing(*config_), rope_);
+  kernels.AppendKvBatch(kv, layer_cache, places);
   attends_.clear();
-  for (const BatchSpan& span : batch.spans) {
-    const Matrix span_queries = queries.Rows(span.row_begin, span.num_rows);
-    const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
-    kernels.Rope(span_kv.Columns(latent, rope), 1, rope, span.first_position, Pairing(*config_),
-                 rope_);
-    kernels.Rope(span_queries.Columns(latent, num_heads * key - latent), num_heads, key,
-                 span.first_position, Pairing(*config_), rope_);
-    AppendSpan(span_kv, span, layer_cache, kernels);
-    attends_.push_back({.q = span_queries,
-                        .num_heads = num_heads,
-                        .key_dim = key,
-                        .key_offset = 0,
-                        .value_dim = latent,
-                        .value_offset = 0,
-                        .scale = static_cast<float>(config_->softmax_scale),
-                        .cache = layer_cache,
-                        .block_ids = span.block_ids,
-                        .begin_position = layer.begin_position,
-                        .first_position = span.first_position,
-                        .out = context.Rows(span.row_begin, span.num_rows)});
-  }
-  kernels.Attend(attends_);
+  attends_.push_back({.q = queries,
+                      .num_heads = num_heads,
+                      .key_dim = key,
+                      .key_offset = 0,
+                      .value_dim = latent,
+                      .value_offset = 0,
+                      .scale = static_cast<float>(config_->softmax_scale),
+                      .cache = layer_cache,
+                      .begin_position = layer.begin_position,
+                      .out = context});
+  kernels.AttendBatch(attends_, places);
 
   const Matrix values = View(values_, num_rows, num_heads * value);
   kernels.MatmulHeads(context, latent, weights.kv_b.value_up, values, value);
   kernels.Matmul(values, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 
-void AttentionLayer::RunGqa(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
-                            Kernels& kernels, ConstMatrix normed) {
+void AttentionLayer::RunGqa(const LayerWeights& layer, const RowPlaces& places,
+                            const KvCache& cache, Kernels& kernels, ConstMatrix normed) {
   const GqaWeights& weights = *layer.gqa;
-  const int num_rows = batch.num_rows();
+  const int num_rows = static_cast<int>(normed.num_rows);
   const int head_dim = config_->head_dim;
   const int num_kv_heads = config_->num_kv_heads;
   const int group = config_->num_heads / num_kv_heads;  // query heads per kv head
@@ -145,33 +133,25 @@ void AttentionLayer::RunGqa(const LayerWeights& layer, const Batch& batch, const
 
   const Matrix context = View(context_, num_rows, config_->num_heads * head_dim);
   const KvCacheView& layer_cache = cache.layer(layer.index);
+  kernels.RopeBatch(q, config_->num_heads, head_dim, places, Pairing(*config_), rope_);
+  kernels.RopeBatch(kv.Columns(0, kv_width), num_kv_heads, head_dim, places, Pairing(*config_),
+                    rope_);
+  kernels.AppendKvBatch(kv, layer_cache, places);
   attends_.clear();
-  for (const BatchSpan& span : batch.spans) {
-    const Matrix span_q = q.Rows(span.row_begin, span.num_rows);
-    const Matrix span_kv = kv.Rows(span.row_begin, span.num_rows);
-    const Matrix span_context = context.Rows(span.row_begin, span.num_rows);
-    kernels.Rope(span_q, config_->num_heads, head_dim, span.first_position, Pairing(*config_),
-                 rope_);
-    kernels.Rope(span_kv.Columns(0, kv_width), num_kv_heads, head_dim, span.first_position,
-                 Pairing(*config_), rope_);
-    AppendSpan(span_kv, span, layer_cache, kernels);
-    for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
-      const int columns = group * head_dim;
-      attends_.push_back({.q = span_q.Columns(kv_head * columns, columns),
-                          .num_heads = group,
-                          .key_dim = head_dim,
-                          .key_offset = kv_head * head_dim,
-                          .value_dim = head_dim,
-                          .value_offset = kv_width + kv_head * head_dim,
-                          .scale = static_cast<float>(config_->softmax_scale),
-                          .cache = layer_cache,
-                          .block_ids = span.block_ids,
-                          .begin_position = layer.begin_position,
-                          .first_position = span.first_position,
-                          .out = span_context.Columns(kv_head * columns, columns)});
-    }
+  for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
+    const int columns = group * head_dim;
+    attends_.push_back({.q = q.Columns(kv_head * columns, columns),
+                        .num_heads = group,
+                        .key_dim = head_dim,
+                        .key_offset = kv_head * head_dim,
+                        .value_dim = head_dim,
+                        .value_offset = kv_width + kv_head * head_dim,
+                        .scale = static_cast<float>(config_->softmax_scale),
+                        .cache = layer_cache,
+                        .begin_position = layer.begin_position,
+                        .out = context.Columns(kv_head * columns, columns)});
   }
-  kernels.Attend(attends_);
+  kernels.AttendBatch(attends_, places);
   kernels.Matmul(context, *weights.output, nullptr, View(out_, num_rows, config_->hidden_size));
 }
 

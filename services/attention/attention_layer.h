@@ -7,7 +7,6 @@
 #include "base/status.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
-#include "services/attention/batch.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/model.h"
 
@@ -19,10 +18,11 @@ class AttentionLayer {
   // The model must outlive it.
   static absl::StatusOr<AttentionLayer> Create(const Model& model, int max_rows, Device* device);
 
-  // hidden += attention(norm(hidden)); hidden [num_rows, hidden_size]. out is left as the addend,
-  // for probes. layer: of the model, or its MTP module's.
-  void Run(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
-           Matrix hidden);
+  // Queues hidden += attention(norm(hidden)); hidden [num_rows, hidden_size], where num_rows is that
+  // of the batch or of its shape. out is left as the addend, for probes. layer: of the model, or its
+  // MTP module's.
+  void Run(const LayerWeights& layer, const RowPlaces& places, const KvCache& cache,
+           Kernels& kernels, Matrix hidden);
   // The addend of the last Run, [num_rows, hidden_size].
   ConstMatrix out(int num_rows) const { return View(out_, num_rows, config_->hidden_size); }
 
@@ -30,10 +30,10 @@ class AttentionLayer {
   Matrix View(const Buffer& buffer, int num_rows, int num_cols) const {
     return Matrix(buffer.as<float>(), num_rows, num_cols);
   }
-  void RunMla(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
-              ConstMatrix normed);
-  void RunGqa(const LayerWeights& layer, const Batch& batch, const KvCache& cache, Kernels& kernels,
-              ConstMatrix normed);
+  void RunMla(const LayerWeights& layer, const RowPlaces& places, const KvCache& cache,
+              Kernels& kernels, ConstMatrix normed);
+  void RunGqa(const LayerWeights& layer, const RowPlaces& places, const KvCache& cache,
+              Kernels& kernels, ConstMatrix normed);
 
   const ModelConfig* config_ = nullptr;
   RopeTable rope_;
@@ -46,7 +46,7 @@ class AttentionLayer {
   Buffer values_;   // MLA: [max_rows, num_heads * v_head_dim]
   Buffer out_;      // [max_rows, hidden_size]
 
-  std::vector<AttendArgs> attends_;  // of the batch under way
+  std::vector<AttendArgs> attends_;  // of the layer under way
 };
 
 }  // namespace orrery

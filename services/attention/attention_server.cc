@@ -14,6 +14,7 @@
 #include "model/weight_files.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
+#include "services/attention/rank_memory.h"
 
 namespace orrery {
 namespace {
@@ -112,14 +113,14 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   const Backend backend = BackendFromProto(cluster.numerics());
-  ASSIGN_OR_RETURN(rank->device_, MakeDevice(backend));
+  ASSIGN_OR_RETURN(rank->device_, MakeDevice(backend, me->gpu()));
   rank->stream_ = rank->device_->MakeStream();
   ASSIGN_OR_RETURN(rank->kernels_,
                    MakeKernels(backend, options.cpu_variant, rank->stream_.get(), threads));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
   RETURN_IF_ERROR(rank->Listen(options, *me, threads));
   RETURN_IF_ERROR(rank->Load(cluster, model_dir));
-  RETURN_IF_ERROR(rank->JoinShards(cluster, options.name));
+  RETURN_IF_ERROR(rank->JoinShards(cluster, *me));
   RETURN_IF_ERROR(rank->StartEngine(cluster));
   return rank;
 }
@@ -131,7 +132,8 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
   description.set_role(internal::ROLE_ATTENTION);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id_);
-  description.set_backend(DescribeBackend(*kernels_, threads));
+  description.set_backend(
+      DescribeBackend(BackendFromProto(options.cluster.numerics()), *kernels_, *device_, threads));
   description.set_total_bytes(EstimateBytes(config_, num_draft_tokens_ > 0));
   member_ = std::make_unique<MemberService>(std::move(description));
   member_->SetLive([this](internal::MemberDescription& live) { Describe(live); });
@@ -152,15 +154,38 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
   return absl::OkStatus();
 }
 
+ModelOptions AttentionServer::MakeModelOptions() const {
+  return {.numerics = numerics_,
+          .max_positions = max_context_tokens_ + num_draft_tokens_,
+          .with_mtp = num_draft_tokens_ > 0};
+}
+
+absl::Status AttentionServer::ReserveMemory(const WeightFiles& files,
+                                            const internal::ClusterFile& cluster) {
+  if (BackendFromProto(cluster.numerics()) != Backend::kCuda) return absl::OkStatus();
+  const ModelOptions model = MakeModelOptions();
+  const EngineOptions engine = MakeEngineOptions(cluster);
+  const RankMemoryLimits limits = {.max_positions = model.max_positions,
+                                   .with_mtp = model.with_mtp,
+                                   .num_kv_blocks = engine.num_kv_blocks,
+                                   .step = Engine::StepOptionsOf(engine)};
+  ASSIGN_OR_RETURN(const RankMemory need, CountRankMemory(config_, files.stored_dtypes(config_),
+                                                          numerics_, limits, *kernels_));
+  ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
+  RETURN_IF_ERROR(CheckFits(need, {.name = device_->name(), .memory = memory}));
+  RETURN_IF_ERROR(device_->Reserve(need.total()));
+  LogInfo(device_->name(), ": ", need.total(), " of ", memory.free,
+          " free bytes taken: ", need.ToString());
+  return absl::OkStatus();
+}
+
 absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
                                    const std::string& model_dir) {
   const absl::Time begin = absl::Now();
   ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(model_dir, numerics_id_));
-  const ModelOptions options = {.numerics = numerics_,
-                                .max_positions = max_context_tokens_ + num_draft_tokens_,
-                                .with_mtp = num_draft_tokens_ > 0};
-  ASSIGN_OR_RETURN(Model model, LoadModel(files, config_, options, kernels_.get(), device_.get(),
-                                          &loaded_bytes_));
+  RETURN_IF_ERROR(ReserveMemory(files, cluster));
+  ASSIGN_OR_RETURN(Model model, LoadModel(files, config_, MakeModelOptions(), kernels_.get(),
+                                          device_.get(), &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
   // Only stop strings need it, and only they are refused without.
   absl::StatusOr<Tokenizer> tokenizer = Tokenizer::Open(model_dir);
@@ -176,7 +201,7 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
 }
 
 absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
-                                         const std::string& name) {
+                                         const ClusterMember& me) {
   if (config_.num_experts == 0) return absl::OkStatus();
   std::vector<std::string> shard_names;
   for (const ClusterMember& shard : cluster.expert()) shard_names.push_back(shard.name());
@@ -191,7 +216,8 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   // One for each shard, another beside each that is late, as much again for those asked once more, and
   // the answers that nobody waits for.
   rank_options.exchange.max_tickets = 4 * cluster.expert_size() + SecondAnswers::kMaxOpen;
-  rank_options.rank_name = name;
+  rank_options.rank_name = me.name();
+  rank_options.gpu = me.gpu();
   rank_options.tls = TlsFilesOf(cluster);
   rank_options.transport = TransportFromProto(cluster.exchange());
   ShardWatch::Options watch_options;
@@ -208,15 +234,8 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   return absl::OkStatus();
 }
 
-absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) {
+EngineOptions AttentionServer::MakeEngineOptions(const internal::ClusterFile& cluster) const {
   const internal::Limits& limits = cluster.limits();
-  const StepParts parts = {.model = model_.get(),
-                           .kernels = kernels_.get(),
-                           .device = device_.get(),
-                           .stream = stream_.get(),
-                           .exchange = exchange_.get(),
-                           .directory = directory_.get(),
-                           .hedge = HedgeFromLimits(limits)};
   EngineOptions options;
   options.scheduler.max_step_rows = limits.max_step_rows();
   options.scheduler.max_prefill_rows = limits.max_prefill_rows();
@@ -227,6 +246,18 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
   options.num_draft_tokens = num_draft_tokens_;
   options.tokenizer = tokenizer_.get();
   options.expert_timeout = absl::Milliseconds(limits.expert_timeout_ms());
+  return options;
+}
+
+absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) {
+  const StepParts parts = {.model = model_.get(),
+                           .kernels = kernels_.get(),
+                           .device = device_.get(),
+                           .stream = stream_.get(),
+                           .exchange = exchange_.get(),
+                           .directory = directory_.get(),
+                           .hedge = HedgeFromLimits(cluster.limits())};
+  const EngineOptions options = MakeEngineOptions(cluster);
   ASSIGN_OR_RETURN(engine_, Engine::Start(parts, options));
   member_->Update([this](internal::MemberDescription& description) {
     description.set_total_bytes(loaded_bytes_);

@@ -60,8 +60,12 @@ class AttentionServer {
   AttentionServer() = default;
   absl::Status Listen(const AttentionServerOptions& options, const ClusterMember& me,
                       const CpuThreads& threads);
+  // All that it will take of a GPU, or why that does not fit.
+  absl::Status ReserveMemory(const WeightFiles& files, const internal::ClusterFile& cluster);
   absl::Status Load(const internal::ClusterFile& cluster, const std::string& model_dir);
-  absl::Status JoinShards(const internal::ClusterFile& cluster, const std::string& name);
+  ModelOptions MakeModelOptions() const;
+  EngineOptions MakeEngineOptions(const internal::ClusterFile& cluster) const;
+  absl::Status JoinShards(const internal::ClusterFile& cluster, const ClusterMember& me);
   absl::Status StartEngine(const internal::ClusterFile& cluster);
   // The engine if requests can be served now.
   absl::StatusOr<Engine*> ReadyEngine() const;

@@ -10,24 +10,14 @@
 #include "absl/types/span.h"
 #include "base/matrix.h"
 #include "exchange/exchange.h"
+#include "kernels/row_places.h"
 
 namespace orrery {
-
-// Rows of one sequence within a batch: positions first_position, first_position + 1, ...
-struct BatchSpan {
-  int row_begin = 0;
-  int num_rows = 0;
-  int first_position = 0;
-  // Of the rows, how many stand in the cache already: their keys and values are not written again.
-  // (The last token of a cached prefix is computed once more, for its hidden state.)
-  int num_cached_rows = 0;
-  absl::Span<const int32_t> block_ids;  // cover all positions up to the last row
-};
 
 // Prefill is a span with many rows, decode one with a single row: there is no second path.
 struct Batch {
   std::vector<int32_t> ids;         // [num_rows] token ids
-  std::vector<BatchSpan> spans;     // cover the rows in order
+  std::vector<SequenceRows> spans;  // cover the rows in order
   std::vector<int32_t> logit_rows;  // rows whose log-probabilities are wanted, ascending
   // Its frames' way to the shards: bulk if the batch has prompt rows.
   Lane lane = Lane::kDecode;
@@ -59,7 +49,8 @@ struct MtpBatch {
 };
 
 // Watches a step from outside, and may force the choice of experts: for comparisons with another
-// implementation. Matrices are [num_rows, ...] in host memory and valid during the call.
+// implementation. Matrices are [num_rows, ...] in host memory, wherever the step computes, and valid
+// during the call.
 class StepProbe {
  public:
   virtual ~StepProbe() = default;

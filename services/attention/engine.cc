@@ -44,17 +44,19 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
                                                       const EngineOptions& options) {
   RETURN_IF_ERROR(CheckOptions(*parts.model, options));
   std::unique_ptr<Engine> engine(new Engine(parts, options));
-  // Every running sequence may want a row of log-probabilities for each of its drafts, too. (A prompt
-  // with several choices needs one row for all of them.)
-  ASSIGN_OR_RETURN(engine->step_,
-                   Step::Create(parts, {.max_rows = options.scheduler.max_step_rows,
-                                        .max_logit_rows = options.scheduler.max_running *
-                                                          (1 + options.num_draft_tokens)}));
+  ASSIGN_OR_RETURN(engine->step_, Step::Create(parts, StepOptionsOf(options)));
   ASSIGN_OR_RETURN(engine->cache_,
                    KvCache::Create(*parts.model, options.num_kv_blocks, parts.device));
   engine->Publish();
   engine->loop_ = std::thread([raw = engine.get()] { raw->Loop(); });
   return engine;
+}
+
+StepOptions Engine::StepOptionsOf(const EngineOptions& options) {
+  // Every running sequence may want a row of log-probabilities for each of its drafts, too. (A prompt
+  // with several choices needs one row for all of them.)
+  return {.max_rows = options.scheduler.max_step_rows,
+          .max_logit_rows = options.scheduler.max_running * (1 + options.num_draft_tokens)};
 }
 
 Engine::~Engine() { Stop(); }

@@ -91,6 +91,8 @@ class Engine {
   static absl::StatusOr<std::unique_ptr<Engine>> Start(const StepParts& parts,
                                                        const EngineOptions& options);
   ~Engine();
+  // Of the step that Start makes.
+  static StepOptions StepOptionsOf(const EngineOptions& options);
 
   // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests), ABORTED (a later
   // attempt is here already), UNAVAILABLE (stopping). An earlier attempt that is here ends with ABORTED.

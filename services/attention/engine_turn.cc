@@ -71,7 +71,7 @@ Batch Engine::MakeBatch(std::vector<Part>& parts) const {
 }
 
 void Engine::SetExchange(absl::Span<const Part> parts, Batch& batch) const {
-  for (const BatchSpan& span : batch.spans) {
+  for (const SequenceRows& span : batch.spans) {
     if (span.num_rows > 1 + options_.num_draft_tokens) batch.lane = Lane::kBulk;
   }
   batch.expert_timeout = options_.expert_timeout;

@@ -52,10 +52,13 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   layer.gate_ = MakeGateParams(config);
   layer.row_bytes_ = EncodedRowBytes(numerics.row_format, config.hidden_size);
   layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
-  layer.health_ = std::make_unique<ShardHealth>(exchange->num_peers(), hedge);
-  layer.recovery_ = std::make_unique<Recovery>(config.num_experts, directory, layer.health_.get());
-  layer.seconds_ = std::make_unique<SecondAnswers>(exchange, directory, layer.health_.get(),
-                                                   layer.result_bytes_);
+  if (exchange != nullptr) {
+    layer.health_ = std::make_unique<ShardHealth>(exchange->num_peers(), hedge);
+    layer.recovery_ =
+        std::make_unique<Recovery>(config.num_experts, directory, layer.health_.get());
+    layer.seconds_ = std::make_unique<SecondAnswers>(exchange, directory, layer.health_.get(),
+                                                     layer.result_bytes_);
+  }
   const size_t rows = max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
@@ -76,46 +79,39 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   return layer;
 }
 
-absl::Status MoeLayer::Run(const MoeWeights& weights, int layer, const Batch& batch,
-                           ConstMatrix normed, Kernels& kernels, Stream& stream, StepProbe* probe,
-                           Matrix out) {
-  const int num_rows = batch.num_rows();
-  const int topk = config_->num_experts_per_token;
-  const int hidden = config_->hidden_size;
-  int32_t* expert_ids = expert_ids_.as<int32_t>();
-  float* chosen_weights = weights_.as<float>();
-
-  const Matrix logits(logits_.as<float>(), num_rows, config_->num_experts);
+void MoeLayer::Choose(const MoeWeights& weights, ConstMatrix normed, const int32_t* forced_ids,
+                      Kernels& kernels) {
+  const Matrix logits(logits_.as<float>(), normed.num_rows, config_->num_experts);
   kernels.Matmul(normed, *weights.gate, nullptr, logits);
   gate_.bias = weights.bias.as<float>();
-  kernels.Gate(logits, gate_, probe ? probe->ForcedExperts(layer) : nullptr, expert_ids,
-               chosen_weights);
+  kernels.Gate(logits, gate_, forced_ids, expert_ids_.as<int32_t>(), weights_.as<float>());
   kernels.EncodeRows(normed, numerics_.row_format, rows_.as<std::byte>());
-  RETURN_IF_ERROR(stream.Synchronize());
+}
 
-  const absl::Span<const int32_t> ids(expert_ids, static_cast<size_t>(num_rows) * topk);
-  entries_ = RoutedEntries({.num_rows = num_rows, .topk = topk}, ids);
+absl::Status MoeLayer::Exchange(int layer, const Batch& batch, Stream& stream,
+                                absl::FunctionRef<absl::Status()> meanwhile) {
+  RETURN_IF_ERROR(stream.Synchronize());
+  entries_ = RoutedEntries({.num_rows = batch.num_rows(), .topk = config_->num_experts_per_token},
+                           expert_ids(batch.num_rows()));
   absl::Status status = Ask(layer, batch);
-  if (status.ok() && weights.shared.has_value()) {  // while the rows are away
-    kernels.FeedForward(normed, *weights.shared->gate, *weights.shared->up, *weights.shared->down,
-                        out);
-  }
+  if (status.ok()) status = meanwhile();
   if (status.ok()) status = Collect(layer, batch);
   EndFlights(layer, batch, status);
-  RETURN_IF_ERROR(status);
   PassFaultPoint(FaultPoint::kBeforeCombine);
+  return status;
+}
 
-  const Matrix expert_rows(expert_rows_.as<float>(), static_cast<int64_t>(num_rows) * topk, hidden);
+void MoeLayer::Combine(const MoeWeights& weights, Kernels& kernels, Matrix out) {
+  const int topk = config_->num_experts_per_token;
+  const Matrix expert_rows(expert_rows_.as<float>(), out.num_rows * topk, out.num_cols);
   kernels.DecodeRows(results_.as<std::byte>(), numerics_.result_format(), expert_rows);
   if (weights.shared.has_value()) {
-    const Matrix sum(sum_.as<float>(), num_rows, hidden);
-    kernels.WeightedSum(expert_rows, chosen_weights, topk, sum);
+    const Matrix sum(sum_.as<float>(), out.num_rows, out.num_cols);
+    kernels.WeightedSum(expert_rows, weights_.as<float>(), topk, sum);
     kernels.Add(sum, out);
   } else {
-    kernels.WeightedSum(expert_rows, chosen_weights, topk, out);
+    kernels.WeightedSum(expert_rows, weights_.as<float>(), topk, out);
   }
-  if (probe) probe->OnGate(layer, ids, {chosen_weights, ids.size()});
-  return absl::OkStatus();
 }
 
 absl::StatusOr<Ticket> MoeLayer::Dispatch(int layer, const Batch& batch, const PeerEntries& ask) {

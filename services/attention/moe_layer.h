@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "device/device.h"
@@ -28,16 +29,38 @@ namespace orrery {
 // Scratch and verbs for the MoE layers of one model. Belongs to one step.
 class MoeLayer {
  public:
-  // exchange and directory are null for a dense model, which never runs a MoE layer.
+  // exchange and directory are null for a dense model, which never runs a MoE layer, and where only
+  // memory is counted.
   static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics,
                                          int max_rows, Device* device, RankExchange* exchange,
                                          ExpertDirectory* directory, const HedgeOptions& hedge);
 
-  // out = shared(normed) + sum of weighted experts(normed); both [num_rows, hidden_size].
-  // UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is the batch's
-  // expert_timeout (see recovery.h); CANCELLED when the batch was abandoned while the layer waited.
-  absl::Status Run(const MoeWeights& weights, int layer, const Batch& batch, ConstMatrix normed,
-                   Kernels& kernels, Stream& stream, StepProbe* probe, Matrix out);
+  // out = shared(normed) + sum of weighted experts(normed), [num_rows, hidden_size] both, is these
+  // three, with the shared expert between the rows' way out and back. num_rows: that of the batch, or
+  // of its shape.
+
+  // Queues the choice of experts, and the rows as they will travel. forced_ids [num_rows, topk], in
+  // memory of the device, instead of the gate's choice; may be null.
+  void Choose(const MoeWeights& weights, ConstMatrix normed, const int32_t* forced_ids,
+              Kernels& kernels);
+  // Waits for what is queued, the one time in a layer, sends the rows, does `meanwhile`, and waits for
+  // the results. UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is the
+  // batch's expert_timeout (see recovery.h); CANCELLED when the batch was abandoned while the layer waited;
+  // those of the stream and of `meanwhile`.
+  absl::Status Exchange(int layer, const Batch& batch, Stream& stream,
+                        absl::FunctionRef<absl::Status()> meanwhile);
+  // Queues the weighted sum of the results, added to out where the shared expert left its own.
+  void Combine(const MoeWeights& weights, Kernels& kernels, Matrix out);
+
+  // Of the last Choose, once its work is done; [num_rows, topk] by ascending expert id.
+  absl::Span<const int32_t> expert_ids(int num_rows) const {
+    return {expert_ids_.as<int32_t>(),
+            static_cast<size_t>(num_rows) * config_->num_experts_per_token};
+  }
+  // In memory of the device.
+  ConstMatrix chosen_weights(int num_rows) const {
+    return ConstMatrix(weights_.as<float>(), num_rows, config_->num_experts_per_token);
+  }
 
  private:
   // An ask that is out; its ticket's slot is its id in recovery_.

@@ -9,13 +9,18 @@
 // appends the same values to the same places. So may a Draft behind a Run; a chained one may not,
 // since the output that it began with is gone.
 //
+// Where the stream can, the parts of layers are captured for each shape of batch, and replayed
+// (replays.h). The host waits where rows leave for the experts, and at the end.
+//
 // Threads: belongs to the engine's loop.
 #ifndef ORRERY_SERVICES_ATTENTION_STEP_H_
 #define ORRERY_SERVICES_ATTENTION_STEP_H_
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "base/status.h"
 #include "device/device.h"
@@ -27,6 +32,7 @@
 #include "services/attention/kv_cache.h"
 #include "services/attention/model.h"
 #include "services/attention/moe_layer.h"
+#include "services/attention/replays.h"
 #include "services/attention/shard_health.h"
 
 namespace orrery {
@@ -46,6 +52,7 @@ struct StepParts {
 struct StepOptions {
   int max_rows = 256;
   int max_logit_rows = 1;
+  bool replay = true;  // false: nothing is captured; for tests and comparisons
 };
 
 class Step {
@@ -53,7 +60,11 @@ class Step {
   static absl::StatusOr<std::unique_ptr<Step>> Create(const StepParts& parts,
                                                       const StepOptions& options);
 
-  // Errors: those of MoeLayer::Run, and of the stream. probe may be null.
+  // What Create will take of a device's memory, kernels included. The model needs no weights.
+  static absl::StatusOr<size_t> CountBytes(const Model& model, const StepOptions& options,
+                                           const Kernels& kernels);
+
+  // Errors: those of MoeLayer::Exchange, and of the stream. probe may be null.
   absl::Status Run(const Batch& batch, const KvCache& cache, StepProbe* probe);
 
   // One pass of the MTP module behind a Run, or behind another Draft. Needs a model that was loaded
@@ -69,20 +80,37 @@ class Step {
 
   const Model& model() const { return *parts_.model; }
   const StepOptions& options() const { return options_; }
+  int num_graphs() const { return replays_.num_graphs(); }
 
  private:
+  // What layers are told about the batch under way.
+  struct Pass {
+    const Batch* batch = nullptr;
+    const KvCache* cache = nullptr;
+    StepProbe* probe = nullptr;  // may be null
+    BatchShape shape = {};       // without rows: nothing is captured
+    int num_rows = 0;            // of the matrices: the shape's, else the batch's
+  };
+
   explicit Step(const StepParts& parts, const StepOptions& options)
-      : parts_(parts), options_(options) {}
+      : parts_(parts), options_(options), replays_(parts.stream) {}
+  absl::Status Allocate();
+  Pass Begin(const Batch& batch, const KvCache& cache, StepProbe* probe);
   // One decoder layer: hidden += attention, hidden += feed-forward.
-  absl::Status RunLayer(const LayerWeights& layer, const Batch& batch, const KvCache& cache,
-                        StepProbe* probe, Matrix hidden);
-  absl::Status FeedForward(const LayerWeights& layer, const Batch& batch, StepProbe* probe,
-                           Matrix hidden);
+  absl::Status RunLayer(const LayerWeights& layer, const Pass& pass, Matrix hidden);
+  absl::Status FeedForward(const LayerWeights& layer, const Pass& pass, Matrix hidden);
+  // Work that is the same for every batch of the pass's shape.
+  absl::Status Queue(const LayerWeights& layer, int part, const Pass& pass,
+                     absl::FunctionRef<void()> work);
   // Log-probabilities of the batch's logit rows, normed with output_norm before.
   absl::Status Head(const Batch& batch, const Buffer& output_norm, StepProbe* probe,
                     const Buffer& hidden);
-  // The batch's rows of a scratch buffer.
-  Matrix Rows(const Buffer& buffer, const Batch& batch) const;
+  // The first rows of a scratch buffer.
+  Matrix Rows(const Buffer& buffer, int num_rows) const;
+  // For a probe: once all that is queued has been done; until the next call.
+  ConstMatrix OnHost(ConstMatrix rows);
+  // On the device; null to leave the choice to the gate.
+  const int32_t* ForcedExperts(int layer, const Pass& pass);
   // out[r] = the numbers[r]-th of some rows; num_cols values each.
   void Gather(const Buffer& rows, absl::Span<const int32_t> numbers, Matrix out) const;
   void RmsNorm(const Buffer& weight, ConstMatrix rows, Matrix out) const;
@@ -91,16 +119,20 @@ class Step {
   StepOptions options_;
   AttentionLayer attention_;
   MoeLayer moe_;
-  Buffer hidden_;         // [max_rows, hidden] the residual stream, f32; stays for Draft
-  Buffer draft_hidden_;   // the same of the MTP module, if there is one
-  Buffer draft_inputs_;   // [max_rows, 2 * hidden] of its first product
-  Buffer normed_;         // [max_rows, hidden]
-  Buffer addend_;         // [max_rows, hidden]
-  Buffer head_rows_;      // [max_logit_rows, hidden]
-  Buffer logits_;         // [max_logit_rows, vocab]
-  Buffer logprobs_;       // [max_logit_rows, vocab]
-  Buffer host_logprobs_;  // the same, pinned host
-  Buffer first_logits_;   // [max_logit_rows] of id 0, pinned host
+  std::unique_ptr<RowPlaces> places_;
+  Replays replays_;
+  Buffer hidden_;            // [max_rows, hidden] the residual stream, f32; stays for Draft
+  Buffer draft_hidden_;      // the same of the MTP module, if there is one
+  Buffer draft_inputs_;      // [max_rows, 2 * hidden] of its first product
+  Buffer normed_;            // [max_rows, hidden]
+  Buffer addend_;            // [max_rows, hidden]
+  Buffer head_rows_;         // [max_logit_rows, hidden]
+  Buffer logits_;            // [max_logit_rows, vocab]
+  Buffer logprobs_;          // [max_logit_rows, vocab]
+  Buffer host_logprobs_;     // the same, pinned host
+  Buffer first_logits_;      // [max_logit_rows] of id 0, pinned host
+  Buffer forced_ids_;        // [max_rows, topk] for probes
+  std::vector<float> seen_;  // by a probe
 };
 
 }  // namespace orrery

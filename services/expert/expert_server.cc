@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
   expert->cluster_ = cluster;
   const Backend backend = BackendFromProto(cluster.numerics());
-  ASSIGN_OR_RETURN(expert->device_, MakeDevice(backend));
+  ASSIGN_OR_RETURN(expert->device_, MakeDevice(backend, me->gpu()));
   expert->stream_ = expert->device_->MakeStream();
   ASSIGN_OR_RETURN(expert->kernels_,
                    MakeKernels(backend, options.cpu_variant, expert->stream_.get(), threads));
@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   description.set_role(internal::ROLE_EXPERT);
   description.set_state(internal::MEMBER_STATE_LOADING);
   description.set_numerics_id(numerics_id);
-  description.set_backend(DescribeBackend(*expert->kernels_, threads));
+  description.set_backend(DescribeBackend(backend, *expert->kernels_, *expert->device_, threads));
   description.set_total_bytes(
       Shard::EstimateBytes(config, range, cluster.limits().num_draft_tokens() > 0));
   expert->member_ = std::make_unique<MemberService>(std::move(description));
@@ -72,7 +72,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   exchange_options.exchange.result_bytes =
       EncodedRowBytes(numerics.result_format(), config.hidden_size);
   if (cluster.exchange() == internal::EXCHANGE_NCCL) {
-    ASSIGN_OR_RETURN(expert->layer_, MakeLayerOfThisBuild());
+    ASSIGN_OR_RETURN(expert->layer_, MakeLayerOfThisBuild(me->gpu()));
     exchange_options.layer = expert->layer_.get();
   }
   ASSIGN_OR_RETURN(expert->exchange_, MakeGrpcShardExchange(exchange_options));
@@ -115,6 +115,22 @@ void ExpertServer::SetAccepting(bool accepting) {
   if (shm_ != nullptr) shm_->SetAccepting(accepting);
 }
 
+absl::Status ExpertServer::ReserveMemory(const ShardParts& parts, ExpertRange range) {
+  ASSIGN_OR_RETURN(const Shard::Memory need, Shard::CountMemory(parts, range));
+  ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
+  if (need.total() > memory.free) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        device_->name(), ": experts ", range.begin, "-", range.end - 1, " of every MoE layer need ",
+        need.total(), " bytes: weights ", need.weights, ", scratch ", need.scratch, "; ",
+        memory.free, " of ", memory.total,
+        " are free; use more shards, or hold weights in fewer bits (ffn_weights: int8, int4)"));
+  }
+  RETURN_IF_ERROR(device_->Reserve(need.total()));
+  LogInfo(device_->name(), ": ", need.total(), " of ", memory.free, " free bytes taken: weights ",
+          need.weights, ", scratch ", need.scratch);
+  return absl::OkStatus();
+}
+
 absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_index,
                                 const std::string& model_dir, const ModelConfig& config,
                                 const Numerics& numerics) {
@@ -131,6 +147,9 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
   const ExpertRange range =
       DefaultPlacement({.num_experts = config.num_experts,
                         .num_shards = options.cluster.expert_size()})[shard_index];
+  if (BackendFromProto(options.cluster.numerics()) == Backend::kCuda) {
+    RETURN_IF_ERROR(ReserveMemory(parts, range));
+  }
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
                    files_->ComputeFingerprint(FingerprintScope::kOpenedFiles));

@@ -61,6 +61,8 @@ class ExpertServer {
   absl::Status Load(const ExpertServerOptions& options, int shard_index,
                     const std::string& model_dir, const ModelConfig& config,
                     const Numerics& numerics);
+  // All that the shard will take of a GPU, or why that does not fit.
+  absl::Status ReserveMemory(const ShardParts& parts, ExpertRange range);
   absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster,
                                     const std::string& address, const ExchangeOptions& exchange);
   void SetAccepting(bool accepting);

@@ -7,7 +7,9 @@
 #include "base/check.h"
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "device/counting_device.h"
 #include "model/moe_layers.h"
+#include "model/weight_bytes.h"
 #include "model/weight_list.h"
 
 namespace orrery {
@@ -40,7 +42,8 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
     }
   }
   loader->Expect(records);
-  RETURN_IF_ERROR(shard->ReserveScratch());  // while records come
+  RETURN_IF_ERROR(shard->Allocate());  // while records come
+  RETURN_IF_ERROR(parts.kernels->ReserveScratch(shard->LargestCall(range)));
   for (const int layer : MoeLayers(config, parts.with_mtp)) {
     LayerExperts held = {.layer = layer, .experts = {}};
     for (int expert = range.begin; expert < range.end; ++expert) {
@@ -57,7 +60,38 @@ absl::StatusOr<std::unique_ptr<Shard>> Shard::Load(const ShardParts& parts, Expe
   return shard;
 }
 
-absl::Status Shard::ReserveScratch() {
+ScratchLimits Shard::LargestCall(ExpertRange range) const {
+  const auto num_rows = static_cast<int64_t>(max_entries_);
+  const int num_experts = std::min(range.size(), static_cast<int>(max_entries_));
+  return {.products = {2 * num_rows, 2 * num_experts, parts_.config.hidden_size},
+          .down_products = {num_rows, num_experts, parts_.config.moe_intermediate_size}};
+}
+
+absl::StatusOr<Shard::Memory> Shard::CountMemory(const ShardParts& parts, ExpertRange range) {
+  const ModelConfig& config = parts.config;
+  WeightLister lister;
+  for (const int layer : MoeLayers(config, parts.with_mtp)) {
+    for (int expert = range.begin; expert < range.end; ++expert) {
+      RETURN_IF_ERROR(lister
+                          .FeedForward(ExpertRecord(layer, expert), config.hidden_size,
+                                       config.moe_intermediate_size)
+                          .status());
+    }
+  }
+  Memory memory;
+  ASSIGN_OR_RETURN(memory.weights,
+                   WeightBytes(lister.TakeRecords(), config, parts.files->stored_dtypes(config),
+                               parts.numerics, *parts.kernels));
+  CountingDevice device;
+  ShardParts counted = parts;
+  counted.device = &device;
+  Shard shard(counted);
+  RETURN_IF_ERROR(shard.Allocate());
+  memory.scratch = device.num_bytes() + parts.kernels->ScratchBytes(shard.LargestCall(range));
+  return memory;
+}
+
+absl::Status Shard::Allocate() {
   max_entries_ = kMaxGroupBytes / result_bytes_;
   visits_.reserve(max_entries_);
   answers_.reserve(max_entries_);  // a frame has at least one entry

@@ -64,6 +64,13 @@ class Shard {
   static int64_t EstimateExpertBytes(const ModelConfig& config);
   // What Load will load, for a progress bar.
   static int64_t EstimateBytes(const ModelConfig& config, ExpertRange range, bool with_mtp);
+  // What Load will take of the device's memory, kernels included: of weights, and beside them.
+  struct Memory {
+    size_t weights = 0;
+    size_t scratch = 0;
+    size_t total() const { return weights + scratch; }
+  };
+  static absl::StatusOr<Memory> CountMemory(const ShardParts& parts, ExpertRange range);
   // Loads the experts of `range` of every MoE layer. Only the files that hold them are opened.
   static absl::StatusOr<std::unique_ptr<Shard>> Load(const ShardParts& parts, ExpertRange range,
                                                      std::atomic<int64_t>* loaded_bytes);
@@ -94,7 +101,8 @@ class Shard {
   };
 
   explicit Shard(const ShardParts& parts);
-  absl::Status ReserveScratch();
+  absl::Status Allocate();
+  ScratchLimits LargestCall(ExpertRange range) const;
   // Fills visits_, by expert, and answers_; refuses what names no row.
   void ListVisits(absl::Span<const InboundFrame> group);
   // One for each expert that is visited and held: fills feed_forwards_, and keeps the visits to these.

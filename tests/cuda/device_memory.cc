@@ -44,6 +44,13 @@ std::byte* DeviceMemory::Allocate(size_t num_bytes) {
   return begin_ + offset;
 }
 
+size_t DeviceMemory::num_allocated() {
+  const std::lock_guard lock(mutex_);
+  size_t num_bytes = 0;
+  for (const auto& [offset, bytes] : allocated_) num_bytes += bytes;
+  return num_bytes;
+}
+
 bool DeviceMemory::Free(void* data) {
   const std::lock_guard lock(mutex_);
   if (allocated_.erase(static_cast<size_t>(static_cast<std::byte*>(data) - begin_)) == 0)

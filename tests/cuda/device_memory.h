@@ -23,6 +23,7 @@ class DeviceMemory {
   std::byte* Allocate(size_t num_bytes);
   bool Free(void* data);                                        // whether it was allocated
   int64_t num_allocations() const { return num_allocations_; }  // ever
+  size_t num_allocated();                                       // bytes, now
 
   class Opened {
    public:

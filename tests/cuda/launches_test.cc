@@ -3,13 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "device/cuda/cuda_device.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #include "tests/cuda/device_memory.h"
-#include "tests/cuda/gpu.h"
+#include "tests/cuda/machine.h"
 
 namespace orrery {
 namespace {
@@ -35,13 +36,13 @@ TEST_F(Launches, NameTheirFamily) {
 }
 
 TEST(LaunchesOnSm90, NameAFamilyOfTheirOwn) {
-  cuda_on_host::Become(cuda_on_host::kSm90);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm90;
   std::unique_ptr<Device> device = *MakeCudaDevice(0);
   std::unique_ptr<Stream> stream = device->MakeStream();
   const std::unique_ptr<Kernels> kernels = *MakeCudaKernels(stream.get());
   EXPECT_EQ(kernels->family(), "cuda-wgmma-1-sm90");
   EXPECT_EQ(kernels->variant(), "sm90");
-  cuda_on_host::Become(cuda_on_host::kSm80);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm80;
 }
 
 // What was made for one order of codes is refused by the other.
@@ -61,9 +62,9 @@ TEST(LaunchesOnSm90, RefuseFp8ProductsOfOtherGpus) {
     std::unique_ptr<Kernels> kernels = *MakeCudaKernels(stream.get());
   };
   const Made sm80;
-  cuda_on_host::Become(cuda_on_host::kSm90);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm90;
   const Made sm90;
-  cuda_on_host::Become(cuda_on_host::kSm80);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm80;
   for (const auto& [from, to] : {std::pair(&sm80, &sm90), std::pair(&sm90, &sm80)}) {
     const auto weight = *from->kernels->MakeWeight(source, ProductFormat::kFp8);
     EXPECT_TRUE(from->kernels->MapWeight({weight->image(), nullptr}).ok());
@@ -155,6 +156,14 @@ TEST_F(Launches, ReportWhatCouldNotBeLaunched) {
 
 TEST_F(Launches, RefuseAStreamOfAnotherDevice) {
   EXPECT_EQ(MakeCudaKernels(nullptr).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(Launches, RefuseAGpuThatIsTooOld) {
+  const cuda_on_host::ScopedMachine machine({.major = 7, .minor = 5});
+  const absl::Status status = MakeCudaKernels(stream_.get()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(status.message()),
+            "cuda:0 stand-in on the host is sm75: the cuda kernels need sm80 or later");
 }
 
 }  // namespace

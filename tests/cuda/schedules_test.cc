@@ -10,7 +10,7 @@
 #include "kernels/cuda/attention_bf16.h"
 #include "kernels/cuda/attention_wgmma.h"
 #include "kernels/cuda/cuda_kernels.h"
-#include "tests/cuda/gpu.h"
+#include "tests/cuda/machine.h"
 
 namespace orrery {
 namespace {
@@ -31,8 +31,7 @@ std::vector<float> AttendWith(const ScheduleLimits& limits, DType format,
                               Instructions instructions = Instructions::kMma) {
   std::unique_ptr<Device> memory = *MakeCudaDevice(0);
   std::unique_ptr<Stream> stream = memory->MakeStream();
-  CudaKernels kernels(*MakeCudaDevice(0), dynamic_cast<CudaStream*>(stream.get()), instructions,
-                      limits, "", "");
+  CudaKernels kernels(dynamic_cast<CudaStream*>(stream.get()), instructions, limits, "", "");
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   const auto upload = [&](int64_t num_rows, int64_t num_cols, std::vector<Buffer>& buffers) {
@@ -97,13 +96,13 @@ TEST(Schedules, OfAttentionChangeNoBit) {
 
 // All rows at once, and row by row.
 TEST(Schedules, OfMlaOnSm90ChangeNoBit) {
-  cuda_on_host::Become(cuda_on_host::kSm90);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm90;
   const auto attend = [](size_t partial_bytes) {
     return AttendWith({cuda_on_host::kSm90.shared_bytes, 1, partial_bytes}, DType::kBf16, kMla,
                       Instructions::kWgmma);
   };
   const std::vector<float> want = attend(128 << 20), got = attend(1);
-  cuda_on_host::Become(cuda_on_host::kSm80);
+  cuda_on_host::TheMachine() = cuda_on_host::kSm80;
   ASSERT_EQ(got.size(), want.size());
   EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)), 0);
 }

@@ -4,13 +4,13 @@
 #include "kernels/conformance/kernels_testing.h"
 #include "kernels/conformance/mirrored_kernels.h"
 #include "kernels/cuda/make_cuda_kernels.h"
-#include "tests/cuda/gpu.h"
+#include "tests/cuda/machine.h"
 
 namespace orrery {
 
 std::vector<Implementation> AllImplementations() {
   return {{"cuda_sm90", []() -> absl::StatusOr<std::unique_ptr<Kernels>> {
-             cuda_on_host::Become(cuda_on_host::kSm90);
+             cuda_on_host::TheMachine() = cuda_on_host::kSm90;
              ASSIGN_OR_RETURN(std::unique_ptr<Device> device, MakeCudaDevice(0));
              std::unique_ptr<Stream> stream = device->MakeStream();
              ASSIGN_OR_RETURN(std::unique_ptr<Kernels> kernels, MakeCudaKernels(stream.get()));

@@ -13,6 +13,10 @@
 #include <thread>
 
 #include "tests/cuda/device_memory.h"
+#include "tests/cuda/graphs.h"
+
+using cuda_on_host::RefusedByCapture;
+using cuda_on_host::RunInStream;
 
 namespace {
 
@@ -143,17 +147,14 @@ struct CUevent_st {
   std::shared_ptr<Mark> mark;  // of its last recording; null before the first
 };
 
-namespace {
-
-void Run(cudaStream_t stream, Work work) {
+void cuda_on_host::RunInStream(cudaStream_t stream, Work work) {
+  if (Captures(stream, work)) return;
   if (stream == nullptr) {
     work();
   } else {
     stream->queue->Run(std::move(work));
   }
 }
-
-}  // namespace
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   *stream = new CUstream_st;
@@ -171,13 +172,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   if (stream != nullptr) stream->queue->AwaitIdle();
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   return stream == nullptr || stream->queue->idle() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   std::set<std::shared_ptr<WorkQueue>> queues;
   {
     const std::lock_guard lock(mutex);
@@ -188,13 +192,14 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaMemset(void* data, int value, size_t num_bytes) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   const DeviceMemory::Opened opened;
   std::memset(data, value, num_bytes);
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  Run(stream, [=] {
+  RunInStream(stream, [=] {
     const DeviceMemory::Opened opened;
     std::memmove(to, from, num_bytes);
   });
@@ -210,16 +215,19 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   const auto mark = std::make_shared<Mark>();
   event->mark = mark;
-  Run(stream, [mark] { mark->Set(); });
+  RunInStream(stream, [mark] { mark->Set(); });
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   if (event->mark != nullptr) event->mark->Await();
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   return event->mark == nullptr || event->mark->is_set() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
@@ -231,6 +239,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
 }
 // CUDA takes an event that was never recorded for one that has happened; here it is a mistake.
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
   if (event->mark == nullptr) return cudaErrorInvalidResourceHandle;
   if (event->mark->is_set()) return cudaSuccess;
   if (stream == nullptr) {
@@ -275,7 +284,7 @@ cudaError_t LaunchOnStream(const cudaLaunchConfig_t& config, const void* kernel,
       config.dynamicSmemBytes > allowed_shared) {
     return cudaErrorInvalidConfiguration;
   }
-  Run(config.stream, [=, shared_bytes = config.dynamicSmemBytes] {
+  RunInStream(config.stream, [=, shared_bytes = config.dynamicSmemBytes] {
     const DeviceMemory::Opened opened;
     RunGrid(grid, block, shared_bytes, body);
   });

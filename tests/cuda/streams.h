@@ -18,6 +18,8 @@
 namespace cuda_on_host {
 
 void RunOnStream(cudaStream_t stream, std::function<void()> work);
+// As copies and kernels do: within the call if it can be, or kept if the stream is captured.
+void RunInStream(cudaStream_t stream, std::function<void()> work);
 
 }  // namespace cuda_on_host
 

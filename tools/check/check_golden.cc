@@ -3,8 +3,6 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "device/host/host_device.h"
-#include "kernels/factory/make_kernels.h"
 #include "tools/check/check_numbers.h"
 #include "tools/check/check_text.h"
 #include "tools/check/golden_file.h"
@@ -12,22 +10,16 @@
 namespace orrery {
 
 absl::Status CheckGolden(const std::string& dir, const CheckModelOptions& options, Report& report) {
-  if (options.cluster.backend == Backend::kCuda) {
-    return absl::UnimplementedError(
-        "golden data is compared in the host's memory: --backend must be cpu or reference, not "
-        "cuda");
-  }
   ASSIGN_OR_RETURN(const GoldenFile golden, GoldenFile::Open(dir));
   const nlohmann::json& json = golden.json();
   if (json.contains("logits")) return CheckModel(golden, options, report);
   if (json.contains("models")) return CheckRopeTables(golden, report);
   if (json.contains("decode_table")) {
-    const std::unique_ptr<Device> device = MakeHostDevice();
+    ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, MakeDeviceOf(options.cluster));
     const std::unique_ptr<Stream> stream = device->MakeStream();
-    ASSIGN_OR_RETURN(
-        const std::unique_ptr<Kernels> kernels,
-        MakeKernels(options.cluster.backend, options.cluster.cpu_variant, stream.get()));
-    return CheckFp8(golden, *kernels, report);
+    ASSIGN_OR_RETURN(const std::unique_ptr<Kernels> kernels,
+                     MakeKernelsOf(options.cluster, stream.get()));
+    return CheckFp8(golden, {device.get(), stream.get(), kernels.get()}, report);
   }
   const auto cases = json.find("cases");
   if (cases != json.end() && cases->is_array() && !cases->empty()) {

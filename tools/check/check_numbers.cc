@@ -52,15 +52,30 @@ void QuantizeUe8m0(const std::vector<float>& x, std::vector<float>& scales,
   }
 }
 
-void CheckActQuant(const nlohmann::json& quant, Kernels& kernels, Report& report) {
+// A row of x, encoded.
+absl::StatusOr<std::vector<std::byte>> Encode(const std::vector<float>& x,
+                                              const RowEncoder& encoder) {
+  const int width = static_cast<int>(x.size());
+  const size_t x_bytes = x.size() * sizeof(float);
+  std::vector<std::byte> encoded(EncodedRowBytes(RowFormat::kFp8, width));
+  ASSIGN_OR_RETURN(const Buffer row, encoder.device->Allocate(x_bytes, MemoryKind::kDevice));
+  ASSIGN_OR_RETURN(const Buffer out, encoder.device->Allocate(encoded.size(), MemoryKind::kDevice));
+  encoder.stream->CopyToDevice(row.data(), x.data(), x_bytes);
+  encoder.kernels->EncodeRows(ConstMatrix(row.as<float>(), 1, width), RowFormat::kFp8,
+                              out.as<std::byte>());
+  encoder.stream->CopyToHost(encoded.data(), out.data(), encoded.size());
+  RETURN_IF_ERROR(encoder.stream->Synchronize());
+  return encoded;
+}
+
+absl::Status CheckActQuant(const nlohmann::json& quant, const RowEncoder& encoder, Report& report) {
   int num_values = 0, num_wrong = 0, num_wrong_ue8m0 = 0;
   for (size_t row = 0; row < quant.at("x").size(); ++row) {
     const std::vector<float> x = quant["x"][row].get<std::vector<float>>();
     const std::vector<int> codes = quant.at("codes")[row].get<std::vector<int>>();
     const std::vector<float> scales = quant.at("scale")[row].get<std::vector<float>>();
     const int width = static_cast<int>(x.size());
-    std::vector<std::byte> encoded(EncodedRowBytes(RowFormat::kFp8, width));
-    kernels.EncodeRows(ConstMatrix(x.data(), 1, width), RowFormat::kFp8, encoded.data());
+    ASSIGN_OR_RETURN(const std::vector<std::byte> encoded, Encode(x, encoder));
     num_values += width;
     for (int i = 0; i < width; ++i) num_wrong += static_cast<int>(encoded[i]) != codes[i];
     const size_t scales_begin = encoded.size() - scales.size() * sizeof(float);
@@ -78,6 +93,7 @@ void CheckActQuant(const nlohmann::json& quant, Kernels& kernels, Report& report
               absl::StrCat(num_wrong, " of ", num_values, " codes and scales differ"));
   report.Line(num_wrong_ue8m0 == 0, "fp8 rows, ue8m0",
               absl::StrCat(num_wrong_ue8m0, " rows differ"));
+  return absl::OkStatus();
 }
 
 double RelativeError(double actual, double expected) {
@@ -113,12 +129,12 @@ void CheckRope(const std::string& name, const nlohmann::json& golden, const Mode
 
 }  // namespace
 
-absl::Status CheckFp8(const GoldenFile& golden, Kernels& kernels, Report& report) {
+absl::Status CheckFp8(const GoldenFile& golden, const RowEncoder& encoder, Report& report) {
   report.Title(golden.dir());
   try {
     CheckDecode(golden.json().at("decode_table"), report);
     CheckEncode(golden.json().at("encode"), report);
-    CheckActQuant(golden.json().at("act_quant"), kernels, report);
+    RETURN_IF_ERROR(CheckActQuant(golden.json().at("act_quant"), encoder, report));
   } catch (const nlohmann::json::exception& e) {
     return absl::InvalidArgumentError(absl::StrCat(golden.dir(), "/golden.json: ", e.what()));
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "base/check.h"
@@ -11,19 +12,16 @@ namespace {
 
 constexpr absl::Duration kStepTimeout = absl::Seconds(60);
 
-// What lies in memory of the stream's device, once everything before it is done.
-template <typename T>
-absl::StatusOr<std::vector<T>> ReadBack(Stream& stream, const T* data, size_t num) {
-  std::vector<T> values(num);
-  stream.CopyToHost(values.data(), data, num * sizeof(T));
-  RETURN_IF_ERROR(stream.Synchronize());
-  return values;
+void Append(ConstMatrix rows, std::vector<float>& values) {
+  for (int64_t r = 0; r < rows.num_rows; ++r) {
+    values.insert(values.end(), rows.row(r), rows.row(r) + rows.num_cols);
+  }
 }
 
 class Recorder : public StepProbe {
  public:
-  Recorder(const TraceRequest* request, int num_layers, int topk, Stream* stream, Trace* trace)
-      : request_(request), topk_(topk), stream_(*stream), trace_(trace) {
+  Recorder(const TraceRequest* request, int num_layers, int topk, Trace* trace)
+      : request_(request), topk_(topk), trace_(trace) {
     trace->attention.resize(num_layers);
     trace->feed_forward.resize(num_layers);
     trace->hidden.resize(num_layers);
@@ -43,8 +41,8 @@ class Recorder : public StepProbe {
   void OnLogits(ConstMatrix logits) override { Append(logits, *logits_); }
   void OnGate(int layer, absl::Span<const int32_t> ids, absl::Span<const float> weights) override {
     Routing& routing = trace_->routing[layer];
-    Append(ids, routing.ids);
-    Append(weights, routing.weights);
+    routing.ids.insert(routing.ids.end(), ids.begin(), ids.end());
+    routing.weights.insert(routing.weights.end(), weights.begin(), weights.end());
   }
   const int32_t* ForcedExperts(int layer) override {
     const auto forced = request_->forced_experts.find(layer);
@@ -54,51 +52,33 @@ class Recorder : public StepProbe {
     return end <= forced->second.size() ? forced->second.data() + begin : nullptr;
   }
 
-  // The first that could not be read.
-  const absl::Status& status() const { return status_; }
-
  private:
-  template <typename T>
-  void Append(absl::Span<const T> from, std::vector<T>& values) {
-    const auto read = ReadBack(stream_, from.data(), from.size());
-    status_.Update(read.status());
-    if (read.ok()) values.insert(values.end(), read->begin(), read->end());
-  }
-  void Append(ConstMatrix rows, std::vector<float>& values) {
-    for (int64_t r = 0; r < rows.num_rows; ++r) {
-      Append(absl::MakeConstSpan(rows.row(r), rows.num_cols), values);
-    }
-  }
-
   const TraceRequest* request_;
   const int topk_;
-  Stream& stream_;
   Trace* trace_;
-  absl::Status status_;
   int first_row_ = 0;
   int num_rows_ = 0;
   std::vector<float>* logits_ = nullptr;
 };
 
 // Positions [begin, end) of one layer.
-absl::StatusOr<std::vector<float>> ReadCache(Stream& stream, const KvCacheView& cache,
+absl::StatusOr<std::vector<float>> ReadCache(const KvCacheView& cache,
                                              absl::Span<const int32_t> block_ids, int begin,
-                                             int end) {
-  const size_t row_bytes = static_cast<size_t>(cache.row_width) * DTypeBytes(cache.format);
-  std::vector<float> values;
+                                             int end, Stream& stream) {
+  const size_t row_bytes = size_t{1} * cache.row_width * DTypeBytes(cache.format);
+  std::vector<std::byte> rows((end - begin) * row_bytes);
   for (int position = begin; position < end; ++position) {
     const size_t row = static_cast<size_t>(block_ids[position / kKvBlockTokens]) * kKvBlockTokens +
                        position % kKvBlockTokens;
-    ASSIGN_OR_RETURN(const std::vector<std::byte> bytes,
-                     ReadBack(stream, cache.data + row * row_bytes, row_bytes));
-    for (int i = 0; i < cache.row_width; ++i) {
-      const std::byte* const value = bytes.data() + i * DTypeBytes(cache.format);
-      if (cache.format == DType::kF32) {
-        values.push_back(*reinterpret_cast<const float*>(value));
-      } else {
-        values.push_back(Bf16ToF32(*reinterpret_cast<const uint16_t*>(value)));
-      }
-    }
+    stream.CopyToHost(rows.data() + (position - begin) * row_bytes, cache.data + row * row_bytes,
+                      row_bytes);
+  }
+  RETURN_IF_ERROR(stream.Synchronize());
+  std::vector<float> values(static_cast<size_t>(end - begin) * cache.row_width);
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = cache.format == DType::kF32
+                    ? reinterpret_cast<const float*>(rows.data())[i]
+                    : Bf16ToF32(reinterpret_cast<const uint16_t*>(rows.data())[i]);
   }
   return values;
 }
@@ -106,16 +86,14 @@ absl::StatusOr<std::vector<float>> ReadCache(Stream& stream, const KvCacheView& 
 // The one sequence of a trace, step by step.
 class TracedSequence {
  public:
-  TracedSequence(const TraceRequest* request, Step* step, const KvCache* cache, Stream* stream,
-                 Trace* trace)
+  TracedSequence(const TraceRequest* request, Step* step, const KvCache* cache, Trace* trace)
       : request_(request),
         step_(step),
         cache_(cache),
-        stream_(*stream),
         trace_(trace),
         block_ids_(cache->num_blocks()),
         recorder_(request, config().num_layers + (request->mtp_ids.empty() ? 0 : 1),
-                  config().num_experts_per_token, stream, trace) {
+                  config().num_experts_per_token, trace) {
     std::iota(block_ids_.begin(), block_ids_.end(), 0);
   }
 
@@ -151,17 +129,16 @@ class TracedSequence {
   }
 
   // What stands in the cache: of the module's layer num_draft_rows, from position 1.
-  absl::Status ReadCaches(int num_rows, int num_draft_rows) {
-    RETURN_IF_ERROR(recorder_.status());
+  absl::Status ReadCaches(int num_rows, int num_draft_rows, Stream& stream) {
     const int num_layers = config().num_layers;
-    for (int layer = 0; layer < num_layers; ++layer) {
-      ASSIGN_OR_RETURN(trace_->cache.emplace_back(),
-                       ReadCache(stream_, cache_->layer(layer), block_ids_, 0, num_rows));
-    }
-    if (num_draft_rows == 0) return absl::OkStatus();
-    ASSIGN_OR_RETURN(trace_->cache.emplace_back(), ReadCache(stream_, cache_->layer(num_layers),
-                                                             block_ids_, 1, 1 + num_draft_rows));
-    return absl::OkStatus();
+    const auto read = [&](int layer, int begin, int end) -> absl::Status {
+      ASSIGN_OR_RETURN(std::vector<float> values,
+                       ReadCache(cache_->layer(layer), block_ids_, begin, end, stream));
+      trace_->cache.push_back(std::move(values));
+      return absl::OkStatus();
+    };
+    for (int layer = 0; layer < num_layers; ++layer) RETURN_IF_ERROR(read(layer, 0, num_rows));
+    return num_draft_rows == 0 ? absl::OkStatus() : read(num_layers, 1, 1 + num_draft_rows);
   }
 
  private:
@@ -188,7 +165,6 @@ class TracedSequence {
   const TraceRequest* request_;
   Step* step_;
   const KvCache* cache_;
-  Stream& stream_;
   Trace* trace_;
   std::vector<int32_t> block_ids_;
   Recorder recorder_;
@@ -210,14 +186,14 @@ absl::StatusOr<Trace> RunTrace(const StepParts& parts, const TraceRequest& reque
                    KvCache::Create(*parts.model, KvCache::BlocksFor(num_positions), parts.device));
 
   Trace trace;
-  TracedSequence sequence(&request, step.get(), &cache, parts.stream, &trace);
+  TracedSequence sequence(&request, step.get(), &cache, &trace);
   for (int begin = 0, count = 0; begin < num_rows; begin += count) {
     count = begin < request.num_prefill ? std::min(chunk, request.num_prefill - begin) : 1;
     RETURN_IF_ERROR(sequence.RunRows(begin, count));
     RETURN_IF_ERROR(sequence.DraftRows(begin, count));
   }
   for (int row = num_mtp_rows; row < num_drafts; ++row) RETURN_IF_ERROR(sequence.Chain(row));
-  RETURN_IF_ERROR(sequence.ReadCaches(num_rows, num_drafts));
+  RETURN_IF_ERROR(sequence.ReadCaches(num_rows, num_drafts, *parts.stream));
   return trace;
 }
 

@@ -2,6 +2,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "checkpoint/model_config.h"
@@ -20,6 +21,10 @@ ABSL_FLAG(std::string, ffn_weights, "",
 ABSL_FLAG(std::string, ffn_products, "",
           "what enters the products of feed-forwards: precision (as the precision) or fp8 (fp8 "
           "checkpoints; backends cuda and reference); empty: precision");
+ABSL_FLAG(std::string, linear_weights, "",
+          "weights of attention's projections and of the head, likewise; empty: stored");
+ABSL_FLAG(std::vector<std::string>, gpus, {},
+          "GPUs of backend cuda, like 0,1: ranks take them in turn, then shards; empty: 0");
 ABSL_FLAG(
     std::string, backend, "cpu",
     "cpu, cuda (a GPU; in a build with --config=cuda) or reference (plain loops in f64: slow)");
@@ -92,6 +97,20 @@ absl::StatusOr<std::string> ModelDirFromFlags() {
   return model.empty() ? BundledModelDir() : model;
 }
 
+absl::StatusOr<std::vector<int>> GpusFromFlags() {
+  std::vector<int> gpus;
+  for (const std::string& text : absl::GetFlag(FLAGS_gpus)) {
+    int gpu = 0;
+    if (!absl::SimpleAtoi(text, &gpu) || gpu < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--gpus has \"", text, "\": want numbers from 0 on, like 0,1"));
+    }
+    gpus.push_back(gpu);
+  }
+  if (gpus.empty()) gpus.push_back(0);
+  return gpus;
+}
+
 absl::StatusOr<Topology> TopologyFromFlags() {
   Topology topology;
   ASSIGN_OR_RETURN(topology.model_dir, ModelDirFromFlags());
@@ -110,6 +129,9 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(const internal::ProductFormat ffn_products,
                    ParseEnum<internal::ProductFormat>("ffn_products", "PRODUCT_FORMAT_",
                                                       absl::GetFlag(FLAGS_ffn_products)));
+  ASSIGN_OR_RETURN(const internal::WeightFormat linear_weights,
+                   ParseEnum<internal::WeightFormat>("linear_weights", "WEIGHT_FORMAT_",
+                                                     absl::GetFlag(FLAGS_linear_weights)));
   ASSIGN_OR_RETURN(
       const internal::Backend backend,
       ParseEnum<internal::Backend>("backend", "BACKEND_", absl::GetFlag(FLAGS_backend)));
@@ -117,11 +139,13 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   topology.numerics.set_row_format(row_format);
   topology.numerics.set_ffn_weights(ffn_weights);
   topology.numerics.set_ffn_products(ffn_products);
+  topology.numerics.set_linear_weights(linear_weights);
   topology.numerics.set_backend(backend);
   ASSIGN_OR_RETURN(topology.exchange, ParseEnum<internal::Exchange>("exchange", "EXCHANGE_",
                                                                     absl::GetFlag(FLAGS_exchange)));
   topology.limits = LimitsFromFlags();
   topology.num_threads = absl::GetFlag(FLAGS_threads);
+  ASSIGN_OR_RETURN(topology.gpus, GpusFromFlags());
   return topology;
 }
 

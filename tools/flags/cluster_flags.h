@@ -6,6 +6,7 @@
 #define ORRERY_TOOLS_FLAGS_CLUSTER_FLAGS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/flags/declare.h"
 #include "absl/time/time.h"
@@ -20,6 +21,7 @@ ABSL_DECLARE_FLAG(std::string, precision);
 ABSL_DECLARE_FLAG(std::string, row_format);
 ABSL_DECLARE_FLAG(std::string, ffn_weights);
 ABSL_DECLARE_FLAG(std::string, ffn_products);
+ABSL_DECLARE_FLAG(std::string, linear_weights);
 ABSL_DECLARE_FLAG(int, threads);
 ABSL_DECLARE_FLAG(std::string, backend);
 ABSL_DECLARE_FLAG(std::string, cpu_variant);
@@ -32,6 +34,8 @@ inline constexpr char kClusterFlags[] = "tools/flags/cluster_flags.cc";
 
 // --model, or the bundled one.
 absl::StatusOr<std::string> ModelDirFromFlags();
+// --gpus; 0 if it is empty. INVALID_ARGUMENT for what is no number of a GPU.
+absl::StatusOr<std::vector<int>> GpusFromFlags();
 // INVALID_ARGUMENT for a value that does not exist, with those that do. A dense model gets no
 // shards. Limits concern clusters of processes only.
 absl::StatusOr<Topology> TopologyFromFlags();

@@ -41,6 +41,15 @@ absl::StatusOr<LocalClusterOptions> LocalClusterFromFlags(Precision default_prec
   if (const std::string products = absl::GetFlag(FLAGS_ffn_products); !products.empty()) {
     ASSIGN_OR_RETURN(options.numerics.ffn_products, ParseFfnProducts(products));
   }
+  if (const std::string format = absl::GetFlag(FLAGS_linear_weights); !format.empty()) {
+    ASSIGN_OR_RETURN(options.numerics.linear_weights, ParseWeightFormat(format));
+  }
+  ASSIGN_OR_RETURN(const std::vector<int> gpus, GpusFromFlags());
+  if (gpus.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--gpus names ", gpus.size(), " GPUs; ranks and shards of one process share a single one"));
+  }
+  options.gpu = gpus[0];
   const int num_threads = absl::GetFlag(FLAGS_threads);
   if (num_threads < 0 || num_threads > kMaxThreads) {
     return absl::InvalidArgumentError(

@@ -65,7 +65,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
   *cluster.mutable_numerics() = topology.numerics;
   *cluster.mutable_limits() = topology.limits;
   cluster.set_exchange(topology.exchange);
-  size_t next_port = 0;
+  size_t next_port = 0, next_gpu = 0;
   const auto fill = [&](internal::ClusterMember* member, const std::string& role, int index) {
     member->set_name(absl::StrCat(role, "-", index));
     member->set_address(absl::StrCat("127.0.0.1:", ports[next_port++]));
@@ -75,6 +75,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
                                   int index) {
     fill(member, role, index);
     member->set_num_threads(topology.num_threads);
+    member->set_gpu(topology.gpus[next_gpu++ % topology.gpus.size()]);
   };
   for (int i = 0; i < topology.num_ranks; ++i) {
     fill_computing(cluster.add_attention(), "attention", i);

@@ -26,7 +26,8 @@ struct Topology {
   internal::Numerics numerics;
   internal::Limits limits;
   internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;
-  int num_threads = 0;  // of each rank and shard; 0: their share of the processors
+  int num_threads = 0;          // of each rank and shard; 0: their share of the processors
+  std::vector<int> gpus = {0};  // taken in turn by ranks, then shards
 };
 
 // With ports that are free now. INVALID_ARGUMENT for a topology without routers or ranks.

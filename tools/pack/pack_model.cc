@@ -83,6 +83,7 @@ absl::StatusOr<PackedModel> PackModelDir(const PackModelOptions& options,
   ASSIGN_OR_RETURN(const std::vector<WeightRecord> records, ListModel(config));
   ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, MakeDevice(options.backend));
   const std::unique_ptr<Stream> stream = device->MakeStream();
+  const std::unique_ptr<Device> host = MakeHostDevice();  // for what is packed as it is
   const auto make_kernels = [&] {
     return MakeKernels(options.backend, options.cpu_variant, stream.get());
   };
@@ -106,7 +107,7 @@ absl::StatusOr<PackedModel> PackModelDir(const PackModelOptions& options,
                                .numerics_id = numerics_id,
                                .num_threads = options.num_threads,
                                .make_kernels = make_kernels,
-                               .device = device.get(),
+                               .device = host.get(),
                                .progress = progress}));
   }
   ASSIGN_OR_RETURN(const PackedStore store, PackedStore::Open(packed.store_dir));

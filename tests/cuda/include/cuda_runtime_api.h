@@ -5,7 +5,7 @@
 //   cudaMemcpyAsync(data, from, num_bytes, cudaMemcpyDefault, stream);
 //   cudaStreamSynchronize(stream);
 //
-// Written from the API's documentation; values of enums are those of CUDA 13. There is one device.
+// Written from the API's documentation; values of enums are those of CUDA 13. How many devices there are, and which: machine.h.
 // Work on a stream happens in the order of the calls, and within the call unless something before
 // it in the stream is still under way (streams.h). Memory of the device is closed to everybody but kernels and copies
 // (device_memory.h), so that host code that reads it dies here as it would on a GPU.
@@ -22,9 +22,14 @@ enum cudaError_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorIllegalState = 401,
   cudaErrorNotReady = 600,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
@@ -41,12 +46,15 @@ struct cudaDeviceProp {
   int multiProcessorCount;
   int l2CacheSize;
 };
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* num_devices);
 cudaError_t cudaSetDevice(int index);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index);
 cudaError_t cudaDeviceSynchronize();
 
 constexpr unsigned cudaHostAllocDefault = 0;
+cudaError_t cudaMemGetInfo(size_t* num_free, size_t* num_all);
 cudaError_t cudaMalloc(void** data, size_t num_bytes);
 cudaError_t cudaFree(void* data);
 cudaError_t cudaHostAlloc(void** data, size_t num_bytes, unsigned flags);
@@ -80,5 +88,21 @@ cudaError_t cudaEventQuery(cudaEvent_t event);
 // By the host's clock, when each was reached.
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+
+// While a stream is captured its work is kept, and nothing of it happens (graphs.h).
+typedef struct CUgraph_st* cudaGraph_t;
+typedef struct CUgraphExec_st* cudaGraphExec_t;
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed,
+};
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 
 #endif  // ORRERY_TESTS_CUDA_INCLUDE_CUDA_RUNTIME_API_H_

@@ -16,8 +16,8 @@ constexpr double kMinRatio = 0.80;
 
 absl::StatusOr<bool> Bench() {
   RETURN_IF_ERROR(
-      AllowOnly("bench loading", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "model",
-                                  "precision", "row_format", "shards"}));
+      AllowOnly("bench loading", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "gpus",
+                                  "linear_weights", "model", "precision", "row_format", "shards"}));
   ASSIGN_OR_RETURN(const LocalClusterOptions cluster, LocalClusterFromFlags(Precision::kBf16));
   const LoadingOptions options = {.model_dir = cluster.model_dir,
                                   .backend = cluster.backend,

@@ -28,8 +28,9 @@ absl::StatusOr<double> MeasureAndPrint(StepBenchOptions options, int num_sequenc
 
 absl::StatusOr<bool> Bench() {
   StepBenchOptions options;
-  RETURN_IF_ERROR(AllowOnly("bench step", {"backend", "cpu_variant", "ffn_products", "ffn_weights",
-                                           "model", "precision", "row_format"}));
+  RETURN_IF_ERROR(
+      AllowOnly("bench step", {"backend", "cpu_variant", "ffn_products", "ffn_weights", "gpus",
+                               "linear_weights", "model", "precision", "row_format"}));
   ASSIGN_OR_RETURN(options.cluster, LocalClusterFromFlags(Precision::kBf16));
   std::fputs(
       "one decoding step of one rank with one shard over gRPC, contexts of 128 tokens; medians of "

@@ -1,0 +1,163 @@
+// What a rank needs of a GPU, counted from its config.json: the R1 distills on a card of 10 GB, what is
+// refused and how, and that what was counted is what is taken.
+
+#include "services/attention/rank_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "checkpoint/published_models.h"
+#include "device/cuda/cuda_device.h"
+#include "kernels/cuda/make_cuda_kernels.h"
+#include "model/weight_files.h"
+#include "services/attention/kv_cache.h"
+#include "services/attention/model.h"
+
+namespace orrery {
+namespace {
+
+constexpr RankMemoryLimits kLimits = {.max_positions = 8192,
+                                      .num_kv_blocks = 8192 / kKvBlockTokens,
+                                      .step = {.max_rows = 256, .max_logit_rows = 16}};
+
+class RankMemoryOnCuda : public testing::Test {
+ protected:
+  RankMemory Count(const ModelConfig& config, WeightFormat ffn, WeightFormat linear) {
+    const absl::StatusOr<RankMemory> need =
+        CountRankMemory(config, StoredBy(config), {.ffn_weights = ffn, .linear_weights = linear},
+                        kLimits, *kernels_);
+    EXPECT_TRUE(need.ok()) << need.status();
+    return need.value_or(RankMemory());
+  }
+
+  std::unique_ptr<Device> device_ = *MakeCudaDevice(0);
+  std::unique_ptr<Stream> stream_ = device_->MakeStream();
+  std::unique_ptr<Kernels> kernels_ = *MakeCudaKernels(stream_.get());
+};
+
+ModelConfig Qwen1p5b() { return *PublishedModelConfig("r1_distill_qwen_1.5b"); }
+// Source: huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-7B config.json.
+ModelConfig Qwen7b() {
+  ModelConfig config = Qwen1p5b();
+  config.vocab_size = 152064;
+  config.hidden_size = 3584;
+  config.num_heads = 28;
+  config.num_kv_heads = 4;
+  config.intermediate_size = 18944;
+  return config;
+}
+ModelConfig Llama8b() { return *PublishedModelConfig("r1_distill_llama_8b"); }
+
+// Gigabytes with a cache of 8,192 tokens; by arithmetic: see BENCHMARKS.md.
+TEST_F(RankMemoryOnCuda, OfTheDistills) {
+  constexpr WeightFormat kStored = WeightFormat::kStored, kInt8 = WeightFormat::kInt8,
+                         kInt4 = WeightFormat::kInt4;
+  struct Row {
+    ModelConfig config;
+    double stored, int8, all_int8, int4, all_int4;
+  };
+  for (const Row& row : {Row{Qwen1p5b(), 4.01, 2.87, 2.49, 2.34, 1.79},
+                         Row{Qwen7b(), 15.95, 10.33, 8.99, 7.75, 5.78},
+                         Row{Llama8b(), 17.38, 11.83, 9.99, 9.28, 6.59}}) {
+    SCOPED_TRACE(row.config.hidden_size);
+    const auto gigabytes = [&](WeightFormat ffn, WeightFormat linear) {
+      return Count(row.config, ffn, linear).total() * 1e-9;
+    };
+    EXPECT_NEAR(gigabytes(kStored, kStored), row.stored, 0.02);
+    EXPECT_NEAR(gigabytes(kInt8, kStored), row.int8, 0.02);
+    EXPECT_NEAR(gigabytes(kInt8, kInt8), row.all_int8, 0.02);
+    EXPECT_NEAR(gigabytes(kInt4, kStored), row.int4, 0.02);
+    EXPECT_NEAR(gigabytes(kInt4, kInt4), row.all_int4, 0.02);
+  }
+}
+
+TEST_F(RankMemoryOnCuda, HasTheCacheThatItSays) {
+  const RankMemory need = Count(Llama8b(), WeightFormat::kInt4, WeightFormat::kStored);
+  EXPECT_EQ(need.kv_tokens, 8192);
+  EXPECT_EQ(need.kv_cache, size_t{8192} * 131072);
+}
+
+TEST_F(RankMemoryOnCuda, IsRefusedWithTheNumbers) {
+  const DeviceState card = {.name = "cuda:0 RTX 3080",
+                            .memory = {.free = 10'300'000'000, .total = 10'737'418'240}};
+  EXPECT_TRUE(CheckFits(Count(Llama8b(), WeightFormat::kInt4, WeightFormat::kStored), card).ok());
+  const absl::Status status = CheckFits({.weights = 9'600'000'000,
+                                         .kv_cache = 8192 * 131072,
+                                         .scratch = 240'000'000,
+                                         .kv_tokens = 8192},
+                                        card);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(std::string(status.message()),
+            "cuda:0 RTX 3080: this rank needs 10.91 GB: weights 9.60 GB, KV cache 1.07 GB (8192 "
+            "tokens), scratch 0.24 GB; 10.30 GB of 10.74 GB are free. limits.kv_cache_bytes of at "
+            "most 452984832 (3456 tokens) would fit; ffn_weights and linear_weights (int8, int4) "
+            "make weights smaller, max_step_rows and max_running_sequences scratch");
+  const absl::Status hopeless = CheckFits(
+      {.weights = 11'000'000'000, .kv_cache = 64 * 131072, .scratch = 1, .kv_tokens = 64}, card);
+  EXPECT_NE(std::string(hopeless.message()).find("no KV cache would fit beside them"),
+            std::string::npos)
+      << hopeless;
+}
+
+// A rank that takes exactly what was counted: nothing is left, and nothing is missing when it steps.
+struct Taken {
+  const char* model_dir;
+  int max_positions;
+};
+class TakenMemory : public testing::TestWithParam<Taken> {};
+
+TEST_P(TakenMemory, IsWhatWasCounted) {
+  const auto device = *MakeCudaDevice(0);
+  const auto stream = device->MakeStream();
+  const auto kernels = *MakeCudaKernels(stream.get());
+  const ModelConfig config = *ReadModelConfig(GetParam().model_dir);
+  const WeightFiles files = *WeightFiles::OpenCheckpoint(GetParam().model_dir);
+  const Numerics numerics = {.linear_weights = WeightFormat::kInt8};
+  const RankMemoryLimits limits = {.max_positions = GetParam().max_positions,
+                                   .with_mtp = config.has_mtp(),
+                                   .num_kv_blocks = 4,
+                                   .step = {.max_rows = 16, .max_logit_rows = 3}};
+  const auto need =
+      CountRankMemory(config, files.stored_dtypes(config), numerics, limits, *kernels);
+  ASSERT_TRUE(need.ok()) << need.status();
+  ASSERT_TRUE(device->Reserve(need->total()).ok());
+
+  std::atomic<int64_t> loaded_bytes = 0;
+  const ModelOptions options = {
+      .numerics = numerics, .max_positions = limits.max_positions, .with_mtp = limits.with_mtp};
+  const auto model = LoadModel(files, config, options, kernels.get(), device.get(), &loaded_bytes);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto cache = KvCache::Create(*model, limits.num_kv_blocks, device.get());
+  ASSERT_TRUE(cache.ok()) << cache.status();
+  const auto step = Step::Create(
+      {.model = &*model, .kernels = kernels.get(), .device = device.get(), .stream = stream.get()},
+      limits.step);
+  ASSERT_TRUE(step.ok()) << step.status();
+  // The first graph takes the memory of all.
+  ASSERT_TRUE(stream->Capture([] {}).ok());
+  const absl::Status more = device->Allocate(1, MemoryKind::kDevice).status();
+  EXPECT_EQ(more.code(), absl::StatusCode::kResourceExhausted) << more;
+  EXPECT_NE(std::string(more.message()).find(" 0 are free"), std::string::npos) << more;
+
+  if (config.num_experts > 0) return;  // its experts are elsewhere
+  const std::vector<int32_t> block_ids = {0, 1, 2, 3};
+  for (const int num_rows : {16, 3, 3, 3}) {
+    Batch batch;
+    batch.ids.assign(num_rows, 1);
+    batch.spans.push_back({.num_rows = num_rows, .block_ids = block_ids});
+    batch.logit_rows.push_back(num_rows - 1);
+    EXPECT_TRUE((*step)->Run(batch, *cache, /*probe=*/nullptr).ok());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TakenMemory,
+                         testing::Values(Taken{"models/abacus", 1500},
+                                         Taken{"tests/data/golden/qwen2_tied", 500},
+                                         Taken{"tests/data/golden/mtp", 500}));
+
+}  // namespace
+}  // namespace orrery
