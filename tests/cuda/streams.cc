@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -12,6 +13,8 @@
 #include <thread>
 
 #include "tests/cuda/device_memory.h"
+#include "tests/cuda/ipc.h"
+#include "tests/cuda/shared_marks.h"
 
 namespace {
 
@@ -131,7 +134,8 @@ struct CUstream_st {
   std::shared_ptr<WorkQueue> queue = std::make_shared<WorkQueue>();
 };
 struct CUevent_st {
-  std::shared_ptr<Mark> mark;  // of its last recording; null before the first
+  std::shared_ptr<Mark> mark;            // of its last recording; null before the first
+  orrery::SharedMark* shared = nullptr;  // of one that processes share; it has no other
 };
 
 namespace {
@@ -185,15 +189,30 @@ cudaError_t cudaMemset(void* data, int value, size_t num_bytes) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  Run(stream, [=] {
+  const auto copy = [=] {
     const DeviceMemory::Opened opened;
     std::memmove(to, from, num_bytes);
+  };
+  const cuda_on_host::IpcFaults faults = cuda_on_host::CurrentIpcFaults();
+  if ((!faults.fails && !faults.stalls) || !DeviceMemory::The().IsImported(to)) {
+    Run(stream, copy);
+    return cudaSuccess;
+  }
+  if (faults.fails) return cudaErrorIllegalAddress;
+  stream->queue->RunLater([copy] {
+    while (cuda_on_host::CurrentIpcFaults().stalls) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    copy();
   });
   return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
+  const bool is_shared = (flags & cudaEventInterprocess) != 0;
+  if (is_shared && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
+  *event =
+      new CUevent_st{.mark = nullptr, .shared = is_shared ? orrery::shared_marks::Make() : nullptr};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -201,16 +220,25 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (event->shared != nullptr) {
+    Run(stream,
+        [mark = event->shared, recording = event->shared->Record()] { mark->Reach(recording); });
+    return cudaSuccess;
+  }
   const auto mark = std::make_shared<Mark>();
   event->mark = mark;
   Run(stream, [mark] { mark->Set(); });
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->shared != nullptr) return cudaErrorInvalidResourceHandle;
   if (event->mark != nullptr) event->mark->Await();
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->shared != nullptr) {
+    return event->shared->IsReached() ? cudaSuccess : cudaErrorNotReady;
+  }
   return event->mark == nullptr || event->mark->is_set() ? cudaSuccess : cudaErrorNotReady;
 }
 // CUDA takes an event that was never recorded for one that has happened; here it is a mistake.
@@ -222,6 +250,22 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   } else {
     stream->queue->RunLater([mark = event->mark] { mark->Await(); });
   }
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t* handle, cudaEvent_t event) {
+  if (event->shared == nullptr) return cudaErrorInvalidResourceHandle;
+  const orrery::SharedFile::Handle shared = orrery::shared_marks::HandleOf(*event->shared);
+  *handle = {};
+  std::memcpy(handle->reserved, &shared, sizeof(shared));
+  return cudaSuccess;
+}
+cudaError_t cudaIpcOpenEventHandle(cudaEvent_t* event, cudaIpcEventHandle_t handle) {
+  orrery::SharedFile::Handle shared;
+  std::memcpy(&shared, handle.reserved, sizeof(shared));
+  orrery::SharedMark* const mark = orrery::shared_marks::Open(shared);
+  if (mark == nullptr) return cudaErrorMapBufferObjectFailed;
+  *event = new CUevent_st{.mark = nullptr, .shared = mark};
   return cudaSuccess;
 }
 
