@@ -134,8 +134,8 @@ void Edge::OnOpen() {
   {
     std::lock_guard lock(mutex_);
     Transition(State::kWhole);
-    if (form_at_ == absl::InfiniteFuture())
-      form_at_ = absl::InfinitePast();  // another shard's, maybe
+    // Another shard, maybe.
+    if (form_at_ == absl::InfiniteFuture()) form_at_ = absl::InfinitePast();
     sink = sink_;
   }
   shared_->caretaker->Wake();
@@ -151,8 +151,8 @@ void Edge::OnClosed(const absl::Status& why) {
     // No frame of this connection after its end.
     delivered_.wait(lock, [this] { return !delivering_; });
     sink = sink_;
-    if (role_ == EdgeRole::kShard)
-      sink_ = nullptr;  // it owns this edge until now, and this edge it
+    // It owns this edge until now, and this edge it.
+    if (role_ == EdgeRole::kShard) sink_ = nullptr;
   }
   sink->OnClosed(why);
 }
@@ -199,8 +199,7 @@ absl::Status Edge::OnRows(const MessageView& message) {
                      " bytes), which is not up here"));
   }
   if (state_ == State::kForming) AdvanceForming(absl::Now());
-  if (state_ != State::kUp)
-    return absl::UnavailableError("rows follow, but the edge is not up here");
+  if (state_ != State::kUp) return absl::UnavailableError("rows follow, but could not be met");
   arriving_bytes_ += message.body.size() + message.header.num_row_bytes;
   arriving_.push_back({.frame = std::string(message.body),
                        .rows_follow = true,

@@ -137,7 +137,9 @@ class FakeCarrier : public Carrier {
 
 class EdgeTest : public testing::Test, public ChannelSink {
  protected:
-  void MakeEdge(const std::string& peer_layer, const EdgeOptions& options = {.min_row_bytes = 1}) {
+  void MakeEdge(const std::string& peer_layer,
+                const EdgeOptions& options = {.min_row_bytes = 1,
+                                              .operation_timeout = absl::Minutes(1)}) {
     layer_ = MakeEdgeLayer(std::make_unique<FakeCarrier>(other_), options);
     edge_ = layer_->OverChannels([&](int, Lane, ChannelSink* sink) {
       up_ = sink;
