@@ -38,10 +38,14 @@ class Channel {
   // Ends the connection, with this reason for the peer. Idempotent, from any thread, does not wait.
   virtual void Close(const absl::Status& why) = 0;
   // Ends this connection only; one that a rank opened is opened anew. For layers above the channel that
-  // cannot go on; of gRPC's, which are the ones that have such a layer.
+  // cannot go on; of gRPC's and of shared memory's, which are the ones that have such a layer.
   virtual void Reset(const absl::Status& why) { Close(why); }
+  // Of a rank's, while it is open: ChannelLayer::terms() of the layer that the shard has above this
+  // channel; empty if there is none.
+  virtual std::string peer_layer() const { return {}; }
   // Of a rank's: see RankExchange::carrier.
   virtual std::string_view carrier() const { return {}; }
+  virtual std::string carrier_problem() const { return {}; }
 };
 
 // Where a channel reports to.
@@ -63,6 +67,9 @@ class ShardEndpoint;
 class ChannelLayer {
  public:
   virtual ~ChannelLayer() = default;
+  // What the channel below tells a rank that the shard has above it: a few words, for people too. Between
+  // layers whose terms differ frames pass as they are.
+  virtual std::string terms() const = 0;
   // Of a rank: channels through the layer over such of `below`.
   virtual ChannelFactory OverChannels(ChannelFactory below) = 0;
   // Of a shard: as ShardEndpoint::Connect. Frames may reach the endpoint in threads of the layer.

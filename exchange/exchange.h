@@ -29,7 +29,8 @@
 //
 // Threads: a RankExchange belongs to the loop of one rank, a ShardExchange to the loop of one
 // shard, and where it lets transports serve, to one of their threads at a time beside it (Receive
-// and Reply, one caller at a time). Close(), counters() and carrier() may be called from any thread.
+// and Reply, one caller at a time). Close(), counters(), carrier() and carrier_problem() may be called from any
+// thread.
 #ifndef ORRERY_EXCHANGE_EXCHANGE_H_
 #define ORRERY_EXCHANGE_EXCHANGE_H_
 
@@ -114,8 +115,10 @@ class RankExchange {
   virtual bool connected(int peer) const = 0;
   // Waits until connected(peer), at most until the deadline; says whether it is.
   virtual bool AwaitConnected(int peer, absl::Time deadline) = 0;
-  // What carries decode frames to the peer now, for people: "grpc", "shm"; empty if nothing does.
+  // What carries decode frames to the peer now, for people: "grpc", "nccl"; empty if nothing does.
   virtual std::string_view carrier(int peer) const { return {}; }
+  // Why it is not the carrier that was meant to; empty if it is.
+  virtual std::string carrier_problem(int peer) const { return {}; }
   // Puts the rows that the plan names, each once per frame and peer, into the inboxes. rows:
   // encoded, num_rows * row_bytes. RESOURCE_EXHAUSTED when max_tickets are open: combine one first.
   virtual absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,

@@ -80,6 +80,10 @@ std::string_view RankEndpoint::carrier(int peer) const {
   return link(peer, Lane::kDecode).channel().carrier();
 }
 
+std::string RankEndpoint::carrier_problem(int peer) const {
+  return link(peer, Lane::kDecode).channel().carrier_problem();
+}
+
 absl::Status RankEndpoint::CheckPlan(int layer, const DispatchPlan& plan, size_t num_rows) const {
   if (layer < 0) return absl::InvalidArgumentError(absl::StrCat("layer ", layer));
   for (const PeerEntries& peer : plan) {

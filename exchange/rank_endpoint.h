@@ -41,6 +41,7 @@ class RankEndpoint : public RankExchange {
   bool connected(int peer) const override;
   bool AwaitConnected(int peer, absl::Time deadline) override;
   std::string_view carrier(int peer) const override;
+  std::string carrier_problem(int peer) const override;
   absl::StatusOr<Ticket> Dispatch(int layer, Lane lane, const DispatchPlan& plan,
                                   absl::Span<const std::byte> rows) override;
   using RankExchange::Await;

@@ -12,8 +12,13 @@ namespace orrery {
 // One rank's connection in one lane.
 class ShardEndpoint::Stream : public ChannelSink {
  public:
-  Stream(ShardEndpoint* endpoint, uint64_t source, Lane lane, std::shared_ptr<Channel> channel)
-      : source(source), lane(lane), channel(std::move(channel)), endpoint_(endpoint) {}
+  Stream(ShardEndpoint* endpoint, uint64_t source, Lane lane, std::shared_ptr<Channel> channel,
+         Arrival arrival)
+      : source(source),
+        lane(lane),
+        arrival(arrival),
+        channel(std::move(channel)),
+        endpoint_(endpoint) {}
 
   void OnOpen() override {}
   absl::Status OnFrame(std::string frame) override {
@@ -23,6 +28,7 @@ class ShardEndpoint::Stream : public ChannelSink {
 
   const uint64_t source;
   const Lane lane;
+  const Arrival arrival;
   // Guarded by the endpoint's mutex. The channel is null once closed: it and its sink own each
   // other until then.
   std::shared_ptr<Channel> channel;
@@ -41,7 +47,7 @@ ShardEndpoint::ShardEndpoint(const ExchangeOptions& options, int max_streams)
 ShardEndpoint::~ShardEndpoint() { Close(); }
 
 absl::StatusOr<std::shared_ptr<ChannelSink>> ShardEndpoint::Connect(
-    Lane lane, std::shared_ptr<Channel> channel) {
+    Lane lane, std::shared_ptr<Channel> channel, Arrival arrival) {
   std::lock_guard lock(mutex_);
   if (closed_) return absl::UnavailableError("the shard is stopping");
   if (streams_.size() >= max_streams_) {
@@ -49,7 +55,7 @@ absl::StatusOr<std::shared_ptr<ChannelSink>> ShardEndpoint::Connect(
         absl::StrCat("the shard has all ", max_streams_, " streams open"));
   }
   const uint64_t source = next_source_++;
-  auto stream = std::make_shared<Stream>(this, source, lane, std::move(channel));
+  auto stream = std::make_shared<Stream>(this, source, lane, std::move(channel), arrival);
   streams_[source] = stream;
   return stream;
 }
@@ -117,8 +123,9 @@ absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inb
   }
   stream.held_bytes += inbound->bytes.size();
   inbox_.Push(std::move(inbound));
-  const bool announced_later = serve_ != nullptr;  // by Arrived
-  lock.unlock();                                   // or the loop would wake up only to wait for us
+  // By Arrived.
+  const bool announced_later = serve_ != nullptr && stream.arrival == Arrival::kAnnounced;
+  lock.unlock();  // or the loop would wake up only to wait for us
   if (!announced_later) arrived_.notify_one();
   return absl::OkStatus();
 }

@@ -39,11 +39,16 @@ class ShardEndpoint : public ShardExchange {
   ShardEndpoint(const ExchangeOptions& options, int max_streams);
   ~ShardEndpoint() override;
 
+  // How frames of a connection arrive: the transport may call Arrived() behind each, or a thread that has
+  // other things to do brings them at any time, and they wake up whoever waits.
+  enum class Arrival { kAnnounced, kAtAnyTime };
+
   // The sink may outlive its connection, but not the endpoint. UNAVAILABLE after Close,
   // RESOURCE_EXHAUSTED beyond max_streams.
-  absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(Lane lane, std::shared_ptr<Channel> channel);
+  absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(Lane lane, std::shared_ptr<Channel> channel,
+                                                       Arrival arrival = Arrival::kAnnounced);
 
-  // See ShardExchange::ServeOnArrival. Only a transport that calls Arrived() may set it.
+  // See ShardExchange::ServeOnArrival. Only where transports call Arrived().
   void SetServe(std::function<bool()> serve);
   // Behind each OnFrame, once the transport can bring the next frame: frames are served or
   // announced.

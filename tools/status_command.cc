@@ -16,8 +16,12 @@ int Percent(int64_t part, int64_t rest) {
   return static_cast<int>(100.0 * static_cast<double>(part) / static_cast<double>(part + rest));
 }
 
-// ", shm to 3 shards, grpc to expert-2": a shard that is the only one of its kind is named. What leaves
-// the host unencrypted whatever the cluster's TLS files says so.
+bool IsNeverEncrypted(const std::string& exchange) {
+  return exchange == "nccl" || exchange == "cuda_ipc";
+}
+
+// ", shm to 3 shards, grpc to expert-2": a shard that is the only one of its kind is named. What goes between
+// GPUs, unencrypted whatever the cluster's TLS files, says so.
 std::string LinkDetails(const v1::MemberStatus& member) {
   std::map<std::string, std::vector<std::string>> shards;  // by exchange
   for (const v1::ExchangeLink& link : member.exchange_link()) {
@@ -27,7 +31,7 @@ std::string LinkDetails(const v1::MemberStatus& member) {
   for (const auto& [exchange, names] : shards) {
     absl::StrAppend(&details, ", ", exchange, " to ",
                     names.size() == 1 ? names[0] : absl::StrCat(names.size(), " shards"),
-                    exchange == "nccl" ? " (not encrypted)" : "");
+                    IsNeverEncrypted(exchange) ? " (not encrypted)" : "");
   }
   return details;
 }
@@ -91,6 +95,11 @@ std::string StatusTable(const v1::ClusterStatusResponse& status) {
                           member.address(), member.backend(), Details(member));
     for (const std::string& problem : member.problem()) {
       absl::StrAppend(&table, "    ! ", problem, "\n");
+    }
+    for (const v1::ExchangeLink& link : member.exchange_link()) {
+      if (link.problem().empty()) continue;
+      absl::StrAppend(&table, "    ! ", link.exchange(), " to ", link.shard(), ": ", link.problem(),
+                      "\n");
     }
     if (member.kv_blocks_leaked() != 0) {
       absl::StrAppend(&table, "    ! ", member.kv_blocks_leaked(),

@@ -38,11 +38,26 @@ TEST_F(StatusTableTest, SaysWhatCarriesRowsToTheShards) {
   EXPECT_THAT(StatusTable(status_), HasSubstr("0 out, grpc to expert-1, shm to 2 shards\n"));
 }
 
-TEST_F(StatusTableTest, SaysThatNcclIsNotEncrypted) {
+TEST_F(StatusTableTest, SaysThatWhatGoesBetweenGpusIsNotEncrypted) {
+  v1::MemberStatus& rank = Add("attention-0", "attention");
+  for (const char* exchange : {"nccl", "cuda_ipc"}) {
+    v1::ExchangeLink& link = *rank.add_exchange_link();
+    link.set_shard(exchange == std::string("nccl") ? "expert-0" : "expert-1");
+    link.set_exchange(exchange);
+  }
+  EXPECT_THAT(
+      StatusTable(status_),
+      HasSubstr(", cuda_ipc to expert-1 (not encrypted), nccl to expert-0 (not encrypted)\n"));
+}
+
+TEST_F(StatusTableTest, SaysWhyRowsDoNotGoTheWayTheyWereMeantTo) {
   v1::ExchangeLink& link = *Add("attention-0", "attention").add_exchange_link();
   link.set_shard("expert-0");
-  link.set_exchange("nccl");
-  EXPECT_THAT(StatusTable(status_), HasSubstr(", nccl to expert-0 (not encrypted)\n"));
+  link.set_exchange("grpc");
+  link.set_problem("this rank has nccl 2.28.9, the shard nothing of the kind");
+  EXPECT_THAT(StatusTable(status_),
+              HasSubstr("    ! grpc to expert-0: this rank has nccl 2.28.9, the shard nothing of "
+                        "the kind\n"));
 }
 
 TEST_F(StatusTableTest, ShowsWhatARankSavedAndWhatItSetBack) {

@@ -66,6 +66,11 @@ std::string_view EitherChannel::carrier() const {
   return side == nullptr ? std::string_view() : side->channel->carrier();
 }
 
+std::string EitherChannel::carrier_problem() const {
+  const Side* const side = current_;
+  return side == nullptr ? std::string() : side->channel->carrier_problem();
+}
+
 EitherChannel::Side* EitherChannel::Best() const {
   if (first_->open) return first_.get();
   return second_->open ? second_.get() : nullptr;

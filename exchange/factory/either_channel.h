@@ -36,6 +36,7 @@ class EitherChannel : public Channel {
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
   std::string_view carrier() const override;
+  std::string carrier_problem() const override;
 
  private:
   class Side;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "exchange/factory/either_channel.h"
 #include "exchange/factory/layer.h"
 #include "exchange/rank_endpoint.h"
@@ -21,16 +22,33 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
                         .rank_name = options.rank_name,
                         .max_backoff = options.max_backoff};
   for (const GrpcPeer& peer : options.peers) shm.shard_names.push_back(peer.address);
+  const int num_peers = static_cast<int>(options.peers.size());
   if (options.transport == Transport::kGrpc) return MakeGrpcChannels(grpc);
   if (options.transport == Transport::kShm) return MakeShmChannels(shm);
   if (options.transport == Transport::kNccl) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer, MakeLayerOfThisBuild(options.gpu));
+    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer,
+                     MakeNcclLayerOfThisBuild(num_peers, options.gpu));
     ASSIGN_OR_RETURN(ChannelFactory channels, MakeGrpcChannels(grpc));
+    return layer->OverChannels(std::move(channels));
+  }
+  if (options.transport == Transport::kCudaIpc) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<ChannelLayer> layer,
+                     MakeCudaIpcLayerOfThisBuild(num_peers, options.gpu));
+    ASSIGN_OR_RETURN(ChannelFactory channels, MakeShmChannels(shm));
     return layer->OverChannels(std::move(channels));
   }
   shm.is_optional = true;
   EitherFactories factories;
   ASSIGN_OR_RETURN(factories.first, MakeShmChannels(shm));
+  if (options.is_on_gpu) {
+    const absl::StatusOr<std::unique_ptr<ChannelLayer>> layer =
+        MakeCudaIpcLayerOfThisBuild(num_peers, options.gpu);
+    if (layer.ok()) {
+      factories.first = (*layer)->OverChannels(std::move(factories.first));
+    } else {
+      LogWarning("exchange: no cuda_ipc: ", layer.status().ToString());
+    }
+  }
   ASSIGN_OR_RETURN(factories.second, MakeGrpcChannels(grpc));
   return [factories = std::move(factories)](int peer, Lane lane, ChannelSink* sink) {
     return std::make_unique<EitherChannel>(factories, peer, lane, sink);

@@ -1,4 +1,5 @@
-// A rank's exchange over what fits each shard: shared memory on one host, gRPC between hosts.
+// A rank's exchange over what fits each shard: shared memory on one host, with CUDA IPC above it between GPUs;
+// gRPC between hosts.
 //
 //   RankExchangeOptions options{.exchange = ..., .rank_name = "attention-0"};
 //   options.peers = {{"expert-0", "127.0.0.1:7420"}, {"expert-1", "shard-1.example:7420"}};
@@ -11,12 +12,15 @@
 // has to find out which addresses are this host's. Where nobody answers, and after a loss until
 // somebody does again, frames go over gRPC.
 //
-// With TLS given, gRPC speaks TLS; shared memory is never encrypted, it does not leave the host nor
-// the user who could read the private key as well.
+// CUDA IPC is chosen by itself (kAuto) where three things come together: this rank computes on a GPU, the shard is
+// found in shared memory, and it says that it has CUDA IPC, too. If the two then cannot open each other's memory,
+// rows stay in shared memory, and carrier_problem() says why. NCCL is only used where it is asked for.
 //
-// NCCL is not encrypted either. Shards must have it, too (exchange/nccl/nccl_layer.h).
+// With TLS given, gRPC speaks TLS; shared memory and CUDA IPC are never encrypted, they do not leave the host
+// nor the user who could read the private key as well. NCCL is not encrypted either.
 //
-// Errors: INVALID_ARGUMENT (options), unreadable TLS files, and of NCCL those of layer.h.
+// Errors: INVALID_ARGUMENT (options), unreadable TLS files, and of NCCL and CUDA IPC, if asked for, those of
+// layer.h.
 #ifndef ORRERY_EXCHANGE_FACTORY_RANK_EXCHANGE_H_
 #define ORRERY_EXCHANGE_FACTORY_RANK_EXCHANGE_H_
 
@@ -30,10 +34,11 @@
 namespace orrery {
 
 enum class Transport {
-  kAuto,  // each shard by shared memory if it can be, by gRPC otherwise
+  kAuto,  // each shard by the best of CUDA IPC, shared memory and gRPC
   kGrpc,
   kShm,
-  kNccl,  // rows by NCCL, over gRPC
+  kNccl,     // rows by NCCL, over gRPC
+  kCudaIpc,  // rows by CUDA IPC, over shared memory
 };
 
 struct RankExchangeOptions {
@@ -42,7 +47,8 @@ struct RankExchangeOptions {
   std::vector<GrpcPeer> peers = {};
   TlsFiles tls = {};
   Transport transport = Transport::kAuto;
-  int gpu = 0;                                    // of NCCL
+  bool is_on_gpu = false;                         // the rank computes on one
+  int gpu = 0;                                    // which, also for NCCL
   absl::Duration max_backoff = absl::Seconds(2);  // as in the options of either transport
 };
 

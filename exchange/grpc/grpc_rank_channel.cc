@@ -34,9 +34,13 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
   void Cancel() { context_.TryCancel(); }
 
   void OnReadInitialMetadataDone(bool ok) override {
-    if (ok && context_.GetServerInitialMetadata().count(kAcceptedMetadata) > 0) {
-      owner_->OnAccepted();
-    }
+    if (!ok) return;
+    const auto& metadata = context_.GetServerInitialMetadata();
+    if (metadata.count(kAcceptedMetadata) == 0) return;
+    const auto layer = metadata.find(kLayerMetadata);
+    owner_->OnAccepted(layer == metadata.end()
+                           ? std::string()
+                           : std::string(layer->second.data(), layer->second.size()));
   }
   void OnReadDone(bool ok) override {
     if (ok) {
@@ -106,6 +110,11 @@ void GrpcRankChannel::Reset(const absl::Status&) {
   if (stream_ != nullptr) stream_->Cancel();
 }
 
+std::string GrpcRankChannel::peer_layer() const {
+  std::lock_guard lock(mutex_);
+  return peer_layer_;
+}
+
 std::string_view GrpcRankChannel::carrier() const {
   std::lock_guard lock(mutex_);
   return state_ == State::kOpen ? "grpc" : "";
@@ -165,13 +174,14 @@ absl::Duration GrpcRankChannel::NextPause() {
   return pause * std::uniform_real_distribution<double>(0.5, 1.0)(jitter_);
 }
 
-void GrpcRankChannel::OnAccepted() {
+void GrpcRankChannel::OnAccepted(std::string peer_layer) {
   {
     std::lock_guard lock(mutex_);
     if (state_ != State::kOpening) return;
     Transition(State::kOpen);
     was_open_ = true;
     num_failures_ = 0;
+    peer_layer_ = std::move(peer_layer);
   }
   LogInfo("exchange: connected to ", log_name_);
   sink_->OnOpen();

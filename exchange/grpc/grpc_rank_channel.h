@@ -42,6 +42,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
   void Reset(const absl::Status& why) override;
+  std::string peer_layer() const override;
   std::string_view carrier() const override;
   absl::Time TakeCare(absl::Time now) override;
 
@@ -55,7 +56,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
   absl::Duration NextPause();
 
   // Reactions of the stream.
-  void OnAccepted();
+  void OnAccepted(std::string peer_layer);
   void OnFrame(internal::Frame& sealed);
   void OnReadFailed();
   void OnWriteDone(bool ok);
@@ -75,8 +76,9 @@ class GrpcRankChannel : public Channel, public CaredFor {
   Stream* stream_ = nullptr;  // deletes itself when done
   OutQueue queue_;
   bool closing_ = false;
-  bool was_open_ = false;  // the current stream
-  int num_failures_ = 0;   // since it was last open
+  bool was_open_ = false;   // the current stream
+  std::string peer_layer_;  // of the current stream, or the last
+  int num_failures_ = 0;    // since it was last open
   absl::Time open_at_ = absl::InfinitePast();
   absl::Time give_up_at_ = absl::InfiniteFuture();  // on opening
   std::minstd_rand jitter_;

@@ -127,6 +127,7 @@ class ShardStream : public FrameReactor {
       return;
     }
     context->AddInitialMetadata(kAcceptedMetadata, "1");
+    if (layer_ != nullptr) context->AddInitialMetadata(kLayerMetadata, layer_->terms());
     StartSendInitialMetadata();
     channel_->Read(&incoming_);
   }
@@ -181,8 +182,7 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
     service_.endpoint->Reply(frame, answer);
   }
   void ServeOnArrival(std::function<bool()> serve) override {
-    // A thread of the layer may bring a frame, and has other things to do.
-    if (service_.layer == nullptr) service_.endpoint->SetServe(std::move(serve));
+    service_.endpoint->SetServe(std::move(serve));
   }
   InboxCounters counters() const override { return service_.endpoint->counters(); }
   int num_connections() const override { return service_.endpoint->num_connections(); }

@@ -14,6 +14,8 @@ inline constexpr char kRankMetadata[] = "orrery-rank";
 // Sent by the shard at once when it has accepted a stream. A refusal carries initial metadata too,
 // but not this.
 inline constexpr char kAcceptedMetadata[] = "orrery-accepted";
+// With it: the terms of the layer above the stream, if there is one (exchange/channel.h).
+inline constexpr char kLayerMetadata[] = "orrery-layer";
 
 constexpr std::string_view LaneName(Lane lane) { return lane == Lane::kDecode ? "decode" : "bulk"; }
 

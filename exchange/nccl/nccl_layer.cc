@@ -1,73 +1,67 @@
 #include "exchange/nccl/nccl_layer.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
-#include "exchange/nccl/nccl_edge.h"
-#include "exchange/shard_endpoint.h"
+#include "exchange/edge/slots.h"
+#include "exchange/nccl/nccl_mover.h"
 
 namespace orrery {
 namespace {
 
-// How long the caretaker sleeps while nothing moves: how late the end of an idle communicator is noticed.
-constexpr absl::Duration kMaxNap = absl::Milliseconds(100);
-
-std::string EdgeName(std::string_view peer, Lane lane) {
-  return absl::StrCat(std::string(peer), lane == Lane::kDecode ? " (decode)" : " (bulk)");
-}
-
-class NcclLayer : public ChannelLayer {
+class NcclCarrier : public Carrier {
  public:
-  explicit NcclLayer(std::shared_ptr<const NcclShared> shared) : shared_(std::move(shared)) {}
+  NcclCarrier(int device_index, int version, std::shared_ptr<SlotPool> slots)
+      : device_index_(device_index), version_(version), slots_(std::move(slots)) {}
 
-  ChannelFactory OverChannels(ChannelFactory below) override {
-    return [shared = shared_, below = std::move(below)](int peer, Lane lane, ChannelSink* sink) {
-      auto edge = std::make_unique<NcclEdge>(shared, NcclEdge::Role::kRank,
-                                             EdgeName(absl::StrCat("shard ", peer), lane));
-      edge->SetSink(std::shared_ptr<ChannelSink>(std::shared_ptr<void>(), sink));  // not owned
-      edge->SetBelow(below(peer, lane, edge.get()));
-      return edge;
-    };
-  }
+  std::string_view name() const override { return "nccl"; }
+  std::string terms() const override { return absl::StrCat("nccl ", NcclVersionText(version_)); }
+  bool is_one_sided() const override { return false; }
 
-  absl::StatusOr<std::shared_ptr<ChannelSink>> Connect(ShardEndpoint& endpoint, Lane lane,
-                                                       std::shared_ptr<Channel> below) override {
-    auto edge =
-        std::make_shared<NcclEdge>(shared_, NcclEdge::Role::kShard, EdgeName("a rank", lane));
-    edge->SetBelow(std::move(below));
-    ASSIGN_OR_RETURN(std::shared_ptr<ChannelSink> sink, endpoint.Connect(lane, edge));
-    edge->SetSink(std::move(sink));
-    return edge;
+  // Slots first: without them NCCL is not troubled.
+  absl::Status Make(EdgeRole role, Half& half) override {
+    ASSIGN_OR_RETURN(NcclMover* const out, MakePipe(Direction::kSend, half.out));
+    ASSIGN_OR_RETURN(NcclMover* const in, MakePipe(Direction::kReceive, half.in));
+    if (role == EdgeRole::kShard) return absl::OkStatus();
+    NcclIds ids;
+    ASSIGN_OR_RETURN(ids.to_shard, MakeNcclId());
+    ASSIGN_OR_RETURN(ids.to_rank, MakeNcclId());
+    half.words.assign(reinterpret_cast<const char*>(&ids), sizeof(ids));
+    RETURN_IF_ERROR(out->Join(ids.to_shard));
+    return in->Join(ids.to_rank);
   }
 
  private:
-  const std::shared_ptr<const NcclShared> shared_;
+  absl::StatusOr<NcclMover*> MakePipe(Direction direction, std::unique_ptr<Pipe>& pipe) {
+    ASSIGN_OR_RETURN(Slots slots, SlotPool::Take(slots_, kSlotsPerPipe));
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<NcclMover> mover,
+        NcclMover::Make({.direction = direction, .device_index = device_index_}, std::move(slots)));
+    NcclMover* const made = mover.get();
+    pipe = std::make_unique<Pipe>(direction, std::move(mover), is_one_sided());
+    return made;
+  }
+
+  const int device_index_;
+  const int version_;
+  const std::shared_ptr<SlotPool> slots_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ChannelLayer>> MakeNcclLayer(const NcclOptions& options,
                                                             std::unique_ptr<Device> device) {
-  const absl::Duration shortest = std::min({options.operation_timeout, options.forming_timeout,
-                                            options.min_backoff, options.max_backoff});
-  if (shortest <= absl::ZeroDuration() || options.max_edges <= 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("timeouts, backoffs and max_edges of NCCL must be positive, one duration is ",
-                     absl::FormatDuration(shortest), " and max_edges ", options.max_edges));
-  }
-  auto shared = std::make_shared<NcclShared>();
-  shared->options = options;
-  ASSIGN_OR_RETURN(shared->nccl_version, Communicator::NcclVersion());
-  shared->device = std::move(device);
-  ASSIGN_OR_RETURN(shared->slots,
-                   SlotPool::Make(shared->device.get(), options.max_edges * kSlotsPerEdge));
-  shared->undertaker = std::make_unique<Undertaker>();
-  shared->caretaker = std::make_unique<Caretaker>(kMaxNap);
-  LogInfo("exchange: NCCL ", NcclVersionText(shared->nccl_version), " on ", shared->device->name(),
-          ", for up to ", options.max_edges, " connections");
-  return std::make_unique<NcclLayer>(std::move(shared));
+  RETURN_IF_ERROR(CheckEdgeOptions(options.edges));
+  ASSIGN_OR_RETURN(const int version, NcclVersion());
+  ASSIGN_OR_RETURN(
+      std::shared_ptr<SlotPool> slots,
+      SlotPool::Make(device.get(), {.num_slots = options.edges.max_edges * 2 * kSlotsPerPipe}));
+  LogInfo("exchange: NCCL ", NcclVersionText(version), " on ", device->name(), ", for up to ",
+          options.edges.max_edges, " connections");
+  return MakeEdgeLayer(
+      std::make_unique<NcclCarrier>(options.device_index, version, std::move(slots)),
+      options.edges);
 }
 
 }  // namespace orrery

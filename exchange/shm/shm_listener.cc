@@ -115,10 +115,14 @@ class ShmListener::Connection : public Poller::Member,
           std::make_shared<ShmLink>(std::move(socket_), std::move(segment), ShmLink::Side::kShard,
                                     listener_->options_.exchange.max_queued_bytes);
     }
-    ASSIGN_OR_RETURN(
-        sink_, listener_->endpoint_->Connect(static_cast<Lane>(hello.lane), shared_from_this()));
+    ChannelLayer* const layer = listener_->options_.layer;
+    const Lane lane = static_cast<Lane>(hello.lane);
+    ASSIGN_OR_RETURN(sink_, layer == nullptr
+                                ? listener_->endpoint_->Connect(lane, shared_from_this())
+                                : layer->Connect(*listener_->endpoint_, lane, shared_from_this()));
     Packet accepted;
     accepted.kind = Packet::Kind::kAccepted;
+    if (layer != nullptr) accepted.text = layer->terms();
     SendPacket(fd_, accepted);
     return absl::OkStatus();
   }

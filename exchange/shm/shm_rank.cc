@@ -60,6 +60,16 @@ class ShmRankChannel : public Channel, public Poller::Member {
     if (link_ != nullptr) link_->End(why);  // OnReady follows
   }
 
+  void Reset(const absl::Status& why) override {
+    std::lock_guard lock(mutex_);
+    if (link_ != nullptr) link_->End(why);  // OnReady follows
+  }
+
+  std::string peer_layer() const override {
+    std::lock_guard lock(mutex_);
+    return peer_layer_;
+  }
+
   std::string_view carrier() const override {
     std::lock_guard lock(mutex_);
     return state_ == State::kOpen ? "shm" : "";
@@ -137,6 +147,7 @@ class ShmRankChannel : public Channel, public Poller::Member {
       std::lock_guard lock(mutex_);
       state_ = State::kOpen;
       num_failures_ = 0;
+      peer_layer_ = packet.text;
     }
     LogInfo("exchange: connected to ", log_name_);
     sink_->OnOpen();
@@ -190,6 +201,7 @@ class ShmRankChannel : public Channel, public Poller::Member {
   // All guarded by mutex_.
   State state_ = State::kPausing;
   std::shared_ptr<ShmLink> link_;  // null while pausing
+  std::string peer_layer_;         // of the current connection, or the last
   bool closing_ = false;
   int num_failures_ = 0;  // since it was last open
   absl::Time open_at_ = absl::InfinitePast();

@@ -23,6 +23,8 @@
 
 namespace orrery {
 
+class ChannelLayer;
+
 struct ShmShardOptions {
   ExchangeOptions exchange;
   std::string name = {};  // of this shard, unique on the host
@@ -30,6 +32,8 @@ struct ShmShardOptions {
   int max_streams = 256;
   // Who connects and does not introduce himself within this is sent away.
   absl::Duration hello_timeout = absl::Seconds(5);
+  // What frames pass through on their way to the inbox and back; outlives the exchange. Null: nothing.
+  ChannelLayer* layer = nullptr;
 };
 
 class ShmShardExchange : public ShardExchange {

@@ -3,7 +3,7 @@
 //   rank                                     shard
 //   Connect(name)                            Listen(name), Accept(listening)
 //   hello: lane, size of the rings, memory -->
-//                                    <-- accepted, or end: code and reason
+//                                    <-- accepted: terms of a layer; or end: code and reason
 //   bell -->          frames are in the ring              <-- bell
 //   end of the file: the other process is gone
 //
@@ -34,9 +34,11 @@ struct Packet {
   Kind kind = Kind::kNone;
   uint32_t lane = 0;  // of a hello, as the next
   uint32_t ring_bytes = 0;
-  uint32_t code = 0;      // of an end: absl::StatusCode
-  std::string text = {};  // of a hello: the rank's name; of an end: why
-  UniqueFd memory = {};   // of a hello
+  uint32_t code = 0;  // of an end: absl::StatusCode
+  // Of a hello: the rank's name; of an accepted: the terms of the layer above the connection, if there is
+  // one (exchange/channel.h); of an end: why.
+  std::string text = {};
+  UniqueFd memory = {};  // of a hello
 };
 
 // INVALID_ARGUMENT for a name that is empty or too long.

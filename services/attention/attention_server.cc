@@ -61,6 +61,8 @@ Transport TransportFromProto(internal::Exchange exchange) {
       return Transport::kShm;
     case internal::EXCHANGE_NCCL:
       return Transport::kNccl;
+    case internal::EXCHANGE_CUDA_IPC:
+      return Transport::kCudaIpc;
     default:
       return Transport::kAuto;
   }
@@ -220,6 +222,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   rank_options.gpu = me.gpu();
   rank_options.tls = TlsFilesOf(cluster);
   rank_options.transport = TransportFromProto(cluster.exchange());
+  rank_options.is_on_gpu = BackendFromProto(cluster.numerics()) == Backend::kCuda;
   ShardWatch::Options watch_options;
   watch_options.fingerprint = fingerprint_;
   watch_options.numerics_id = numerics_id_;
@@ -294,7 +297,9 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
             peer.name(), ": ", peer.differing_answers(), " of ", peer.compared_answers(),
             " answers differed from another shard's; one of the machines is broken"));
       }
-      peer.set_exchange(std::string(exchange_->carrier(description.peers_size())));
+      const int index = description.peers_size();
+      peer.set_exchange(std::string(exchange_->carrier(index)));
+      peer.set_exchange_problem(exchange_->carrier_problem(index));
       *description.add_peers() = std::move(peer);
     }
   }

@@ -72,8 +72,9 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   exchange_options.exchange.result_bytes =
       EncodedRowBytes(numerics.result_format(), config.hidden_size);
   if (cluster.exchange() == internal::EXCHANGE_NCCL) {
-    ASSIGN_OR_RETURN(expert->layer_, MakeLayerOfThisBuild(me->gpu()));
-    exchange_options.layer = expert->layer_.get();
+    ASSIGN_OR_RETURN(expert->grpc_layer_,
+                     MakeNcclLayerOfThisBuild(cluster.attention_size(), me->gpu()));
+    exchange_options.layer = expert->grpc_layer_.get();
   }
   ASSIGN_OR_RETURN(expert->exchange_, MakeGrpcShardExchange(exchange_options));
 
@@ -98,14 +99,34 @@ absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& clu
       cluster.exchange() == internal::EXCHANGE_NCCL) {
     return absl::OkStatus();
   }
-  absl::StatusOr<std::unique_ptr<ShmListener>> listener =
-      ShmListener::Listen({.exchange = exchange, .name = address}, exchange_->endpoint());
+  RETURN_IF_ERROR(MakeCudaIpc(cluster));
+  absl::StatusOr<std::unique_ptr<ShmListener>> listener = ShmListener::Listen(
+      {.exchange = exchange, .name = address, .layer = shm_layer_.get()}, exchange_->endpoint());
   if (listener.ok()) {
     shm_ = *std::move(listener);
-  } else if (cluster.exchange() == internal::EXCHANGE_SHM) {
+  } else if (cluster.exchange() == internal::EXCHANGE_SHM ||
+             cluster.exchange() == internal::EXCHANGE_CUDA_IPC) {
     return listener.status();
   } else {
     LogWarning("ranks on this host come over gRPC: ", listener.status().ToString());
+  }
+  return absl::OkStatus();
+}
+
+// Where it is asked for, or can be: as exchange/factory/rank_exchange.h has it for the other side.
+absl::Status ExpertServer::MakeCudaIpc(const internal::ClusterFile& cluster) {
+  const bool is_asked_for = cluster.exchange() == internal::EXCHANGE_CUDA_IPC;
+  const bool can_be = cluster.exchange() == internal::EXCHANGE_AUTO &&
+                      BackendFromProto(cluster.numerics()) == Backend::kCuda;
+  if (!is_asked_for && !can_be) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<ChannelLayer>> layer =
+      MakeCudaIpcLayerOfThisBuild(cluster.attention_size());
+  if (layer.ok()) {
+    shm_layer_ = *std::move(layer);
+  } else if (is_asked_for) {
+    return layer.status();
+  } else {
+    LogWarning("exchange: no cuda_ipc: ", layer.status().ToString());
   }
   return absl::OkStatus();
 }

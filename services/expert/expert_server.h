@@ -65,6 +65,7 @@ class ExpertServer {
   absl::Status ReserveMemory(const ShardParts& parts, ExpertRange range);
   absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster,
                                     const std::string& address, const ExchangeOptions& exchange);
+  absl::Status MakeCudaIpc(const internal::ClusterFile& cluster);
   void SetAccepting(bool accepting);
   void Announce(const Fingerprint& fingerprint, absl::Span<const LayerExperts> held_experts);
 
@@ -76,7 +77,8 @@ class ExpertServer {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<MemberService> member_;
-  std::unique_ptr<ChannelLayer> layer_;  // under exchange_; null if there is none
+  // Over the channels of exchange_ and of shm_; null if there is none.
+  std::unique_ptr<ChannelLayer> grpc_layer_, shm_layer_;
   std::unique_ptr<GrpcShardExchange> exchange_;
   std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;

@@ -52,6 +52,7 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
     v1::ExchangeLink* link = status.add_exchange_link();
     link->set_shard(peer.name());
     link->set_exchange(peer.exchange());
+    link->set_problem(peer.exchange_problem());
   }
   status.set_frames(description.shard_load().frames());
   status.set_frame_groups(description.shard_load().groups());

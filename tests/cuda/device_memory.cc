@@ -20,13 +20,6 @@ DeviceMemory& DeviceMemory::The() {
   return memory;
 }
 
-DeviceMemory::DeviceMemory() {
-  void* const begin =
-      mmap(nullptr, kNumBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  ORRERY_CHECK(begin != MAP_FAILED) << kNumBytes << " bytes of addresses";
-  begin_ = static_cast<std::byte*>(begin);
-}
-
 // The first gap that is large enough.
 std::byte* DeviceMemory::Allocate(size_t num_bytes) {
   const std::lock_guard lock(mutex_);
@@ -62,15 +55,60 @@ bool DeviceMemory::Free(void* data) {
   return true;
 }
 
-DeviceMemory::Opened::Opened() : lock_(The().mutex_) {
-  const DeviceMemory& memory = The();
-  if (memory.used_ == 0) return;
-  ORRERY_CHECK(mprotect(memory.begin_, memory.used_, PROT_READ | PROT_WRITE) == 0);
+std::optional<SharedFile::Handle> DeviceMemory::Export(const void* data) {
+  const std::lock_guard lock(mutex_);
+  const auto place =
+      allocated_.find(static_cast<size_t>(static_cast<const std::byte*>(data) - begin_));
+  if (place == allocated_.end()) return std::nullopt;
+  return file_.HandleOf(place->first, place->second);
 }
 
-DeviceMemory::Opened::~Opened() {
-  const DeviceMemory& memory = The();
-  if (memory.used_ > 0) mprotect(memory.begin_, memory.used_, PROT_NONE);
+std::byte* DeviceMemory::Import(const SharedFile::Handle& handle) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [begin, imported] : imported_) {
+    const SharedFile::Handle& open = imported.handle;
+    if (open.process == handle.process && open.file == handle.file &&
+        open.offset == handle.offset) {
+      ++imported.num_times;
+      return begin;
+    }
+  }
+  const std::optional<SharedFile::Mapping> mapping = SharedFile::Map(handle);
+  if (!mapping.has_value()) return nullptr;
+  imported_[mapping->begin] = {.handle = handle, .mapping = *mapping, .num_times = 1};
+  return mapping->begin;
 }
+
+bool DeviceMemory::Release(void* imported) {
+  const std::lock_guard lock(mutex_);
+  const auto place = imported_.find(static_cast<std::byte*>(imported));
+  if (place == imported_.end()) return false;
+  if (--place->second.num_times > 0) return true;
+  SharedFile::Unmap(place->second.mapping);
+  imported_.erase(place);
+  return true;
+}
+
+bool DeviceMemory::IsImported(const void* data) {
+  const std::lock_guard lock(mutex_);
+  const auto* const address = static_cast<const std::byte*>(data);
+  for (const auto& [begin, imported] : imported_) {
+    if (address >= begin && address < begin + imported.handle.num_bytes) return true;
+  }
+  return false;
+}
+
+void DeviceMemory::Protect(int access) const {
+  if (used_ > 0) {
+    ORRERY_CHECK(mprotect(begin_, used_, access) == 0);
+  }
+  for (const auto& [begin, imported] : imported_) {
+    const SharedFile::Mapping& mapping = imported.mapping;
+    ORRERY_CHECK(mprotect(mapping.pages, mapping.num_bytes, access) == 0);
+  }
+}
+
+DeviceMemory::Opened::Opened() : lock_(The().mutex_) { The().Protect(PROT_READ | PROT_WRITE); }
+DeviceMemory::Opened::~Opened() { The().Protect(PROT_NONE); }
 
 }  // namespace orrery

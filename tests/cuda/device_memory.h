@@ -4,13 +4,22 @@
 //   std::byte* data = DeviceMemory::The().Allocate(num_bytes);    // null: none left
 //   { const DeviceMemory::Opened opened; ... }                    // here it can be read and written
 //
-// Threads: safe; Opened excludes others.
+// Other processes can write into it, as through CUDA IPC:
+//
+//   handle = *DeviceMemory::The().Export(data);
+//   std::byte* there = DeviceMemory::The().Import(handle);        // closed likewise
+//
+// Threads: safe; Opened excludes others of this process.
 #ifndef ORRERY_TESTS_CUDA_DEVICE_MEMORY_H_
 #define ORRERY_TESTS_CUDA_DEVICE_MEMORY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
+
+#include "tests/cuda/shared_file.h"
 
 namespace orrery {
 
@@ -25,6 +34,13 @@ class DeviceMemory {
   int64_t num_allocations() const { return num_allocations_; }  // ever
   size_t num_allocated();                                       // bytes, now
 
+  // Nothing if no allocation begins there.
+  std::optional<SharedFile::Handle> Export(const void* data);
+  // Of one that is imported already: the same address once more. Null: its process is gone.
+  std::byte* Import(const SharedFile::Handle& handle);
+  bool Release(void* imported);  // whether it was imported; the last time takes the address away
+  bool IsImported(const void* data);
+
   class Opened {
    public:
     Opened();
@@ -37,12 +53,21 @@ class DeviceMemory {
   };
 
  private:
-  DeviceMemory();
+  struct Imported {
+    SharedFile::Handle handle;
+    SharedFile::Mapping mapping;
+    int num_times = 0;
+  };
+
+  DeviceMemory() : file_(kNumBytes), begin_(file_.begin()) {}
+  void Protect(int access) const;
 
   std::mutex mutex_;
-  std::byte* begin_;
+  const SharedFile file_;
+  std::byte* const begin_;
   size_t used_ = 0;                     // the highest end
   std::map<size_t, size_t> allocated_;  // offset: bytes
+  std::map<std::byte*, Imported> imported_;
   int64_t num_allocations_ = 0;
 };
 

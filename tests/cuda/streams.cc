@@ -14,6 +14,8 @@
 
 #include "tests/cuda/device_memory.h"
 #include "tests/cuda/graphs.h"
+#include "tests/cuda/ipc.h"
+#include "tests/cuda/shared_marks.h"
 
 using cuda_on_host::RefusedByCapture;
 using cuda_on_host::RunInStream;
@@ -144,7 +146,8 @@ struct CUstream_st {
   std::shared_ptr<WorkQueue> queue = std::make_shared<WorkQueue>();
 };
 struct CUevent_st {
-  std::shared_ptr<Mark> mark;  // of its last recording; null before the first
+  std::shared_ptr<Mark> mark;            // of its last recording; null before the first
+  orrery::SharedMark* shared = nullptr;  // of one that processes share; it has no other
 };
 
 void cuda_on_host::RunInStream(cudaStream_t stream, Work work) {
@@ -199,15 +202,30 @@ cudaError_t cudaMemset(void* data, int value, size_t num_bytes) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t num_bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  RunInStream(stream, [=] {
+  const auto copy = [=] {
     const DeviceMemory::Opened opened;
     std::memmove(to, from, num_bytes);
+  };
+  const cuda_on_host::IpcFaults faults = cuda_on_host::CurrentIpcFaults();
+  if ((!faults.fails && !faults.stalls) || !DeviceMemory::The().IsImported(to)) {
+    RunInStream(stream, copy);
+    return cudaSuccess;
+  }
+  if (faults.fails) return cudaErrorIllegalAddress;
+  stream->queue->RunLater([copy] {
+    while (cuda_on_host::CurrentIpcFaults().stalls) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    copy();
   });
   return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
+  const bool is_shared = (flags & cudaEventInterprocess) != 0;
+  if (is_shared && (flags & cudaEventDisableTiming) == 0) return cudaErrorInvalidValue;
+  *event =
+      new CUevent_st{.mark = nullptr, .shared = is_shared ? orrery::shared_marks::Make() : nullptr};
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -216,6 +234,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (event->shared != nullptr) {
+    RunInStream(stream, [mark = event->shared, recording = event->shared->Record()] {
+      mark->Reach(recording);
+    });
+    return cudaSuccess;
+  }
   const auto mark = std::make_shared<Mark>();
   event->mark = mark;
   RunInStream(stream, [mark] { mark->Set(); });
@@ -223,11 +247,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (event->shared != nullptr) return cudaErrorInvalidResourceHandle;
   if (event->mark != nullptr) event->mark->Await();
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (RefusedByCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (event->shared != nullptr) {
+    return event->shared->IsReached() ? cudaSuccess : cudaErrorNotReady;
+  }
   return event->mark == nullptr || event->mark->is_set() ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
@@ -247,6 +275,22 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   } else {
     stream->queue->RunLater([mark = event->mark] { mark->Await(); });
   }
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcGetEventHandle(cudaIpcEventHandle_t* handle, cudaEvent_t event) {
+  if (event->shared == nullptr) return cudaErrorInvalidResourceHandle;
+  const orrery::SharedFile::Handle shared = orrery::shared_marks::HandleOf(*event->shared);
+  *handle = {};
+  std::memcpy(handle->reserved, &shared, sizeof(shared));
+  return cudaSuccess;
+}
+cudaError_t cudaIpcOpenEventHandle(cudaEvent_t* event, cudaIpcEventHandle_t handle) {
+  orrery::SharedFile::Handle shared;
+  std::memcpy(&shared, handle.reserved, sizeof(shared));
+  orrery::SharedMark* const mark = orrery::shared_marks::Open(shared);
+  if (mark == nullptr) return cudaErrorMapBufferObjectFailed;
+  *event = new CUevent_st{.mark = nullptr, .shared = mark};
   return cudaSuccess;
 }
 

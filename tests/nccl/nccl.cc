@@ -27,6 +27,7 @@ namespace {
 std::mutex mutex;
 Faults faults;              // guarded by mutex
 int num_communicators = 0;  // guarded by mutex
+std::atomic<int> num_hanging_aborts = 0;
 
 Faults CurrentFaults() {
   const std::lock_guard lock(mutex);
@@ -157,6 +158,8 @@ void SetFaults(const Faults& new_faults) {
   faults = new_faults;
 }
 
+int NumHangingAborts() { return num_hanging_aborts; }
+
 int NumCommunicators() {
   const std::lock_guard lock(mutex);
   return num_communicators;
@@ -253,6 +256,11 @@ ncclResult_t ncclRecv(void* data, size_t count, ncclDataType_t, int peer, ncclCo
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
+  ++nccl_on_host::num_hanging_aborts;
+  while (nccl_on_host::CurrentFaults().abort_hangs) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  --nccl_on_host::num_hanging_aborts;
   comm->communicator->Abort();
   delete comm;
   const std::lock_guard lock(nccl_on_host::mutex);

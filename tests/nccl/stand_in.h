@@ -14,7 +14,7 @@
 // * Sends do not run ahead of their receives; NCCL's small ones may, which only makes it more forgiving.
 //
 // Threads: safe. Faults are the process's, and concern communicators and operations from then on;
-// `stalls` and `async_error` also those there are.
+// `stalls`, `async_error` and `abort_hangs` also those there are.
 #ifndef ORRERY_TESTS_NCCL_STAND_IN_H_
 #define ORRERY_TESTS_NCCL_STAND_IN_H_
 
@@ -31,12 +31,15 @@ struct Faults {
   bool never_joins = false;                // communicators stay in progress
   bool stalls = false;                     // no operation starts, and those under way never end
   ncclResult_t async_error = ncclSuccess;  // of every communicator
+  bool abort_hangs = false;                // ncclCommAbort does not return
   DeadPeer dead_peer = DeadPeer::kByChance;
 };
 void SetFaults(const Faults& faults);
 
 // Communicators that were made and not aborted.
 int NumCommunicators();
+// Calls of ncclCommAbort under way.
+int NumHangingAborts();
 
 }  // namespace nccl_on_host
 

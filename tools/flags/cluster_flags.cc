@@ -34,8 +34,8 @@ ABSL_FLAG(
     "tests); the bits are the same");
 ABSL_FLAG(
     std::string, exchange, "",
-    "rows between the processes of ranks and shards: auto, grpc, shm or nccl (between GPUs, of "
-    "builds with --config=cuda); empty: auto");
+    "rows between the processes of ranks and shards: auto, grpc, shm, nccl or cuda_ipc (these two "
+    "between GPUs, of builds with --config=cuda); empty: auto");
 ABSL_FLAG(int, threads, 0,
           "threads that compute, of each rank and shard; 0: their share of the processors (in one "
           "process: 1; bench kernels and bench model: all)");
