@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
@@ -37,7 +38,7 @@ void PartReporter::OnTestEnd(const testing::TestInfo& test) {
   const testing::TestResult& result = *test.result();
   for (int i = 0; i < result.test_property_count(); ++i) {
     const testing::TestProperty& property = result.GetTestProperty(i);
-    if (std::string_view(property.key()) == kNoteKey) Say('N', property.value());
+    if (absl::StartsWith(property.key(), kNoteKey)) Say('N', property.value());
   }
   if (result.Skipped()) {
     Say('S', SkipReason(result));

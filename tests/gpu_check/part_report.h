@@ -20,7 +20,7 @@
 
 namespace orrery {
 
-// Of properties that are notes.
+// With this the keys of properties begin that are notes.
 inline constexpr char kNoteKey[] = "note";
 
 struct PartResult {

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "tests/gpu_check/part_report.h"
 
 namespace orrery {
@@ -26,6 +27,11 @@ void RegisterTest(const char* suite, const std::string& name, std::function<void
       [body = std::move(body)]() -> testing::Test* { return new FunctionTest(body); });
 }
 
-void Note(const std::string& text) { testing::Test::RecordProperty(kNoteKey, text); }
+// A property of the same key would take the place of the one before.
+void Note(const std::string& text) {
+  const testing::TestResult& result =
+      *testing::UnitTest::GetInstance()->current_test_info()->result();
+  testing::Test::RecordProperty(absl::StrCat(kNoteKey, result.test_property_count()), text);
+}
 
 }  // namespace orrery

@@ -27,7 +27,8 @@ TEST(GpuCheckOnStandIn, RunsPartsAndPrintsTheTableLast) {
   const Ran ran = RunParts("All/Rows,All/Gate,Invariance,Bench");
   EXPECT_EQ(ran.code, 0) << ran.output;
   for (const char* text : {"All/Rows", "All/Gate", "Invariance", "Bench", "seed 7", "rms_norm",
-                           "feed_forward         int4", "SKIPPED, the compute ceiling"}) {
+                           "feed_forward         int4", "\n  SKIPPED, the compute ceiling",
+                           "\n  bf16: copy ", "\n  feed_forward/fp8/1: ", "\n  gate/f32/"}) {
     EXPECT_TRUE(absl::StrContains(ran.output, text)) << text << "\n" << ran.output;
   }
   EXPECT_TRUE(absl::EndsWith(ran.output, "0 skipped: exit code 0\n")) << ran.output;
