@@ -85,7 +85,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   server_options.reflection = options.reflection;
   ASSIGN_OR_RETURN(expert->server_, Server::Start(server_options, {expert->member_.get(),
                                                                    expert->exchange_->service()}));
-  RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, me->address(), exchange_options.exchange));
+  RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, *me, exchange_options.exchange));
   LogInfo("listening on ", expert->server_->address(), ", loading experts ", range.begin, "-",
           range.end - 1, " of every MoE layer from ", model_dir);
   RETURN_IF_ERROR(expert->Load(options, shard_index, model_dir, config, numerics));
@@ -93,15 +93,16 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
 }
 
 absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& cluster,
-                                                const std::string& address,
+                                                const ClusterMember& me,
                                                 const ExchangeOptions& exchange) {
   if (cluster.exchange() == internal::EXCHANGE_GRPC ||
       cluster.exchange() == internal::EXCHANGE_NCCL) {
     return absl::OkStatus();
   }
-  RETURN_IF_ERROR(MakeCudaIpc(cluster));
-  absl::StatusOr<std::unique_ptr<ShmListener>> listener = ShmListener::Listen(
-      {.exchange = exchange, .name = address, .layer = shm_layer_.get()}, exchange_->endpoint());
+  RETURN_IF_ERROR(MakeCudaIpc(cluster, me.gpu()));
+  absl::StatusOr<std::unique_ptr<ShmListener>> listener =
+      ShmListener::Listen({.exchange = exchange, .name = me.address(), .layer = shm_layer_.get()},
+                          exchange_->endpoint());
   if (listener.ok()) {
     shm_ = *std::move(listener);
   } else if (cluster.exchange() == internal::EXCHANGE_SHM ||
@@ -114,13 +115,13 @@ absl::Status ExpertServer::ListenInSharedMemory(const internal::ClusterFile& clu
 }
 
 // Where it is asked for, or can be: as exchange/factory/rank_exchange.h has it for the other side.
-absl::Status ExpertServer::MakeCudaIpc(const internal::ClusterFile& cluster) {
+absl::Status ExpertServer::MakeCudaIpc(const internal::ClusterFile& cluster, int gpu) {
   const bool is_asked_for = cluster.exchange() == internal::EXCHANGE_CUDA_IPC;
   const bool can_be = cluster.exchange() == internal::EXCHANGE_AUTO &&
                       BackendFromProto(cluster.numerics()) == Backend::kCuda;
   if (!is_asked_for && !can_be) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<ChannelLayer>> layer =
-      MakeCudaIpcLayerOfThisBuild(cluster.attention_size());
+      MakeCudaIpcLayerOfThisBuild(cluster.attention_size(), gpu);
   if (layer.ok()) {
     shm_layer_ = *std::move(layer);
   } else if (is_asked_for) {

@@ -63,9 +63,9 @@ class ExpertServer {
                     const Numerics& numerics);
   // All that the shard will take of a GPU, or why that does not fit.
   absl::Status ReserveMemory(const ShardParts& parts, ExpertRange range);
-  absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster,
-                                    const std::string& address, const ExchangeOptions& exchange);
-  absl::Status MakeCudaIpc(const internal::ClusterFile& cluster);
+  absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster, const ClusterMember& me,
+                                    const ExchangeOptions& exchange);
+  absl::Status MakeCudaIpc(const internal::ClusterFile& cluster, int gpu);
   void SetAccepting(bool accepting);
   void Announce(const Fingerprint& fingerprint, absl::Span<const LayerExperts> held_experts);
 

@@ -49,8 +49,7 @@ absl::Status CheckModelCase(const GoldenFile& golden, const Numerics& numerics, 
 
 absl::Status CheckNumbers(const GoldenFile& golden, Report& report) {
   ASSIGN_OR_RETURN(Gpu gpu, Gpu::Open());
-  MirroredKernels kernels(std::move(gpu.device), std::move(gpu.stream), std::move(gpu.kernels));
-  return CheckFp8(golden, kernels, report);
+  return CheckFp8(golden, {gpu.device.get(), gpu.stream.get(), gpu.kernels.get()}, report);
 }
 
 // The body of a test.
