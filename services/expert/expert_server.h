@@ -26,6 +26,7 @@
 #include "kernels/factory/make_kernels.h"
 #include "model/weight_files.h"
 #include "proto/cluster.pb.h"
+#include "rpc/cluster_file.h"
 #include "rpc/member_service.h"
 #include "rpc/server.h"
 #include "services/expert/drain.h"

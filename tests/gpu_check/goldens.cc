@@ -10,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/conformance/mirrored_kernels.h"
 #include "tests/engine/engine_cluster.h"
 #include "tests/gpu_check/gpu.h"
 #include "tests/gpu_check/parts.h"
