@@ -213,8 +213,7 @@ TEST_P(Fp8Products, ARowDependsOnNoOther) {
 
 TEST_P(Fp8Products, AnImageMultipliesAsItsWeightDoes) {
   const auto made = MustMake(TestWeight(DType::kFp8E4m3, {70, 300, 128, 128}, 1));
-  const absl::Span<const std::byte> image = made->image();
-  const auto mapped = kernels_->MapWeight({image, nullptr});
+  const auto mapped = kernels_->MapWeight(*made->Image());
   ASSERT_TRUE(mapped.ok()) << mapped.status();
   TestMatrix x(3, 300, RandomValues(4).Make(3 * 300)), want(3, 70), got(3, 70);
   kernels_->Matmul(x.view(), *made, nullptr, want.view());

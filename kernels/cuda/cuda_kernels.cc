@@ -100,7 +100,7 @@ absl::StatusOr<std::unique_ptr<RowPlaces>> CudaKernels::MakeRowPlaces(
 
 absl::StatusOr<size_t> CudaKernels::WeightBytes(const WeightSource& source, ProductFormat format,
                                                 WeightFormat held) const {
-  return TiledWeight::ImageBytes(source, format, held);
+  return TiledWeight::ImageBytes(source, format, held, instructions_);
 }
 
 }  // namespace orrery

@@ -161,8 +161,9 @@ size_t TiledImage::code_bytes() const {
 }
 
 absl::StatusOr<size_t> TiledWeight::ImageBytes(const WeightSource& source, ProductFormat format,
-                                               WeightFormat held) {
-  ASSIGN_OR_RETURN(const TiledImage parts, TiledImage::Of(HeaderOf(source, format, held)));
+                                               WeightFormat held, Instructions instructions) {
+  ASSIGN_OR_RETURN(const TiledImage parts,
+                   TiledImage::Of(HeaderOf(source, format, held, instructions)));
   return parts.num_bytes();
 }
 

@@ -142,7 +142,7 @@ class TiledWeight final : public Weight {
  public:
   // Bytes of the device that Make takes: the image. Data of the source is not looked at.
   static absl::StatusOr<size_t> ImageBytes(const WeightSource& source, ProductFormat format,
-                                           WeightFormat held);
+                                           WeightFormat held, Instructions instructions);
   // INVALID_ARGUMENT for scale blocks that are no multiple of [1, 32], for codes that are NaN, and for an image in
   // the order of other instructions; RESOURCE_EXHAUSTED without memory, on either side.
   static absl::StatusOr<std::unique_ptr<TiledWeight>> Make(const WeightSource& source,

@@ -78,7 +78,7 @@ absl::Status Step::Allocate() {
   Device* const device = parts_.device;
   ASSIGN_OR_RETURN(attention_, AttentionLayer::Create(model, options_.max_rows, device));
   ASSIGN_OR_RETURN(moe_, MoeLayer::Create(config, model.numerics, options_.max_rows, device,
-                                          parts_.exchange, parts_.directory));
+                                          parts_.exchange, parts_.directory, parts_.hedge));
   const auto allocate = [&](size_t num_rows, size_t num_cols, MemoryKind kind) {
     return device->Allocate(num_rows * num_cols * sizeof(float), kind);
   };

@@ -67,8 +67,8 @@ TEST(LaunchesOnSm90, RefuseFp8ProductsOfOtherGpus) {
   cuda_on_host::TheMachine() = cuda_on_host::kSm80;
   for (const auto& [from, to] : {std::pair(&sm80, &sm90), std::pair(&sm90, &sm80)}) {
     const auto weight = *from->kernels->MakeWeight(source, ProductFormat::kFp8);
-    EXPECT_TRUE(from->kernels->MapWeight({weight->image(), nullptr}).ok());
-    const absl::Status status = to->kernels->MapWeight({weight->image(), nullptr}).status();
+    EXPECT_TRUE(from->kernels->MapWeight(*weight->Image()).ok());
+    const absl::Status status = to->kernels->MapWeight(*weight->Image()).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
   }
 }
