@@ -30,7 +30,7 @@ class ChoiceTest : public ::testing::Test {
     exchange_->SetAccepting(true);
     server_ = Server::Start({.address = "127.0.0.1:0"}, {exchange_->service()}).value();
     if (!shard.is_on_host) return;
-    if (shard.is_on_gpu) layer_ = MakeCudaIpcLayerOfThisBuild(/*num_peers=*/1).value();
+    if (shard.is_on_gpu) layer_ = MakeCudaIpcLayerOfThisBuild(/*num_peers=*/1, /*gpu=*/0).value();
     door_ = ShmListener::Listen(
                 {.exchange = SmallRows(), .name = server_->address(), .layer = layer_.get()},
                 exchange_->endpoint())
