@@ -66,7 +66,8 @@ TEST(Command, WrongCommandLinesExitWithTwoAndSayWhatIsWrong) {
 TEST(Command, HelpListsTheCommandsAndTheirFlags) {
   const Ran help = Shell("$orrery help");
   EXPECT_EQ(help.code, 0);
-  for (const char* command : {"demo", "up", "chat", "generate", "status", "check", "eval", "bench"}) {
+  for (const char* command :
+       {"demo", "up", "chat", "generate", "status", "check", "eval", "bench"}) {
     EXPECT_THAT(help.output, HasSubstr(absl::StrCat("\n  ", command, " ")));
   }
   EXPECT_THAT(Shell("$orrery up --help").output,

@@ -268,7 +268,8 @@ TEST(ExpertDirectory, MissesTheModulesExpertsWhereShardsDoNotHoldThem) {
         {.model_dir = "tests/data/golden/mtp", .with_mtp = with_mtp, .shards = {{0, 16}}});
     ExpertDirectory directory(cluster->config(), {"expert-0"}, /*with_mtp=*/true);
     directory.SetClaim(0, {.held = cluster->shard(0).held()});
-    EXPECT_EQ(directory.MissingBeyondHeirs(), with_mtp ? "" : "layer 2: experts 0-15 have no holder");
+    EXPECT_EQ(directory.MissingBeyondHeirs(),
+              with_mtp ? "" : "layer 2: experts 0-15 have no holder");
   }
 }
 
