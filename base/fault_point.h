@@ -6,6 +6,8 @@
 // A random kill meets most of these once in a thousand times; here it is certain. Unarmed, which is always
 // but in such tests, a place costs one comparison.
 //
+// It is a global that changes, the only one: a place deep in a loop has nobody to be handed such a thing by.
+//
 // Threads: arm before others start; pass from anywhere.
 #ifndef ORRERY_BASE_FAULT_POINT_H_
 #define ORRERY_BASE_FAULT_POINT_H_
