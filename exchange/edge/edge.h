@@ -128,7 +128,7 @@ class Edge : public Channel, public ChannelSink, public CaredFor {
   absl::Time tell_at_ = absl::InfiniteFuture();  // of more of them
   uint32_t attempt_ = 0;                         // to form, the current or the last
   std::optional<std::string> peer_words_;        // of this attempt
-  bool has_met_ = false, said_up_ = false, heard_up_ = false;
+  bool has_met_ = false, heard_greeting_ = false, said_up_ = false, heard_up_ = false;
   absl::Time give_up_at_ = absl::InfiniteFuture();  // on forming
   absl::Time form_at_ = absl::InfinitePast();
   absl::Time up_since_ = absl::InfinitePast();

@@ -18,8 +18,7 @@ absl::Status MeetAndGreet(const Half& half, std::string_view peer_words, absl::D
   RETURN_IF_ERROR(half.out->Meet(peer_words));
   RETURN_IF_ERROR(half.in->Meet(peer_words));
   half.out->Send(kGreeting, timeout);
-  half.in->Receive(kGreeting.size(), timeout);
-  return absl::OkStatus();
+  return half.out->Advance(absl::Now());
 }
 
 }  // namespace
@@ -48,6 +47,10 @@ absl::Status Edge::OnOther(const MessageView& message) {
       peer_words_ = std::string(message.body);
       shared_->caretaker->Wake();
       return absl::OkStatus();
+    case MessageKind::kGreeting:
+      heard_greeting_ = true;
+      shared_->caretaker->Wake();
+      return absl::OkStatus();
     case MessageKind::kUp:
       heard_up_ = true;
       shared_->caretaker->Wake();
@@ -70,7 +73,7 @@ void Edge::StartForming(uint32_t attempt, absl::Time now) {
   num_told_ = 0;
   tell_at_ = absl::InfiniteFuture();
   peer_words_.reset();
-  has_met_ = said_up_ = heard_up_ = false;
+  has_met_ = heard_greeting_ = said_up_ = heard_up_ = false;
   give_up_at_ = now + shared_->options.forming_timeout;
   Transition(State::kForming);
 }
@@ -99,12 +102,22 @@ void Edge::Form(std::unique_lock<std::mutex>& lock, absl::Time now) {
     return;
   }
   has_met_ = peer_words.has_value();
-  if (!is_new) return;
-  SendMessage({.kind = role_ == EdgeRole::kRank ? MessageKind::kInvite : MessageKind::kAccept},
-              std::string_view(half_.words));
+  if (is_new) {
+    SendMessage({.kind = role_ == EdgeRole::kRank ? MessageKind::kInvite : MessageKind::kAccept},
+                std::string_view(half_.words));
+  }
+  if (has_met_) SendMessage({.kind = MessageKind::kGreeting}, {});
 }
 
+// Looked for once the other side has said that it sent it: before that, a one-sided carrier may show what others
+// left in the slot.
 bool Edge::HasGreeting(absl::Status& status) {
+  if (!heard_greeting_) return false;
+  if (half_.in->idle()) {
+    half_.in->Receive(kGreeting.size(), shared_->options.forming_timeout);
+    status = half_.in->Advance(absl::Now());
+    if (!status.ok()) return false;
+  }
   const std::optional<std::string_view> greeting = half_.in->Arrived();
   if (!greeting.has_value()) return false;
   if (*greeting != kGreeting) status = absl::UnavailableError("something else came than was sent");

@@ -157,6 +157,8 @@ class EdgeTest : public testing::Test, public ChannelSink {
     ASSERT_TRUE(invite.has_value());
     attempt_ = invite->attempt;
     ASSERT_EQ(Tell({.kind = MessageKind::kAccept}), absl::StatusCode::kOk);
+    ASSERT_TRUE(other_->Await(MessageKind::kGreeting).has_value());
+    ASSERT_EQ(Tell({.kind = MessageKind::kGreeting}), absl::StatusCode::kOk);
     ASSERT_TRUE(other_->Await(MessageKind::kUp).has_value());
     ASSERT_EQ(Tell({.kind = MessageKind::kUp, .num_freed = 1}), absl::StatusCode::kOk);
     ASSERT_TRUE(Await([this] { return edge_->carrier() == "fake"; }));
@@ -252,6 +254,22 @@ TEST_F(EdgeTest, SaysWhyTheShardDeclined) {
   EXPECT_EQ(Tell({.kind = MessageKind::kDecline, .attempt = invite->attempt}, "no room"),
             absl::StatusCode::kOk);
   EXPECT_EQ(edge_->carrier_problem(), "no fake for now: the other side says: no room");
+}
+
+// A slot may hold anything until the other side says that it has sent its greeting.
+TEST_F(EdgeTest, LooksForTheGreetingOnceItWasSent) {
+  MakeEdge("fake 2");
+  other_->SetRows("what an edge before this one left");
+  up_->OnOpen();
+  const auto invite = other_->Await(MessageKind::kInvite);
+  ASSERT_TRUE(invite.has_value());
+  attempt_ = invite->attempt;
+  ASSERT_EQ(Tell({.kind = MessageKind::kAccept}), absl::StatusCode::kOk);
+  ASSERT_TRUE(other_->Await(MessageKind::kGreeting).has_value());
+  other_->SetRows("orrery");
+  ASSERT_EQ(Tell({.kind = MessageKind::kGreeting}), absl::StatusCode::kOk);
+  ASSERT_TRUE(other_->Await(MessageKind::kUp).has_value());
+  EXPECT_EQ(edge_->carrier_problem(), "");
 }
 
 TEST_F(EdgeTest, PutsRowsOfAFrameTogetherAgain) {

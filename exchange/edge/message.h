@@ -2,18 +2,20 @@
 //
 //   0               40
 //   +---------------+----------------------------------------------------+
-//   | MessageHeader | kInvite:  words of the rank's half                  |
-//   |               | kAccept:  words of the shard's half                 |
-//   |               | kUp:      nothing                                   |
-//   |               | kDecline: why, for people                           |
-//   |               | kRows:    a frame without its rows                  |
-//   |               | kFreed:   nothing                                   |
+//   | MessageHeader | kInvite:   words of the rank's half                 |
+//   |               | kAccept:   words of the shard's half                |
+//   |               | kGreeting: nothing                                  |
+//   |               | kUp:       nothing                                  |
+//   |               | kDecline:  why, for people                          |
+//   |               | kRows:     a frame without its rows                 |
+//   |               | kFreed:    nothing                                  |
 //   +---------------+----------------------------------------------------+
 //
 //   rank                                  shard
 //   kInvite(attempt, words) --------->
 //                                    <--- kAccept(words), or kDecline
-//   ... both meet, and move a greeting in each direction ...
+//   ... both meet ...
+//   kGreeting, and a greeting by the carrier ---->                  likewise the other way
 //   kUp  ---->                      <---- kUp
 //   kRows(num_row_bytes), and the rows by the carrier ---->          likewise the other way
 //
@@ -36,7 +38,7 @@
 namespace orrery {
 
 inline constexpr uint32_t kMessageMagic = 0x4552524f;  // "ORRE"
-inline constexpr uint16_t kMessageVersion = 2;
+inline constexpr uint16_t kMessageVersion = 3;
 
 enum class MessageKind : uint8_t {
   kInvite = 1,
@@ -45,6 +47,7 @@ enum class MessageKind : uint8_t {
   kRows = 4,
   kAccept = 5,
   kFreed = 6,
+  kGreeting = 7,
 };
 
 struct MessageHeader {
