@@ -199,10 +199,79 @@ inline void ForEachGroup(const AttendBlockJob& job, Body body) {
   }
 }
 
+// Fetches rows into the cache, some lines at a time: for each the keys, then the values. Few at a time, for more
+// misses than the processor can have open stop it.
+template <typename Lanes>
+class RowPrefetch {
+ public:
+  // The next block's, as much of them with each of num_sum_blocks.
+  static RowPrefetch Make(const AttendBlockJob& job, int64_t num_sum_blocks) {
+    const int value_bytes = job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float);
+    RowPrefetch prefetch;
+    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows);
+    prefetch.rows_left_ = job.num_next_rows;
+    prefetch.stride_ = job.keys.row_width * value_bytes;
+    prefetch.AddRange(job.keys.offset * value_bytes, job.keys.dim * value_bytes);
+    const int end = job.keys.offset + job.keys.dim;
+    // Values that are the front of the keys come with them.
+    if (job.values.offset < job.keys.offset || job.values.offset + job.values.dim > end) {
+      prefetch.AddRange(job.values.offset * value_bytes, job.values.dim * value_bytes);
+    }
+    const int64_t num_lines = int64_t{job.num_next_rows} * prefetch.lines_per_row_;
+    prefetch.lines_per_block_ = static_cast<int>((num_lines + num_sum_blocks - 1) / num_sum_blocks);
+    prefetch.StartRange();
+    return prefetch;
+  }
+
+  void FetchBlock() {
+    for (int i = 0; i < lines_per_block_ && rows_left_ > 0; ++i) {
+      __builtin_prefetch(line_, /*rw=*/0, /*locality=*/2);
+      line_ += kLineBytes;
+      if (--lines_left_ == 0) NextRange();
+    }
+  }
+
+ private:
+  static constexpr int kLineBytes = 64;
+  struct Range {
+    int64_t begin = 0;  // bytes within a row
+    int num_lines = 0;
+  };
+
+  void AddRange(int64_t begin, int num_bytes) {
+    ranges_[num_ranges_++] = {begin, (num_bytes + kLineBytes - 1) / kLineBytes};
+    lines_per_row_ += ranges_[num_ranges_ - 1].num_lines;
+  }
+  void NextRange() {
+    if (++range_ == num_ranges_) {
+      range_ = 0;
+      row_ += stride_;
+      --rows_left_;
+    }
+    StartRange();
+  }
+  void StartRange() {
+    line_ = row_ + ranges_[range_].begin;
+    lines_left_ = ranges_[range_].num_lines;
+  }
+
+  const uint8_t* row_ = nullptr;
+  int rows_left_ = 0;
+  int64_t stride_ = 0;
+  Range ranges_[2];
+  int num_ranges_ = 0;
+  int lines_per_row_ = 0;
+  int lines_per_block_ = 0;
+  // Where it is: of the row, in this range.
+  int range_ = 0;
+  const uint8_t* line_ = nullptr;
+  int lines_left_ = 0;
+};
+
 // The scores of the tokens [begin, end), whose keys they are.
 template <typename Lanes, typename Form>
 void ScoreGroup(const AttendBlockJob& job, const float* keys, int begin, int end,
-                const AttendGroup<Lanes>& group) {
+                const AttendGroup<Lanes>& group, RowPrefetch<Lanes>& prefetch) {
   const int padded = RoundUpTo<Lanes>(kSumBlock, job.keys.dim);
   const auto* const panel =
       reinterpret_cast<const typename Form::Value*>(job.queries) + group.first * padded;
@@ -212,8 +281,7 @@ void ScoreGroup(const AttendBlockJob& job, const float* keys, int begin, int end
   ForEachRowTile<Lanes::kTileSums>(end - begin, [&]<int kRows>(int64_t token) {
     const typename Form::Activations some = {rows + token * padded, padded};
     auto sum = Tile<Lanes, kRows, 1>::Zero();
-    Prefetch<Lanes> none;
-    AddSumBlocks(some, queries, 0, RoundUpTo<Lanes>(4, job.keys.dim), none, sum);
+    AddSumBlocks(some, queries, 0, RoundUpTo<Lanes>(4, job.keys.dim), prefetch, sum);
     sum.ForEach([&](Lanes& lanes, int r, int) {
       (lanes * Lanes::Set(job.scale)).Store(group.scores + (begin + token + r) * kVectorLanes);
     });
@@ -279,74 +347,6 @@ void SoftmaxGroup(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
   TurnWeights<Lanes, Form>(job, group);
 }
 
-// Fetches rows into the cache, some lines at a time: for each the keys, then the values.
-template <typename Lanes>
-class RowPrefetch {
- public:
-  // The next block's, as much of them in each of num_steps.
-  static RowPrefetch Make(const AttendBlockJob& job, int64_t num_steps) {
-    const int value_bytes = job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float);
-    RowPrefetch prefetch;
-    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows);
-    prefetch.rows_left_ = job.num_next_rows;
-    prefetch.stride_ = job.keys.row_width * value_bytes;
-    prefetch.AddRange(job.keys.offset * value_bytes, job.keys.dim * value_bytes);
-    const int end = job.keys.offset + job.keys.dim;
-    // Values that are the front of the keys come with them.
-    if (job.values.offset < job.keys.offset || job.values.offset + job.values.dim > end) {
-      prefetch.AddRange(job.values.offset * value_bytes, job.values.dim * value_bytes);
-    }
-    const int64_t num_lines = int64_t{job.num_next_rows} * prefetch.lines_per_row_;
-    prefetch.lines_per_step_ = static_cast<int>((num_lines + num_steps - 1) / num_steps);
-    prefetch.StartRange();
-    return prefetch;
-  }
-
-  void Step() {
-    for (int i = 0; i < lines_per_step_ && rows_left_ > 0; ++i) {
-      __builtin_prefetch(line_, /*rw=*/0, /*locality=*/2);
-      line_ += kLineBytes;
-      if (--lines_left_ == 0) NextRange();
-    }
-  }
-
- private:
-  static constexpr int kLineBytes = 64;
-  struct Range {
-    int64_t begin = 0;  // bytes within a row
-    int num_lines = 0;
-  };
-
-  void AddRange(int64_t begin, int num_bytes) {
-    ranges_[num_ranges_++] = {begin, (num_bytes + kLineBytes - 1) / kLineBytes};
-    lines_per_row_ += ranges_[num_ranges_ - 1].num_lines;
-  }
-  void NextRange() {
-    if (++range_ == num_ranges_) {
-      range_ = 0;
-      row_ += stride_;
-      --rows_left_;
-    }
-    StartRange();
-  }
-  void StartRange() {
-    line_ = row_ + ranges_[range_].begin;
-    lines_left_ = ranges_[range_].num_lines;
-  }
-
-  const uint8_t* row_ = nullptr;
-  int rows_left_ = 0;
-  int64_t stride_ = 0;
-  Range ranges_[2];
-  int num_ranges_ = 0;
-  int lines_per_row_ = 0;
-  int lines_per_step_ = 0;
-  // Where it is: of the row, in this range.
-  int range_ = 0;
-  const uint8_t* line_ = nullptr;
-  int lines_left_ = 0;
-};
-
 // context = context * shrink + sum over tokens of weights[token] * values[token], for the panels
 // [begin, end), whose values they are.
 template <typename Lanes, typename Form>
@@ -355,11 +355,11 @@ void GatherGroup(const AttendBlockJob& job, const float* packed, int begin, int 
   using Value = typename Form::Value;
   const int padded = RoundUpTo<Lanes>(kVectorLanes, job.values.dim);
   constexpr int64_t kPanelStride = kBlockTokens * kVectorLanes;
-  ForEachRowTile<Lanes::kTileRows>(group.end - group.begin, [&]<int kRows>(int64_t row) {
+  using Shape = TileShape<Lanes, typename Form::Panels>;
+  ForEachRowTile<Shape::kRows>(group.end - group.begin, [&]<int kRows>(int64_t row) {
     const int64_t query = group.begin + row;
     const auto weights = Form::RowsAt(group.weights + query * kBlockTokens, kBlockTokens);
-    ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
-      prefetch.Step();
+    ForEachPanelTile<Lanes, Shape, kRows>(begin, end, [&]<int kPanels>(int panel) {
       const auto* const data =
           reinterpret_cast<const Value*>(packed) + (panel - begin) * kPanelStride;
       const typename Form::Panels values = {data, kPanelStride};
@@ -369,17 +369,29 @@ void GatherGroup(const AttendBlockJob& job, const float* packed, int begin, int 
       sum.ForEach([&](Lanes& lanes, int r, int p) {
         lanes = Lanes::Load(at(r, p)) * Lanes::Set(group.shrink[query + r]);
       });
-      Prefetch<Lanes> none;
-      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.keys.num_rows), none, sum);
+      AddSumBlocks(weights, values, 0, RoundUpTo<Lanes>(4, job.keys.num_rows), prefetch, sum);
       sum.ForEach([&](Lanes& lanes, int r, int p) { lanes.Store(at(r, p)); });
     });
   });
 }
 
+// Of inputs, with which all tiles of the job are summed (AddSumBlocks).
+template <typename Lanes, typename Form>
+int64_t NumSumBlocks(const AttendBlockJob& job) {
+  using Shape = TileShape<Lanes, typename Form::Panels>;
+  const auto blocks = [](int num_inputs) { return (num_inputs + kSumBlock - 1) / kSumBlock; };
+  const int64_t num_queries = job.query_end - job.query_begin;
+  const int64_t num_groups = (num_queries + kVectorLanes - 1) / kVectorLanes;
+  const int num_score_tiles = (job.keys.num_rows + Lanes::kTileSums - 1) / Lanes::kTileSums;
+  const int num_panels = RoundUpTo<Lanes>(kVectorLanes, job.values.dim) / kVectorLanes;
+  return num_groups * num_score_tiles * blocks(job.keys.dim) +
+         NumTiles<Shape>(num_queries, num_panels) * blocks(job.keys.num_rows);
+}
+
 // All tokens' keys are packed, then scored by one group after the other; or, when packed keys need
 // not be kept, a few of them at a time, which then lie in the first level of the cache.
 template <typename Lanes, typename Form>
-void ScoreGroups(const AttendBlockJob& job) {
+void ScoreGroups(const AttendBlockJob& job, RowPrefetch<Lanes>& prefetch) {
   const int num_tokens = job.keys.num_rows;
   const int tokens_at_once = job.keeps_packed ? num_tokens : Lanes::kTileSums;
   const int64_t row_bytes =
@@ -391,18 +403,16 @@ void ScoreGroups(const AttendBlockJob& job) {
     some.num_rows = left < tokens_at_once ? left : tokens_at_once;
     PrepareKeys<Lanes>(some);
     ForEachGroup<Lanes>(job, [&](const AttendGroup<Lanes>& group) {
-      ScoreGroup<Lanes, Form>(job, some.to, begin, begin + some.num_rows, group);
+      ScoreGroup<Lanes, Form>(job, some.to, begin, begin + some.num_rows, group, prefetch);
     });
   }
 }
 
 // Values are packed and met: all panels, or when they need not be kept, some at a time.
 template <typename Lanes, typename Form>
-void GatherGroups(const AttendBlockJob& job) {
+void GatherGroups(const AttendBlockJob& job, RowPrefetch<Lanes>& prefetch) {
   const int num_panels = RoundUpTo<Lanes>(kVectorLanes, job.values.dim) / kVectorLanes;
   const int panels_at_once = job.keeps_packed ? num_panels : 4;
-  const int64_t num_queries = job.query_end - job.query_begin;
-  auto prefetch = RowPrefetch<Lanes>::Make(job, NumTiles<Lanes>(num_queries, num_panels));
   for (int begin = 0; begin < num_panels; begin += panels_at_once) {
     const int left = num_panels - begin;
     const int end = left < panels_at_once ? num_panels : begin + panels_at_once;
@@ -420,10 +430,11 @@ void GatherGroups(const AttendBlockJob& job) {
 template <typename Lanes>
 void AttendBlock(const AttendBlockJob& job) {
   auto attend = [&]<typename Form>() {
-    ScoreGroups<Lanes, Form>(job);
+    auto prefetch = RowPrefetch<Lanes>::Make(job, NumSumBlocks<Lanes, Form>(job));
+    ScoreGroups<Lanes, Form>(job, prefetch);
     ForEachGroup<Lanes>(
         job, [&](const AttendGroup<Lanes>& group) { SoftmaxGroup<Lanes, Form>(job, group); });
-    GatherGroups<Lanes, Form>(job);
+    GatherGroups<Lanes, Form>(job, prefetch);
   };
   if (job.keys.is_bf16) {
     attend.template operator()<RoundedForm<Lanes>>();

@@ -73,10 +73,12 @@ template <typename Lanes>
 requires requires { &Lanes::template AddFp8Block<1>; }
 inline constexpr bool kHasOwnBlocks<Lanes, WidenedCodePanels<Lanes, Fp8Code>> = true;
 
-// sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4.
-template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels>
+// sum += the blocks of the inputs [begin, end); begin is a multiple of 32, end one of 4. With each block,
+// `prefetch` fetches a part of what comes next.
+template <typename Lanes, int kRows, int kPanels, typename Activations, typename Panels,
+          typename Prefetching>
 [[gnu::always_inline]] inline void AddSumBlocks(const Activations& x, const Panels& panels,
-                                                int begin, int end, Prefetch<Lanes>& prefetch,
+                                                int begin, int end, Prefetching& prefetch,
                                                 Tile<Lanes, kRows, kPanels>& sum) {
   using T = Tile<Lanes, kRows, kPanels>;
   decltype(x.data) rows[kRows];
@@ -168,11 +170,27 @@ inline void ForEachRowTile(int64_t num_rows, Body body) {
   if (row < num_rows) body.template operator()<1>(row);
 }
 
+// How large the tiles of these panels are, and of how many rows at most codes are turned into weights as they
+// are loaded: above that they are decoded into memory first.
+template <typename Lanes, typename Panels>
+struct TileShape {
+  static constexpr int kRows = Lanes::kTileRows;
+  static constexpr int kSums = Lanes::kTileSums;
+  static constexpr int kMostRowsOfCodes = kRows;
+};
+// Looking codes up takes registers, and two slots of products for 64 codes: one panel's for many rows.
+template <typename Lanes, template <typename> typename Code>
+struct TileShape<Lanes, CodePanels<Lanes, Code>> {
+  static constexpr int kRows = 6;
+  static constexpr int kSums = 6;
+  static constexpr int kMostRowsOfCodes = Code<Lanes>::kMostRows;
+};
+
 // Calls body.operator()<kPanels>(panel) for tiles of panels in [begin, end): kTilePanels at most, and
 // as many as kRows rows leave room for.
-template <typename Lanes, int kRows, typename Body>
+template <typename Lanes, typename Shape, int kRows, typename Body>
 inline void ForEachPanelTile(int begin, int end, Body body) {
-  constexpr int kSums = Lanes::kTileSums / kRows;
+  constexpr int kSums = Shape::kSums / kRows;
   constexpr int kRoom = kSums < Lanes::kTilePanels ? kSums : Lanes::kTilePanels;
   int panel = begin;
   if constexpr (kRoom >= 4) {
@@ -252,21 +270,21 @@ template <typename Lanes, int kRows, int kPanels, typename Activations, typename
   });
 }
 
-template <typename Lanes>
+template <typename Shape>
 int64_t NumTiles(int64_t num_rows, int num_panels) {
-  constexpr int kPanels = Lanes::kTileSums / Lanes::kTileRows;
-  return (num_rows + Lanes::kTileRows - 1) / Lanes::kTileRows *
-         ((num_panels + kPanels - 1) / kPanels);
+  constexpr int kPanels = Shape::kSums / Shape::kRows;
+  return (num_rows + Shape::kRows - 1) / Shape::kRows * ((num_panels + kPanels - 1) / kPanels);
 }
 
 // All rows against the panels [begin, end).
 template <typename Lanes, typename Activations, typename Panels>
 void MatmulPanels(const MatmulJob& job, const InputChunk& chunk, const Activations& x,
                   const Panels& panels, const PrefetchPlan<Lanes>& plan, int begin, int end) {
+  using Shape = TileShape<Lanes, Panels>;
   int64_t tile = 0;
-  ForEachRowTile<Lanes::kTileRows>(job.num_rows, [&]<int kRows>(int64_t row) {
+  ForEachRowTile<Shape::kRows>(job.num_rows, [&]<int kRows>(int64_t row) {
     const Activations rows = {x.data + row * x.row_stride, x.row_stride};
-    ForEachPanelTile<Lanes, kRows>(begin, end, [&]<int kPanels>(int panel) {
+    ForEachPanelTile<Lanes, Shape, kRows>(begin, end, [&]<int kPanels>(int panel) {
       const Panels some = {panels.data + (panel - begin) * panels.panel_stride,
                            panels.panel_stride};
       const Prefetch<Lanes> prefetch = plan.template ForTile<kPanels>(tile++, panel - begin);
@@ -328,16 +346,18 @@ PrefetchPlan<Lanes> PlanFor(const Panels& next, int num_inputs, int num_panels, 
 template <typename Lanes, typename Form, typename Panels>
 void MatmulChunk(const MatmulJob& job, const InputChunk& chunk, const Panels& panels,
                  const Panels& next, int begin, int end) {
-  const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
+  using Shape = TileShape<Lanes, Panels>;
+  const bool is_one_tile = job.num_rows <= Shape::kRows;
   const int num_inputs = chunk.end - chunk.begin;
   const auto plan = PlanFor<Lanes>(next, num_inputs, end - begin, is_one_tile,
-                                   NumTiles<Lanes>(job.num_rows, end - begin));
+                                   NumTiles<Shape>(job.num_rows, end - begin));
   auto x = Form::RowsAt(job.x, job.x_stride);
   x.data += chunk.begin;
   const Panels some = PanelsAt<Lanes>(panels, begin, chunk.begin);
-  // Weights that have another form in memory are decoded as they are loaded, unless they would be for
-  // one tile of rows after the other.
-  if (sizeof(*panels.data) != sizeof(typename Form::Value) && !is_one_tile) {
+  // Weights that have another form in memory are decoded as they are loaded, unless they would be for too
+  // many tiles of rows, one after the other.
+  if (sizeof(*panels.data) != sizeof(typename Form::Value) &&
+      job.num_rows > Shape::kMostRowsOfCodes) {
     MatmulPanels<Lanes>(job, chunk, x,
                         Decode<Lanes, Form>(some, end - begin, num_inputs, job.decoded), plan,
                         begin, end);
@@ -381,7 +401,7 @@ void MatmulOfType(const MatmulJob& job) {
   constexpr int kInputsOfOneTile = 1024;
   const int64_t panel_size = static_cast<int64_t>(job.num_inputs) * kVectorLanes;
   const Panels panels = {static_cast<const Value*>(job.panels), panel_size / Panels::kPerUnit};
-  const bool is_one_tile = job.num_rows <= Lanes::kTileRows;
+  const bool is_one_tile = job.num_rows <= TileShape<Lanes, Panels>::kRows;
   ForEachChunk<Lanes>(job, panels, is_one_tile ? kInputsOfOneTile : kInputsOfManyTiles,
                       is_one_tile ? 4 : kMaxDecodedPanels,
                       [&](const InputChunk& chunk, const Panels& next, int begin, int end) {
