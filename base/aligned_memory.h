@@ -20,8 +20,8 @@ template <typename T>
 using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
 
 // Memory for num values of T on a border of at least `alignment` bytes, a power of two; null if there
-// is none. What is large lies on large pages if the system gives them when asked: a weight that
-// streams by needs a new page every 4 KiB otherwise, and no hardware prefetches across their borders.
+// is none. What is large lies on large pages if the system gives them when asked: what streams by needs
+// a new page every 4 KiB otherwise, and no hardware prefetches across their borders.
 template <typename T>
 AlignedArray<T> TryAllocateAligned(size_t num, size_t alignment = 64) {
   constexpr size_t kLargePage = size_t{2} << 20;

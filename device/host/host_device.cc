@@ -2,15 +2,15 @@
 
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/aligned_memory.h"
 
 namespace orrery {
 namespace {
-
-constexpr size_t kAlignment = 64;
 
 size_t PhysicalMemoryBytes() {
   return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -45,15 +45,14 @@ class HostDevice : public Device {
       return absl::ResourceExhaustedError(
           absl::StrCat("cannot allocate ", num_bytes, " bytes: the machine has ", limit));
     }
-    // aligned_alloc wants a multiple of the alignment; an empty buffer still gets an address.
-    const size_t rounded = num_bytes / kAlignment * kAlignment + kAlignment;
-    void* data = std::aligned_alloc(kAlignment, rounded);
-    if (data == nullptr) {
+    // An empty buffer still gets an address.
+    AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(std::max<size_t>(num_bytes, 1));
+    if (memory == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("cannot allocate ", num_bytes, " bytes: the system refused"));
     }
-    std::memset(data, 0, rounded);
-    return Buffer(data, num_bytes, [](void* memory) { std::free(memory); });
+    std::memset(memory.get(), 0, num_bytes);
+    return Buffer(memory.release(), num_bytes, AlignedDelete());
   }
 
   absl::StatusOr<MemoryBytes> memory() const override {

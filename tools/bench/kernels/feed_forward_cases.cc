@@ -56,6 +56,7 @@ absl::StatusOr<std::vector<Expert>> MakeExperts(const KernelPreset& preset, cons
     ASSIGN_OR_RETURN(expert.gate, make(wide));
     ASSIGN_OR_RETURN(expert.up, make(wide));
     ASSIGN_OR_RETURN(expert.down, make(narrow));
+    RETURN_IF_ERROR(LayTogether(meter.kernels(), {&expert.gate, &expert.up, &expert.down}));
   } while (static_cast<int>(experts.size()) <
            std::max(per_call, meter.NumCopies(experts[0].num_bytes())));
   return experts;

@@ -43,6 +43,9 @@ absl::StatusOr<Weights> MakeWeights(const Projection& projection, const KernelMe
     ASSIGN_OR_RETURN(weights.emplace_back(),
                      meter.kernels().MakeWeight(noise.source(), ProductFormat::kBf16));
   } while (static_cast<int>(weights.size()) < meter.NumCopies(weights[0]->num_bytes()));
+  std::vector<std::unique_ptr<Weight>*> all;
+  for (std::unique_ptr<Weight>& weight : weights) all.push_back(&weight);
+  RETURN_IF_ERROR(LayTogether(meter.kernels(), all));
   return weights;
 }
 

@@ -1,6 +1,12 @@
 #include "tools/bench/kernels/synthetic.h"
 
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/aligned_memory.h"
 #include "base/check.h"
+#include "kernels/weight_image.h"
 
 namespace orrery {
 namespace {
@@ -80,6 +86,30 @@ WeightSource SyntheticWeight::source() const {
     source.scale_block_inputs = kScaleBlock;
   }
   return source;
+}
+
+absl::Status LayTogether(Kernels& kernels, absl::Span<std::unique_ptr<Weight>* const> weights) {
+  size_t num_bytes = 0;
+  std::vector<WeightImage> images;
+  for (const std::unique_ptr<Weight>* weight : weights) {
+    ASSIGN_OR_RETURN(images.emplace_back(), (*weight)->Image());
+    num_bytes += AlignedToImage(images.back().bytes.size());
+  }
+  AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(num_bytes, kImageAlignment);
+  if (memory == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for ", num_bytes, " bytes of weights"));
+  }
+  const std::shared_ptr<std::byte[]> piece = std::move(memory);
+  size_t begin = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const absl::Span<const std::byte> bytes = images[i].bytes;
+    std::memcpy(piece.get() + begin, bytes.data(), bytes.size());
+    ASSIGN_OR_RETURN(*weights[i], kernels.MapWeight({.bytes = {piece.get() + begin, bytes.size()},
+                                                     .owner = piece}));
+    begin += AlignedToImage(bytes.size());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace orrery

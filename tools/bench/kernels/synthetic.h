@@ -7,10 +7,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "base/dtypes.h"
+#include "base/status.h"
 #include "kernels/kernels.h"
 
 namespace orrery {
@@ -43,6 +46,10 @@ class SyntheticWeight {
   std::vector<uint8_t> codes_;
   std::vector<float> scales_;
 };
+
+// Moves weights into one piece of memory, as a packed store has those of an expert or of a layer: then most of it
+// is on large pages, however small each is. Errors: RESOURCE_EXHAUSTED; those of Weight::Image and MapWeight.
+absl::Status LayTogether(Kernels& kernels, absl::Span<std::unique_ptr<Weight>* const> weights);
 
 }  // namespace orrery
 
