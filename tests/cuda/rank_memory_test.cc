@@ -146,7 +146,8 @@ std::string Pack(const std::string& model_dir, const ModelConfig& config, const 
                                          .numerics = numerics,
                                          .numerics_id = numerics_id,
                                          .make_kernels = make_kernels,
-                                         .device = host.get()});
+                                         .device = host.get(),
+                                         .progress = nullptr});
   EXPECT_TRUE(packed.ok()) << packed;
   return dir;
 }
@@ -220,6 +221,7 @@ TEST_P(TakenMemory, OfAShardIsWhatWasCounted) {
   const WeightFiles files = Open(GetParam(), config, Numerics());
   const ShardParts parts = {.files = &files,
                             .config = config,
+                            .numerics = {},
                             .with_mtp = config.has_mtp(),
                             .kernels = kernels.get(),
                             .device = device.get(),

@@ -22,7 +22,7 @@ constexpr absl::Duration kPatience = absl::Minutes(2);
 // Random rows, each visiting an expert of its own number, and what comes back.
 class Visits {
  public:
-  Visits(int num_rows, uint32_t seed) : plan_{{.peer = 0}} {
+  Visits(int num_rows, uint32_t seed) : plan_(1) {  // to peer 0
     std::mt19937 random(seed);
     rows_.resize(num_rows * options_.row_bytes);
     results_.resize(num_rows * options_.result_bytes);

@@ -159,7 +159,8 @@ class Rank {
     ShardClaim claim;
     for (int layer = 0; layer < config.num_layers; ++layer) {
       if (!config.is_moe_layer(layer)) continue;
-      LayerExperts& held = claim.held.emplace_back(LayerExperts{.layer = layer});
+      LayerExperts& held = claim.held.emplace_back();
+      held.layer = layer;
       for (int expert = 0; expert < config.num_experts; ++expert) held.experts.push_back(expert);
     }
     directory_->SetClaim(0, std::move(claim));
