@@ -25,6 +25,16 @@ absl::Status WrongPart(const PackedStore& store, const std::string& part, const 
                                           "; run `orrery pack` again"));
 }
 
+// 0 for a part that the store does not have; none is empty.
+size_t PartBytes(const PackedStore& store, const WeightItem& item, const std::string& name) {
+  const StoreRecord* const record = store.Find(RecordKeyOf(item.name));
+  if (record == nullptr) return 0;
+  for (const StorePart& part : record->parts) {
+    if (part.name == name) return ReservedBytes(part.num_bytes);
+  }
+  return 0;
+}
+
 }  // namespace
 
 void StoreLoader::Expect(const std::vector<std::string>& records) {
@@ -104,6 +114,38 @@ absl::StatusOr<KvHeadWeights> StoreLoader::LoadKvHeads(const WeightItem& item) {
     weights.value_up.push_back(std::move(value_up));
   }
   return weights;
+}
+
+absl::StatusOr<size_t> StoredItemBytes(const PackedStore& store, const WeightItem& item) {
+  std::vector<std::string> parts;
+  switch (item.kind) {
+    case WeightItem::Kind::kLinear:
+    case WeightItem::Kind::kLinearF32:
+    case WeightItem::Kind::kFeedForward:
+      parts = {WeightPart(item)};
+      break;
+    case WeightItem::Kind::kVector:
+      parts = {item.name};
+      break;
+    case WeightItem::Kind::kTable: {
+      const std::string as_bf16 = TablePart(item, DType::kBf16);
+      parts = {PartBytes(store, item, as_bf16) > 0 ? as_bf16 : TablePart(item, DType::kF32)};
+      break;
+    }
+    case WeightItem::Kind::kKvHeads:
+      for (int head = 0; head < item.heads.num_heads; ++head) {
+        parts.push_back(HeadPart(item, "key", head));
+        parts.push_back(HeadPart(item, "value", head));
+      }
+      break;
+  }
+  size_t total = 0;
+  for (const std::string& part : parts) {
+    const size_t num_bytes = PartBytes(store, item, part);
+    if (num_bytes == 0) return WrongPart(store, part, "is missing");
+    total += num_bytes;
+  }
+  return total;
 }
 
 absl::StatusOr<ItemParts> ItemParts::Make(const WeightItem& item, WeightLoader& loader) {

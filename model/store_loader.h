@@ -54,6 +54,9 @@ class StoreLoader final : public WeightLoader {
   std::map<std::string, StoredRecord> records_;  // taken from readers
 };
 
+// What the loader takes of a device with memory of its own for an item, in pieces as Device::Reserve counts them.
+absl::StatusOr<size_t> StoredItemBytes(const PackedStore& store, const WeightItem& item);
+
 // An item as parts, made by a loader for host memory; the object backs them.
 class ItemParts {
  public:

@@ -1,5 +1,7 @@
 #include "model/weight_bytes.h"
 
+#include <utility>
+
 #include "absl/strings/match.h"
 #include "device/device.h"
 
@@ -26,7 +28,7 @@ absl::StatusOr<size_t> KvHeadsBytes(const KvHeadShape& shape, ProductFormat form
   return shape.num_heads * (keys + values);
 }
 
-absl::StatusOr<size_t> ItemBytes(const WeightItem& item, const ModelConfig& config, DType stored,
+absl::StatusOr<size_t> MadeBytes(const WeightItem& item, const ModelConfig& config, DType stored,
                                  const Numerics& numerics, const Kernels& kernels) {
   const ProductFormat format = ProductFormatOf(item.kind, stored, numerics);
   switch (item.kind) {
@@ -79,14 +81,19 @@ ProductFormat ProductFormatOf(WeightItem::Kind kind, DType stored, const Numeric
   return numerics.product_format();
 }
 
+ItemBytes BytesOf(const ModelConfig& config, StoredDType stored, const Numerics& numerics,
+                  const Kernels& kernels) {
+  return [&config, stored = std::move(stored), numerics, &kernels](const WeightItem& item) {
+    return MadeBytes(item, config, stored(item), numerics, kernels);
+  };
+}
+
 absl::StatusOr<size_t> WeightBytes(const std::vector<WeightRecord>& records,
-                                   const ModelConfig& config, const StoredDType& stored,
-                                   const Numerics& numerics, const Kernels& kernels) {
+                                   const ItemBytes& item_bytes) {
   size_t total = 0;
   for (const WeightRecord& record : records) {
     for (const WeightItem& item : record.items) {
-      ASSIGN_OR_RETURN(const size_t num_bytes,
-                       ItemBytes(item, config, stored(item), numerics, kernels));
+      ASSIGN_OR_RETURN(const size_t num_bytes, item_bytes(item));
       total += num_bytes;
     }
   }

@@ -2,11 +2,9 @@
 //
 //   WeightLister lister;
 //   RETURN_IF_ERROR(LoadModel(lister, ...).status());
-//   ASSIGN_OR_RETURN(size_t bytes, WeightBytes(lister.TakeRecords(), config, StoredBy(config), numerics,
-//                                              kernels));
+//   ASSIGN_OR_RETURN(size_t bytes, WeightBytes(lister.TakeRecords(), files.item_bytes(config, numerics, kernels)));
 //
-// 0 for kernels that compute in the memory of the host. Errors: those of Kernels::MakeWeight that
-// follow from shapes.
+// It is for devices with memory of their own. Errors: those of Kernels::MakeWeight that follow from shapes.
 #ifndef ORRERY_MODEL_WEIGHT_BYTES_H_
 #define ORRERY_MODEL_WEIGHT_BYTES_H_
 
@@ -26,18 +24,22 @@ namespace orrery {
 // How the tensor of an item is stored.
 using StoredDType = std::function<DType(const WeightItem&)>;
 // As published models have it, by config.json: bf16, and with scale blocks fp8 but for gate, embedding,
-// head and the MTP module's join. Where the files are at hand, they know better
-// (WeightFiles::stored_dtypes).
+// head and the MTP module's join.
 StoredDType StoredBy(const ModelConfig& config);
+
+// What an item takes, in pieces as Device::Reserve counts them. Where the files are at hand, they know best:
+// WeightFiles::item_bytes.
+using ItemBytes = std::function<absl::StatusOr<size_t>(const WeightItem&)>;
+// Of tensors that are stored so, once weights are made of them. config and kernels outlive the answer.
+ItemBytes BytesOf(const ModelConfig& config, StoredDType stored, const Numerics& numerics,
+                  const Kernels& kernels);
 
 // How an item's weight is held, and what enters its products.
 WeightFormat HeldAs(WeightItem::Kind kind, const Numerics& numerics);
 ProductFormat ProductFormatOf(WeightItem::Kind kind, DType stored, const Numerics& numerics);
 
-// Each in pieces as Device::Reserve counts them.
 absl::StatusOr<size_t> WeightBytes(const std::vector<WeightRecord>& records,
-                                   const ModelConfig& config, const StoredDType& stored,
-                                   const Numerics& numerics, const Kernels& kernels);
+                                   const ItemBytes& item_bytes);
 
 }  // namespace orrery
 

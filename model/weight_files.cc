@@ -122,13 +122,17 @@ std::vector<std::string> WeightFiles::MissingFiles() const {
   return missing;
 }
 
-StoredDType WeightFiles::stored_dtypes(const ModelConfig& config) const {
-  if (!checkpoint_.has_value()) return StoredBy(config);
-  return [this, by_config = StoredBy(config)](const WeightItem& item) {
+ItemBytes WeightFiles::item_bytes(const ModelConfig& config, const Numerics& numerics,
+                                  const Kernels& kernels) const {
+  if (store_.has_value()) {
+    return [this](const WeightItem& item) { return StoredItemBytes(*store_, item); };
+  }
+  const auto stored = [this, by_config = StoredBy(config)](const WeightItem& item) {
     // A tensor that is missing is an error of the loading, which says more.
     const auto tensor = checkpoint_->Tensor(item.name, {item.num_rows, item.num_cols});
     return tensor.ok() ? tensor->dtype : by_config(item);
   };
+  return BytesOf(config, stored, numerics, kernels);
 }
 
 std::unique_ptr<WeightLoader> WeightFiles::MakeLoader(const ModelConfig* config, Kernels* kernels,

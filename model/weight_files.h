@@ -60,9 +60,10 @@ class WeightFiles {
   // Files of the model that its folder lacks; none for a store, which has everything.
   std::vector<std::string> MissingFiles() const;
 
-  // As the tensors are stored; of a packed store, which does not know, as config.json has it. This must
-  // outlive the answer.
-  StoredDType stored_dtypes(const ModelConfig& config) const;
+  // What items take of a device's memory: as the checkpoint's tensors will be held, or as they lie in the store.
+  // This, config and kernels must outlive the answer.
+  ItemBytes item_bytes(const ModelConfig& config, const Numerics& numerics,
+                       const Kernels& kernels) const;
   // Everything, this too, must outlive the loader.
   std::unique_ptr<WeightLoader> MakeLoader(const ModelConfig* config, Kernels* kernels,
                                            Device* device, const Numerics& numerics,

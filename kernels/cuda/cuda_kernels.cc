@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #include "kernels/cuda/matmul_jobs.h"
+#include "kernels/cuda/matmul_kernels.h"
 #include "kernels/cuda/tiled_weight.h"
 #include "kernels/fp8_row_layout.h"
 
@@ -47,6 +48,20 @@ size_t PartialBytes(const ScratchLimits& limits) {
   return limits.max_positions > kSpanTokens ? kPartialBytes : 0;
 }
 
+// A kernel that was compiled for other GPUs only does not run; one of which this GPU compiles an older PTX runs
+// without the instructions that it is for.
+absl::Status CheckCode(const std::string& gpu, const void* kernel, int architecture) {
+  cudaFuncAttributes attributes = {};
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess && attributes.ptxVersion >= architecture) return absl::OkStatus();
+  cudaGetLastError();  // nothing was launched: forget it
+  return absl::FailedPreconditionError(
+      absl::StrCat(gpu, ": the cuda kernels need code for sm", architecture, ", this program has ",
+                   error == cudaSuccess ? absl::StrCat("code for sm", attributes.ptxVersion)
+                                        : absl::StrCat("none (", cudaGetErrorName(error), ")"),
+                   ": build it for this GPU (third_party/cuda/cuda.bzl)"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
@@ -59,15 +74,22 @@ absl::StatusOr<std::unique_ptr<Kernels>> MakeCudaKernels(Stream* stream) {
   RETURN_IF_ERROR(
       CudaStatus(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties"));
   const std::string architecture = absl::StrCat("sm", properties.major, properties.minor);
+  const std::string gpu = absl::StrCat("cuda:", index, " ", properties.name, " is ", architecture);
   if (properties.major < kFirstMajor) {
-    return absl::FailedPreconditionError(absl::StrCat("cuda:", index, " ", properties.name, " is ",
-                                                      architecture,
-                                                      ": the cuda kernels need sm80 or later"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(gpu, ": the cuda kernels need sm80 or later"));
   }
   const ScheduleLimits limits = {.shared_bytes = properties.sharedMemPerBlockOptin,
                                  .num_multiprocessors = properties.multiProcessorCount,
                                  .partial_bytes = kPartialBytes};
   const Instructions instructions = InstructionsOf(properties.major, properties.minor);
+  cuda_stream->MakeCurrent();
+  RETURN_IF_ERROR(
+      CheckCode(gpu, reinterpret_cast<const void*>(MmaProducts().matmul.kernel), 10 * kFirstMajor));
+  if (instructions == Instructions::kWgmma) {
+    RETURN_IF_ERROR(CheckCode(gpu, reinterpret_cast<const void*>(WgmmaProducts().matmul.kernel),
+                              10 * properties.major));
+  }
   const char* const family = instructions == Instructions::kWgmma ? "cuda-wgmma-1-" : "cuda-mma-1-";
   return std::make_unique<CudaKernels>(cuda_stream, instructions, limits,
                                        absl::StrCat(family, architecture), architecture);

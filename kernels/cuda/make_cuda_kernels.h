@@ -13,8 +13,8 @@
 //
 // Beyond what kernels.h says: matrices must not overlap but where an operation allows in place; encoded
 // rows lie on a border of 4 bytes.
-// Errors: FAILED_PRECONDITION for a stream of another device, and for a GPU before sm_80. Those of
-// queued work surface in the stream's Synchronize().
+// Errors: FAILED_PRECONDITION for a stream of another device, for a GPU before sm_80, and for one that this program
+// was not built for, with both architectures. Those of queued work surface in the stream's Synchronize().
 #ifndef ORRERY_KERNELS_CUDA_MAKE_CUDA_KERNELS_H_
 #define ORRERY_KERNELS_CUDA_MAKE_CUDA_KERNELS_H_
 

@@ -171,8 +171,9 @@ absl::Status AttentionServer::ReserveMemory(const WeightFiles& files,
                                    .with_mtp = model.with_mtp,
                                    .num_kv_blocks = engine.num_kv_blocks,
                                    .step = Engine::StepOptionsOf(engine)};
-  ASSIGN_OR_RETURN(const RankMemory need, CountRankMemory(config_, files.stored_dtypes(config_),
-                                                          numerics_, limits, *kernels_));
+  ASSIGN_OR_RETURN(const RankMemory need,
+                   CountRankMemory(config_, files.item_bytes(config_, numerics_, *kernels_),
+                                   numerics_, limits, *kernels_));
   ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
   RETURN_IF_ERROR(CheckFits(need, {.name = device_->name(), .memory = memory}));
   RETURN_IF_ERROR(device_->Reserve(need.total()));

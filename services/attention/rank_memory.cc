@@ -21,7 +21,7 @@ std::string RankMemory::ToString() const {
                       kv_tokens, " tokens), scratch ", Gigabytes(scratch));
 }
 
-absl::StatusOr<RankMemory> CountRankMemory(const ModelConfig& config, const StoredDType& stored,
+absl::StatusOr<RankMemory> CountRankMemory(const ModelConfig& config, const ItemBytes& item_bytes,
                                            const Numerics& numerics, const RankMemoryLimits& limits,
                                            const Kernels& kernels) {
   RankMemory need;
@@ -31,8 +31,7 @@ absl::StatusOr<RankMemory> CountRankMemory(const ModelConfig& config, const Stor
   const ModelOptions options = {
       .numerics = numerics, .max_positions = limits.max_positions, .with_mtp = limits.with_mtp};
   ASSIGN_OR_RETURN(const Model model, LoadModel(lister, config, options, &weights));
-  ASSIGN_OR_RETURN(need.weights,
-                   WeightBytes(lister.TakeRecords(), config, stored, numerics, kernels));
+  ASSIGN_OR_RETURN(need.weights, WeightBytes(lister.TakeRecords(), item_bytes));
   need.weights += weights.num_bytes();
   RETURN_IF_ERROR(KvCache::Create(model, limits.num_kv_blocks, &cache).status());
   need.kv_cache = cache.num_bytes();

@@ -1,7 +1,7 @@
 // What a rank takes of its device's memory: counted from config.json before anything is loaded, taken at
 // once, or refused with the numbers.
 //
-//   ASSIGN_OR_RETURN(const RankMemory need, CountRankMemory(config, stored, numerics, limits, kernels));
+//   ASSIGN_OR_RETURN(const RankMemory need, CountRankMemory(config, item_bytes, numerics, limits, kernels));
 //   RETURN_IF_ERROR(CheckFits(need, {"cuda:0 NVIDIA ...", *device.memory()}));
 //   RETURN_IF_ERROR(device.Reserve(need.total()));
 //
@@ -45,7 +45,7 @@ struct RankMemory {
   std::string ToString() const;
 };
 
-absl::StatusOr<RankMemory> CountRankMemory(const ModelConfig& config, const StoredDType& stored,
+absl::StatusOr<RankMemory> CountRankMemory(const ModelConfig& config, const ItemBytes& item_bytes,
                                            const Numerics& numerics, const RankMemoryLimits& limits,
                                            const Kernels& kernels);
 

@@ -80,8 +80,8 @@ absl::StatusOr<Shard::Memory> Shard::CountMemory(const ShardParts& parts, Expert
   }
   Memory memory;
   ASSIGN_OR_RETURN(memory.weights,
-                   WeightBytes(lister.TakeRecords(), config, parts.files->stored_dtypes(config),
-                               parts.numerics, *parts.kernels));
+                   WeightBytes(lister.TakeRecords(),
+                               parts.files->item_bytes(config, parts.numerics, *parts.kernels)));
   CountingDevice device;
   ShardParts counted = parts;
   counted.device = &device;

@@ -166,5 +166,28 @@ TEST_F(Launches, RefuseAGpuThatIsTooOld) {
             "cuda:0 stand-in on the host is sm75: the cuda kernels need sm80 or later");
 }
 
+TEST_F(Launches, RefuseAGpuThatTheProgramWasNotBuiltFor) {
+  cuda_on_host::Machine machine = cuda_on_host::kSm80;
+  machine.code_architecture = 0;
+  {
+    const cuda_on_host::ScopedMachine scoped(machine);
+    const absl::Status status = MakeCudaKernels(stream_.get()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(std::string(status.message()),
+              "cuda:0 stand-in on the host is sm80: the cuda kernels need code for sm80, this "
+              "program has none (cudaErrorNoKernelImageForDevice): build it for this GPU "
+              "(third_party/cuda/cuda.bzl)");
+  }
+  // PTX of sm_80 would run there, but its wgmma kernels do nothing.
+  machine = cuda_on_host::kSm90;
+  machine.code_architecture = 80;
+  const cuda_on_host::ScopedMachine scoped(machine);
+  const absl::Status status = MakeCudaKernels(stream_.get()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(std::string(status.message()),
+            "cuda:0 stand-in on the host is sm90: the cuda kernels need code for sm90, this "
+            "program has code for sm80: build it for this GPU (third_party/cuda/cuda.bzl)");
+}
+
 }  // namespace
 }  // namespace orrery

@@ -18,6 +18,8 @@ struct Machine {
   int minor = 0;
   // That a block of threads may ask for: as much as every GPU from sm_80 on has (99 KiB on sm_86).
   size_t shared_bytes = size_t{99} << 10;
+  // The kernels' code is compiled for; 0: for others, of which the GPU runs none.
+  int code_architecture = 90;
   int driver_version = 13000;  // 0: no driver is installed
   size_t memory_bytes =
       size_t{8} << 30;  // that allocations may take; at most DeviceMemory's addresses

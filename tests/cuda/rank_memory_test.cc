@@ -1,21 +1,29 @@
 // What a rank needs of a GPU, counted from its config.json: the R1 distills on a card of 10 GB, what is
-// refused and how, and that what was counted is what is taken.
+// refused and how; and that what was counted, of a rank or a shard, is what is taken.
 
 #include "services/attention/rank_memory.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "checkpoint/published_models.h"
+#include "checkpoint/test_files.h"
 #include "device/cuda/cuda_device.h"
+#include "device/host/host_device.h"
 #include "kernels/cuda/make_cuda_kernels.h"
+#include "model/moe_layers.h"
+#include "model/packing.h"
 #include "model/weight_files.h"
+#include "model/weight_list.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/model.h"
+#include "services/expert/shard.h"
 
 namespace orrery {
 namespace {
@@ -27,8 +35,9 @@ constexpr RankMemoryLimits kLimits = {.max_positions = 8192,
 class RankMemoryOnCuda : public testing::Test {
  protected:
   RankMemory Count(const ModelConfig& config, WeightFormat ffn, WeightFormat linear) {
+    const Numerics numerics = {.ffn_weights = ffn, .linear_weights = linear};
     const absl::StatusOr<RankMemory> need =
-        CountRankMemory(config, StoredBy(config), {.ffn_weights = ffn, .linear_weights = linear},
+        CountRankMemory(config, BytesOf(config, StoredBy(config), numerics, *kernels_), numerics,
                         kLimits, *kernels_);
     EXPECT_TRUE(need.ok()) << need.status();
     return need.value_or(RankMemory());
@@ -107,22 +116,73 @@ TEST_F(RankMemoryOnCuda, IsRefusedWithTheNumbers) {
 struct Taken {
   const char* model_dir;
   int max_positions;
+  bool is_packed = false;
 };
 class TakenMemory : public testing::TestWithParam<Taken> {};
 
-TEST_P(TakenMemory, IsWhatWasCounted) {
+// Its config.json, and its weights as a packed store.
+std::string Pack(const std::string& model_dir, const ModelConfig& config, const Numerics& numerics,
+                 Stream* stream) {
+  const auto make_kernels = [stream] { return MakeCudaKernels(stream); };
+  const std::string numerics_id = NumericsId(numerics, (*make_kernels())->family());
+  const std::string dir = MakeTempDir();
+  std::filesystem::copy_file(model_dir + "/config.json", dir + "/config.json");
+  const std::unique_ptr<Device> host = MakeHostDevice();
+  WeightLister lister;
+  const ModelOptions options = {
+      .numerics = numerics, .max_positions = 1, .with_mtp = config.has_mtp()};
+  EXPECT_TRUE(LoadModel(lister, config, options, host.get()).ok());
+  for (const int layer : MoeLayers(config, config.has_mtp())) {
+    for (int expert = 0; expert < config.num_experts; ++expert) {
+      EXPECT_TRUE(lister
+                      .FeedForward(ExpertRecord(layer, expert), config.hidden_size,
+                                   config.moe_intermediate_size)
+                      .ok());
+    }
+  }
+  const absl::Status packed = PackModel(lister.TakeRecords(), config,
+                                        {.model_dir = model_dir,
+                                         .store_dir = PackedStoreDir(dir, numerics_id),
+                                         .numerics = numerics,
+                                         .numerics_id = numerics_id,
+                                         .make_kernels = make_kernels,
+                                         .device = host.get(),
+                                         .progress = nullptr});
+  EXPECT_TRUE(packed.ok()) << packed;
+  return dir;
+}
+
+WeightFiles Open(const Taken& taken, const ModelConfig& config, const Numerics& numerics) {
+  const auto device = *MakeCudaDevice(0);
+  const auto stream = device->MakeStream();
+  const std::string model_dir =
+      taken.is_packed ? Pack(taken.model_dir, config, numerics, stream.get()) : taken.model_dir;
+  const std::string family((*MakeCudaKernels(stream.get()))->family());
+  absl::StatusOr<WeightFiles> files = WeightFiles::Open(model_dir, NumericsId(numerics, family));
+  EXPECT_TRUE(files.ok()) << files.status();
+  EXPECT_EQ(files->store() != nullptr, taken.is_packed);
+  return *std::move(files);
+}
+
+void ExpectAllTaken(Device& device) {
+  const absl::Status more = device.Allocate(1, MemoryKind::kDevice).status();
+  EXPECT_EQ(more.code(), absl::StatusCode::kResourceExhausted) << more;
+  EXPECT_NE(std::string(more.message()).find(" 0 are free"), std::string::npos) << more;
+}
+
+TEST_P(TakenMemory, OfARankIsWhatWasCounted) {
   const auto device = *MakeCudaDevice(0);
   const auto stream = device->MakeStream();
   const auto kernels = *MakeCudaKernels(stream.get());
   const ModelConfig config = *ReadModelConfig(GetParam().model_dir);
-  const WeightFiles files = *WeightFiles::OpenCheckpoint(GetParam().model_dir);
   const Numerics numerics = {.linear_weights = WeightFormat::kInt8};
+  const WeightFiles files = Open(GetParam(), config, numerics);
   const RankMemoryLimits limits = {.max_positions = GetParam().max_positions,
                                    .with_mtp = config.has_mtp(),
                                    .num_kv_blocks = 4,
                                    .step = {.max_rows = 16, .max_logit_rows = 3}};
-  const auto need =
-      CountRankMemory(config, files.stored_dtypes(config), numerics, limits, *kernels);
+  const auto need = CountRankMemory(config, files.item_bytes(config, numerics, *kernels), numerics,
+                                    limits, *kernels);
   ASSERT_TRUE(need.ok()) << need.status();
   ASSERT_TRUE(device->Reserve(need->total()).ok());
 
@@ -139,9 +199,7 @@ TEST_P(TakenMemory, IsWhatWasCounted) {
   ASSERT_TRUE(step.ok()) << step.status();
   // The first graph takes the memory of all.
   ASSERT_TRUE(stream->Capture([] {}).ok());
-  const absl::Status more = device->Allocate(1, MemoryKind::kDevice).status();
-  EXPECT_EQ(more.code(), absl::StatusCode::kResourceExhausted) << more;
-  EXPECT_NE(std::string(more.message()).find(" 0 are free"), std::string::npos) << more;
+  ExpectAllTaken(*device);
 
   if (config.num_experts > 0) return;  // its experts are elsewhere
   const std::vector<int32_t> block_ids = {0, 1, 2, 3};
@@ -154,10 +212,38 @@ TEST_P(TakenMemory, IsWhatWasCounted) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TakenMemory,
-                         testing::Values(Taken{"models/abacus", 1500},
-                                         Taken{"tests/data/golden/qwen2_tied", 500},
-                                         Taken{"tests/data/golden/mtp", 500}));
+TEST_P(TakenMemory, OfAShardIsWhatWasCounted) {
+  const ModelConfig config = *ReadModelConfig(GetParam().model_dir);
+  if (config.num_experts == 0) return;
+  const auto device = *MakeCudaDevice(0);
+  const auto stream = device->MakeStream();
+  const auto kernels = *MakeCudaKernels(stream.get());
+  const WeightFiles files = Open(GetParam(), config, Numerics());
+  const ShardParts parts = {.files = &files,
+                            .config = config,
+                            .numerics = {},
+                            .with_mtp = config.has_mtp(),
+                            .kernels = kernels.get(),
+                            .device = device.get(),
+                            .stream = stream.get()};
+  const ExpertRange range = {.begin = 0, .end = config.num_experts / 2};
+  const auto need = Shard::CountMemory(parts, range);
+  ASSERT_TRUE(need.ok()) << need.status();
+  ASSERT_TRUE(device->Reserve(need->total()).ok());
+  std::atomic<int64_t> loaded_bytes = 0;
+  const auto shard = Shard::Load(parts, range, &loaded_bytes);
+  ASSERT_TRUE(shard.ok()) << shard.status();
+  ExpectAllTaken(*device);
+}
+
+// yarn_long is stored in f32, of which config.json says nothing.
+INSTANTIATE_TEST_SUITE_P(
+    All, TakenMemory,
+    testing::Values(Taken{"models/abacus", 1500}, Taken{"tests/data/golden/qwen2_tied", 500},
+                    Taken{"tests/data/golden/mtp", 500}, Taken{"tests/data/golden/yarn_long", 500},
+                    Taken{"tests/data/golden/yarn_long", 500, /*is_packed=*/true},
+                    Taken{"tests/data/golden/mtp", 500, /*is_packed=*/true},
+                    Taken{"tests/data/golden/qwen2_tied", 500, /*is_packed=*/true}));
 
 }  // namespace
 }  // namespace orrery

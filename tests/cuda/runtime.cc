@@ -51,6 +51,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorDeviceUninitialized";
     case cudaErrorMapBufferObjectFailed:
       return "cudaErrorMapBufferObjectFailed";
+    case cudaErrorNoKernelImageForDevice:
+      return "cudaErrorNoKernelImageForDevice";
     case cudaErrorIllegalAddress:
       return "cudaErrorIllegalAddress";
     case cudaErrorInvalidResourceHandle:
@@ -107,6 +109,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->multiProcessorCount = 1;
   properties->l2CacheSize = 1 << 20;
   return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  *attributes = {.ptxVersion = TheMachine().code_architecture};
+  return Answer(attributes->ptxVersion > 0 ? cudaSuccess : cudaErrorNoKernelImageForDevice);
 }
 
 cudaError_t cudaMemGetInfo(size_t* num_free, size_t* num_all) {

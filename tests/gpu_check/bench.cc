@@ -36,6 +36,7 @@ KernelPreset SmallPreset() {
                          .value_dim = 16,
                          .projections = DType::kFp8E4m3,
                          .expert_rows = {1, 3},
+                         .fp8_products = true,
                          .experts_per_call = 2,
                          .projection_rows = {2},
                          .decode_contexts = {70},

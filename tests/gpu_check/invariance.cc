@@ -49,6 +49,7 @@ constexpr Format kFormats[] = {
     {"f32", DType::kF32, ProductFormat::kF32},
     {"bf16", DType::kBf16, ProductFormat::kBf16},
     {"fp8", DType::kFp8E4m3, ProductFormat::kBf16},
+    {"w8a8", DType::kFp8E4m3, ProductFormat::kFp8},
     {"int8", DType::kBf16, ProductFormat::kBf16, WeightFormat::kInt8},
     {"int4", DType::kBf16, ProductFormat::kBf16, WeightFormat::kInt4},
 };

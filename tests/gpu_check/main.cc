@@ -24,6 +24,7 @@
 #include "device/cuda/cuda_device.h"
 #include "tests/gpu_check/part_process.h"
 #include "tests/gpu_check/parts.h"
+#include "tests/gpu_check/shard_process.h"
 #include "tests/gpu_check/summary.h"
 
 ABSL_FLAG(int, seed, 0,
@@ -32,15 +33,20 @@ ABSL_FLAG(std::string, golden, "", "directory of golden folders (tests/data/gold
 ABSL_FLAG(std::string, model, "", "directory of a model with its eval.jsonl (models/abacus)");
 ABSL_FLAG(int, problems, 0, "how many problems of the model; 0: all");
 ABSL_FLAG(std::vector<std::string>, parts, {}, "only parts with one of these in their names");
-ABSL_FLAG(bool, small, false, "sizes for the stand-in of a GPU");
+ABSL_FLAG(bool, small, false, "sizes for the stand-in of a GPU, and for compute-sanitizer");
 ABSL_FLAG(std::string, preset, "r1-layer", "of the benchmarks: v3-mini or r1-layer");
 ABSL_FLAG(std::string, filter, "", "of the benchmarks: only operations with this in their names");
 ABSL_FLAG(absl::Duration, min_time, absl::Milliseconds(200), "how long to measure each operation");
 ABSL_FLAG(std::string, json_file, "", "where to write the rows of the benchmarks");
+ABSL_FLAG(std::string, compute_sanitizer, "/usr/local/cuda/bin/compute-sanitizer",
+          "of the CUDA toolkit; where it is not, part Sanitizer is skipped");
 ABSL_FLAG(absl::Duration, part_timeout, absl::Minutes(10), "how long one part may take");
-ABSL_FLAG(std::string, log_dir, "", "for what parts print; empty: a new directory in /tmp");
+ABSL_FLAG(std::string, log_dir, "",
+          "for what parts print, and for the 12 GB of part Step; empty: a new directory in /tmp");
 ABSL_FLAG(std::string, part, "", "run this part here, in this process (for debuggers)");
 ABSL_FLAG(std::string, report_file, "", "of --part: where to say how it goes");
+ABSL_FLAG(std::string, shard, "", "be the shard of this name, for the part that started this");
+ABSL_FLAG(std::string, shard_model, "", "of --shard: whose experts it computes; empty: it echoes");
 
 namespace orrery {
 namespace {
@@ -48,6 +54,7 @@ namespace {
 constexpr int kMaxSeed = 99'999;  // GoogleTest's
 
 GpuCheckOptions OptionsFromFlags() {
+  const std::string log_dir = absl::GetFlag(FLAGS_log_dir);
   return {.golden_dir = absl::GetFlag(FLAGS_golden),
           .model_dir = absl::GetFlag(FLAGS_model),
           .max_problems = absl::GetFlag(FLAGS_problems),
@@ -55,15 +62,20 @@ GpuCheckOptions OptionsFromFlags() {
           .preset = absl::GetFlag(FLAGS_preset),
           .filter = absl::GetFlag(FLAGS_filter),
           .min_time = absl::GetFlag(FLAGS_min_time),
-          .json_file = absl::GetFlag(FLAGS_json_file)};
+          .json_file = absl::GetFlag(FLAGS_json_file),
+          .compute_sanitizer = absl::GetFlag(FLAGS_compute_sanitizer),
+          .work_dir = log_dir.empty() ? "/tmp" : log_dir};
 }
 
 void RegisterAll(const GpuCheckOptions& options) {
   RegisterInvariance(options);
   RegisterGoldens(options);
   RegisterModel(options);
+  RegisterCudaIpc(options);
   RegisterNccl();
+  RegisterSanitizer(options);
   RegisterBench(options);
+  RegisterStep(options);
 }
 
 std::vector<std::string> WantedParts() {
@@ -111,6 +123,7 @@ void PrintFile(const std::string& path) {
 absl::StatusOr<int> RunAllParts(std::vector<std::string> argv) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, MakeCudaDevice(0));
   ASSIGN_OR_RETURN(const std::string log_dir, LogDir());
+  argv.push_back(absl::StrCat("--log_dir=", log_dir));
   int seed = absl::GetFlag(FLAGS_seed);
   if (seed == 0) {
     seed = static_cast<int>(std::random_device()() % kMaxSeed) + 1;
@@ -145,6 +158,9 @@ int Main(int argc, char** argv) {
   if (seed < 0 || seed > kMaxSeed) {
     std::fprintf(stderr, "gpu_check: --seed is %d, must be 0 to %d\n", seed, kMaxSeed);
     return 2;
+  }
+  if (const std::string shard = absl::GetFlag(FLAGS_shard); !shard.empty()) {
+    return RunShard({.name = shard, .model_dir = absl::GetFlag(FLAGS_shard_model)});
   }
   RegisterAll(OptionsFromFlags());
   if (const std::string part = absl::GetFlag(FLAGS_part); !part.empty()) return RunHere(part);

@@ -21,10 +21,16 @@ void RegisterInvariance(const GpuCheckOptions& options);
 void RegisterGoldens(const GpuCheckOptions& options);
 // Every problem of the model's eval.jsonl, through the engine.
 void RegisterModel(const GpuCheckOptions& options);
+// Rows between two processes on one GPU, of which one dies.
+void RegisterCudaIpc(const GpuCheckOptions& options);
 // A communicator of one member. Without NCCL it is skipped.
 void RegisterNccl();
+// Parts in small sizes under compute-sanitizer. Without it they are skipped.
+void RegisterSanitizer(const GpuCheckOptions& options);
 // Rows of `orrery bench kernels --device=cuda`.
 void RegisterBench(const GpuCheckOptions& options);
+// A decode step of the preset, attention and experts in two processes, beside its roofline.
+void RegisterStep(const GpuCheckOptions& options);
 
 void RegisterTest(const char* suite, const std::string& name, std::function<void()> body);
 // A line for the table; from within a test.

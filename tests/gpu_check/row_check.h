@@ -1,4 +1,5 @@
-// Whether rows of an operation give the same bits whatever comes with them: for every number of rows, and each alone.
+// Whether rows of an operation give the same bits whatever comes with them: for every number of rows, and each alone;
+// queued, and captured and replayed as a graph.
 //
 //   const RowOperation operation = {.num_rows = 256, .row_bytes = 4 * 7168, .run = [&](int begin, int num, Buffer& out) {
 //     kernels.Matmul(x.Rows(begin, num), *weight, nullptr, {out.as<float>(), num, 7168});
@@ -19,11 +20,12 @@ namespace orrery {
 struct RowOperation {
   int num_rows = 0;      // at most
   size_t row_bytes = 0;  // of a result
-  // Queues the operation on rows [begin, begin + num), whose results lie one after the other in `out`.
+  // Queues the operation on rows [begin, begin + num), whose results lie one after the other in `out`. When it is captured,
+  // it was queued before with the same rows.
   std::function<void(int begin, int num, Buffer& out)> run;
 };
 
-// Says which row of how many differs.
+// Says which row of how many differs, and whether it was replayed.
 testing::AssertionResult SameBitsForEveryNumberOfRows(const Gpu& gpu,
                                                       const RowOperation& operation);
 

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -27,8 +30,9 @@ TEST(GpuCheckOnStandIn, RunsPartsAndPrintsTheTableLast) {
   const Ran ran = RunParts("All/Rows,All/Gate,Invariance,Bench");
   EXPECT_EQ(ran.code, 0) << ran.output;
   for (const char* text : {"All/Rows", "All/Gate", "Invariance", "Bench", "seed 7", "rms_norm",
-                           "feed_forward         int4", "\n  SKIPPED, the compute ceiling",
-                           "\n  bf16: copy ", "\n  feed_forward/fp8/1: ", "\n  gate/f32/"}) {
+                           "feed_forward         int4", "feed_forward         w8a8",
+                           "\n  SKIPPED, the compute ceiling", "\n  bf16: copy ",
+                           "\n  feed_forward/w8a8/1: ", "\n  gate/f32/"}) {
     EXPECT_TRUE(absl::StrContains(ran.output, text)) << text << "\n" << ran.output;
   }
   EXPECT_TRUE(absl::EndsWith(ran.output, "0 skipped: exit code 0\n")) << ran.output;
@@ -54,9 +58,48 @@ TEST(GpuCheckOnStandIn, AnswersAProblemOfTheModel) {
       << ran.output;
 }
 
-TEST(GpuCheckOnStandIn, SkipsLoudlyWhatItWasNotGiven) {
-  const Ran ran = RunParts("Goldens,Model");
+TEST(GpuCheckOnStandIn, ExchangesRowsAndDecodesInTwoProcesses) {
+  const Ran ran = RunParts("CudaIpc,Step");
+  EXPECT_EQ(ran.code, 0) << ran.output;
+  EXPECT_TRUE(absl::StrContains(ran.output, "2 passed, 0 failed, 0 skipped")) << ran.output;
+  EXPECT_TRUE(absl::StrContains(ran.output, "\n  small-layer, 2 sequences of 70 tokens: "))
+      << ran.output;
+  EXPECT_TRUE(absl::StrContains(ran.output, "in two processes over cuda_ipc, at least "))
+      << ran.output;
+}
+
+// A program in the place of compute-sanitizer.
+std::string FakeSanitizer(const std::string& text) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "sanitizer";
+  std::ofstream(path, std::ios::trunc) << "#!/bin/sh\n" << text << "\n";
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return "--compute_sanitizer=" + path.string();
+}
+
+TEST(GpuCheckOnStandIn, RunsPartsUnderASanitizer) {
+  const Ran ran =
+      RunParts("Sanitizer",
+               {FakeSanitizer("while [ \"${1#--}\" != \"$1\" ]; do echo \"given $1\"; shift; done\n"
+                              "[ \"$2\" = --part=Step ] || exit 0\nexec \"$@\"")});
+  EXPECT_EQ(ran.code, 0) << ran.output;
+  for (const char* text : {"3 passed, 0 failed, 0 skipped", "given --tool=memcheck\n",
+                           "given --tool=racecheck\n", "given --tool=synccheck\n",
+                           "given --error-exitcode=86\n", "\n  memcheck: part Step is clean\n"}) {
+    EXPECT_TRUE(absl::StrContains(ran.output, text)) << text << "\n" << ran.output;
+  }
+}
+
+TEST(GpuCheckOnStandIn, FailsWhenASanitizerFindsSomething) {
+  const Ran ran = RunParts("Sanitizer", {FakeSanitizer("exit 86")});
   EXPECT_EQ(ran.code, 1) << ran.output;
+  EXPECT_TRUE(absl::StrContains(ran.output, "found something, see above")) << ran.output;
+}
+
+TEST(GpuCheckOnStandIn, SkipsLoudlyWhatItWasNotGiven) {
+  const Ran ran = RunParts("Goldens,Model,Sanitizer", {"--compute_sanitizer=/nowhere"});
+  EXPECT_EQ(ran.code, 1) << ran.output;
+  EXPECT_TRUE(absl::StrContains(ran.output, "SKIPPED: no /nowhere: say --compute_sanitizer"))
+      << ran.output;
   EXPECT_TRUE(absl::StrContains(ran.output, "SKIPPED: no --golden")) << ran.output;
 }
 

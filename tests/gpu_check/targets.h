@@ -1,7 +1,7 @@
 // What the rows of a benchmark should come to on a Hopper GPU, beside what they did: a pure function.
 //
 //   for (const std::string& line : TargetLines(figures)) ...
-//       "feed_forward/fp8/256: 61.2% of compute, aim 60%: held"
+//       "feed_forward/w8a8/256: 61.2% of compute, aim 60%: held"
 //
 // Aims are shares of measured ceilings, so that they hold on any GPU; they were set for one H200.
 #ifndef ORRERY_TESTS_GPU_CHECK_TARGETS_H_

@@ -27,6 +27,7 @@ enum cudaError_t {
   cudaErrorInvalidDevice = 101,
   cudaErrorDeviceUninitialized = 201,
   cudaErrorMapBufferObjectFailed = 205,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorIllegalState = 401,
   cudaErrorNotReady = 600,
@@ -55,6 +56,11 @@ cudaError_t cudaGetDeviceCount(int* num_devices);
 cudaError_t cudaSetDevice(int index);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index);
 cudaError_t cudaDeviceSynchronize();
+// What the kernel was compiled for: all alike (machine.h).
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
 
 constexpr unsigned cudaHostAllocDefault = 0;
 cudaError_t cudaMemGetInfo(size_t* num_free, size_t* num_all);

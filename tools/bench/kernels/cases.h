@@ -13,7 +13,7 @@
 
 namespace orrery {
 
-// Experts in bf16, fp8, int8 and int4: a call computes a few of them, the next call the next ones.
+// Experts in bf16, fp8, int8 and int4, and in fp8 with fp8 activations (w8a8): a call computes a few of them, the next call the next ones.
 absl::Status MeasureFeedForward(const KernelPreset& preset, KernelMeter& meter);
 // The matrices of attention, and the head.
 absl::Status MeasureProjections(const KernelPreset& preset, KernelMeter& meter);

@@ -17,13 +17,18 @@ constexpr int kRowsPerCall = 64;
 struct Format {
   DType dtype = DType::kBf16;
   WeightFormat held = WeightFormat::kStored;
-  std::string name() const { return FormatName(dtype, held); }
+  ProductFormat product = ProductFormat::kBf16;
+  bool has_fp8_products() const { return product == ProductFormat::kFp8; }
+  std::string name() const { return has_fp8_products() ? "w8a8" : FormatName(dtype, held); }
   Operands operands() const { return OperandsOf(dtype); }
 };
-constexpr Format kFormats[] = {{DType::kBf16},
-                               {DType::kFp8E4m3},
-                               {DType::kBf16, WeightFormat::kInt8},
-                               {DType::kBf16, WeightFormat::kInt4}};
+constexpr Format kFormats[] = {
+    {DType::kBf16},
+    {DType::kFp8E4m3},
+    {.dtype = DType::kFp8E4m3, .product = ProductFormat::kFp8},
+    {DType::kBf16, WeightFormat::kInt8},
+    {DType::kBf16, WeightFormat::kInt4},
+};
 
 struct Expert {
   std::unique_ptr<Weight> gate, up, down;
@@ -47,7 +52,7 @@ absl::StatusOr<std::vector<Expert>> MakeExperts(const KernelPreset& preset, cons
       {.dtype = format.dtype, .num_outputs = preset.hidden, .num_inputs = preset.expert_width},
       /*seed=*/2);
   const auto make = [&](const SyntheticWeight& weight) {
-    return meter.kernels().MakeWeight(weight.source(), ProductFormat::kBf16, format.held);
+    return meter.kernels().MakeWeight(weight.source(), format.product, format.held);
   };
   const int per_call = NumExpertsPerCall(preset, /*num_rows=*/1);
   std::vector<Expert> experts;
@@ -128,6 +133,7 @@ absl::Status MeasureRows(const KernelPreset& preset, const KernelCase& what, Ope
 
 absl::Status MeasureFeedForward(const KernelPreset& preset, KernelMeter& meter) {
   for (const Format& format : kFormats) {
+    if (format.has_fp8_products() && !preset.fp8_products) continue;
     std::vector<Expert> experts;
     for (const int num_rows : preset.expert_rows) {
       const KernelCase what = {.operation = "feed_forward",

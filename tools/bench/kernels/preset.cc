@@ -48,6 +48,7 @@ KernelPreset R1Layer() {
 }  // namespace
 
 KernelPreset LoadOfGpu(KernelPreset preset) {
+  preset.fp8_products = true;
   preset.experts_per_call = preset.num_experts_per_token;
   preset.projection_rows = {1, 16, 64, 256, 1024};
   preset.decode_contexts = {4096};

@@ -31,6 +31,7 @@ struct KernelPreset {
   DType projections = DType::kBf16;  // what the projections of attention are stored in
 
   std::vector<int> expert_rows;      // rows per expert to measure
+  bool fp8_products = false;         // experts with products of fp8 activations too; x86 has none
   int experts_per_call = 0;          // 0: as many as 64 rows need, at most num_experts_per_token
   std::vector<int> projection_rows;  // rows of a projection
   std::vector<int> decode_contexts;  // tokens that a decoding row sees

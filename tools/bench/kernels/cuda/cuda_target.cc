@@ -26,6 +26,9 @@ constexpr int64_t kLeastWorkingSet = 64 << 20;
 
 std::vector<Definition> CudaDefinitions() {
   return {
+      {"w8a8",
+       "fp8 weights whose products take fp8 activations too (ffn_products: PRODUCT_FORMAT_FP8); "
+       "those of fp8 take bf16"},
       {"cold", "calls go round the working set, three times the L2 unless told otherwise"},
       {"GB/s",
        "bytes over the median time: packed weights with scales, or the cache, read once; of rows "
