@@ -189,7 +189,7 @@ absl::Status ReadStream(v1::Orrery::Stub& stub, const v1::GenerateRequest& reque
     is_unwanted = collected.ok() && response.has_delta() && on_delta && !on_delta(response.delta());
     if (!collected.ok() || is_unwanted) context.TryCancel();
   }
-  const absl::Status status = FromGrpcStatus(reader->Finish());
+  const absl::Status status = FromGrpcStatus(reader->Finish(), context);
   return collected.ok() ? status : collected;
 }
 

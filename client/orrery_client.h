@@ -62,7 +62,8 @@ class OrreryClient {
   OrreryClient& operator=(OrreryClient&&);
   ~OrreryClient();
 
-  // `on_delta` may be empty.
+  // `on_delta` may be empty. RESOURCE_EXHAUSTED is not tried again: RetryAfterOf(status) (base/retry_after.h)
+  // says when that is worth its while.
   absl::StatusOr<Answer> Generate(const v1::GenerateRequest& request, absl::Duration timeout,
                                   const OnDelta& on_delta = {});
 

@@ -108,6 +108,7 @@ void FillLimitDefaults(internal::Limits& limits) {
   if (limits.min_hedge_ms() == 0) limits.set_min_hedge_ms(std::min(50, limits.max_hedge_ms()));
   if (limits.max_hedge_percent() == 0) limits.set_max_hedge_percent(5);
   if (limits.drain_ms() == 0) limits.set_drain_ms(10000);
+  if (limits.audit_one_in() == 0) limits.set_audit_one_in(10000);
   const int64_t rows_per_sequence = 1 + int64_t{limits.num_draft_tokens()};
   if (limits.max_running_sequences() == 0) {
     const int64_t fitting =

@@ -145,6 +145,8 @@ class Checker {
     check("max_hedge_ms", limits.max_hedge_ms(), 3'600'000);
     check("max_hedge_percent", limits.max_hedge_percent(), 100);
     check("drain_ms", limits.drain_ms(), 3'600'000);
+    check("audit_one_in", limits.audit_one_in(), 1'000'000'000);
+    check("max_waiting_tokens", limits.max_waiting_tokens(), int64_t{1} << 40);
     if (!in_range) return;
     CheckStepRows(limits, block);
     CheckHedges(limits, block);

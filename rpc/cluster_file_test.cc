@@ -58,6 +58,7 @@ TEST(ClusterFile, ComesOutCompleteWithDefaultsAndResolvedPaths) {
   EXPECT_EQ(cluster->limits().max_hedge_percent(), 5);
   EXPECT_EQ(cluster->limits().max_failed_shards(), 0);  // of one
   EXPECT_EQ(cluster->limits().drain_ms(), 10000);
+  EXPECT_EQ(cluster->limits().audit_one_in(), 10000);
   EXPECT_EQ(ModelDir(*cluster, cluster->attention(0)), "/etc/orrery/models/abacus");
   EXPECT_EQ(ModelDir(*cluster, cluster->expert(0)), "/etc/orrery/part");
   EXPECT_EQ(AllMembers(*cluster).size(), 4);
@@ -238,7 +239,9 @@ TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {
         {"expert_timeout_ms: 500 max_hedge_ms: 501", "more than limits.expert_timeout_ms, 500"},
         {"expert_timeout_ms: 500 min_hedge_ms: 501", "more than limits.max_hedge_ms, 500"},
         {"max_hedge_percent: 101", "limits.max_hedge_percent is 101, must be 0 to 100"},
-        {"drain_ms: -1", "limits.drain_ms is -1"}}) {
+        {"drain_ms: -1", "limits.drain_ms is -1"},
+        {"audit_one_in: -1", "limits.audit_one_in is -1"},
+        {"max_waiting_tokens: -1", "limits.max_waiting_tokens is -1"}}) {
     EXPECT_THAT(ProblemsOf(Replaced("max_waiting_requests: 7", limits)), HasSubstr(expected));
   }
 }

@@ -10,7 +10,9 @@
 #ifndef ORRERY_RPC_MEMBER_SERVICE_H_
 #define ORRERY_RPC_MEMBER_SERVICE_H_
 
+#include <cstdint>
 #include <functional>
+#include <random>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -26,7 +28,10 @@ class MemberService : public internal::Member::CallbackService {
   using Edit = std::function<void(internal::MemberDescription&)>;
 
   explicit MemberService(internal::MemberDescription description)
-      : description_(std::move(description)) {}
+      : description_(std::move(description)) {
+    std::random_device device;
+    description_.set_incarnation(uint64_t{device()} << 32 | device());
+  }
 
   void Update(const Edit& edit) {
     absl::MutexLock lock(&mutex_);

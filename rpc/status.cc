@@ -2,6 +2,10 @@
 
 #include <string>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/retry_after.h"
+
 namespace orrery {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
@@ -22,6 +26,25 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
   const bool known = code > 0 && code <= static_cast<int>(absl::StatusCode::kUnauthenticated);
   return absl::Status(known ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kUnknown,
                       status.error_message());
+}
+
+void AddTrailers(const absl::Status& status, grpc::ServerContextBase& context) {
+  const std::optional<absl::Duration> after = RetryAfterOf(status);
+  if (!after.has_value()) return;
+  context.AddTrailingMetadata(kRetryAfterName, absl::StrCat(absl::ToInt64Milliseconds(*after)));
+}
+
+absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context) {
+  const absl::Status plain = FromGrpcStatus(status);
+  if (plain.ok()) return plain;
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto found = trailers.find(kRetryAfterName);
+  int64_t ms = 0;
+  if (found == trailers.end() ||
+      !absl::SimpleAtoi(absl::string_view(found->second.data(), found->second.size()), &ms)) {
+    return plain;
+  }
+  return WithRetryAfter(plain, absl::Milliseconds(ms));
 }
 
 }  // namespace orrery

@@ -60,7 +60,7 @@ absl::Status WriteReport(const ChaosReport& report) {
   return absl::OkStatus();
 }
 
-// Whether every answer was what it should be.
+// Whether all was as it should be.
 absl::StatusOr<bool> Chaos(Terminal& out) {
   ASSIGN_OR_RETURN(ChaosOptions options, OptionsFromFlags());
   StopSignal stop;
@@ -77,7 +77,7 @@ absl::StatusOr<bool> Chaos(Terminal& out) {
   ASSIGN_OR_RETURN(const ChaosReport report, RunChaos(options));
   out.Print(ReportText(report));
   RETURN_IF_ERROR(WriteReport(report));
-  return report.streams.all_well();
+  return report.all_well();
 }
 
 }  // namespace

@@ -216,9 +216,9 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
   rank_options.exchange.result_bytes =
       EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
-  // One for each shard, another beside each that is late, as much again for those asked once more, and
-  // the answers that nobody waits for.
-  rank_options.exchange.max_tickets = 4 * cluster.expert_size() + SecondAnswers::kMaxOpen;
+  // One for each shard, another beside each that is late, as much again for those asked once more, one for
+  // an audit and one in court, and the answers that nobody waits for.
+  rank_options.exchange.max_tickets = 6 * cluster.expert_size() + SecondAnswers::kMaxOpen;
   rank_options.rank_name = me.name();
   rank_options.gpu = me.gpu();
   rank_options.tls = TlsFilesOf(cluster);
@@ -245,6 +245,7 @@ EngineOptions AttentionServer::MakeEngineOptions(const internal::ClusterFile& cl
   options.scheduler.max_prefill_rows = limits.max_prefill_rows();
   options.scheduler.max_running = limits.max_running_sequences();
   options.max_waiting_requests = limits.max_waiting_requests();
+  options.max_waiting_tokens = limits.max_waiting_tokens();
   options.max_context_tokens = max_context_tokens_;
   options.num_kv_blocks = static_cast<int>(kv_cache_tokens_ / kKvBlockTokens);
   options.num_draft_tokens = num_draft_tokens_;
@@ -260,7 +261,8 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
                            .stream = stream_.get(),
                            .exchange = exchange_.get(),
                            .directory = directory_.get(),
-                           .hedge = HedgeFromLimits(cluster.limits())};
+                           .hedge = HedgeFromLimits(cluster.limits()),
+                           .audit_one_in = cluster.limits().audit_one_in()};
   const EngineOptions options = MakeEngineOptions(cluster);
   ASSIGN_OR_RETURN(engine_, Engine::Start(parts, options));
   member_->Update([this](internal::MemberDescription& description) {
@@ -293,12 +295,14 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
     const std::string uncovered = directory_->Uncovered(max_failed_shards_);
     if (!uncovered.empty()) description.add_problems(uncovered);
     for (internal::PeerView& peer : shard_watch_->Peers()) {
-      if (peer.differing_answers() > 0) {
-        description.add_problems(absl::StrCat(
-            peer.name(), ": ", peer.differing_answers(), " of ", peer.compared_answers(),
-            " answers differed from another shard's; one of the machines is broken"));
-      }
       const int index = description.peers_size();
+      const std::string doubt = directory_->Doubt(index);
+      if (!doubt.empty()) description.add_problems(absl::StrCat(peer.name(), ": ", doubt));
+      if (peer.differing_answers() > 0) {
+        description.add_problems(absl::StrCat(peer.name(), ": ", peer.differing_answers(), " of ",
+                                              peer.compared_answers(),
+                                              " answers differed from others to the same rows"));
+      }
       peer.set_exchange(std::string(exchange_->carrier(index)));
       peer.set_exchange_problem(exchange_->carrier_problem(index));
       *description.add_peers() = std::move(peer);

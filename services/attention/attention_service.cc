@@ -21,6 +21,8 @@ namespace {
 class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
                        public std::enable_shared_from_this<GenerateStream> {
  public:
+  explicit GenerateStream(grpc::CallbackServerContext* context) : context_(context) {}
+
   void Begin(const absl::StatusOr<Engine*>& engine, GenerationRequest request) {
     self_ = shared_from_this();
     num_prompt_tokens_ = static_cast<int>(request.prompt_ids.size());
@@ -93,10 +95,12 @@ class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
   }
   void End(const absl::Status& status) {
     ended_ = true;
+    AddTrailers(status, *context_);
     Finish(ToGrpcStatus(status));
   }
 
-  std::shared_ptr<GenerateStream> self_;  // until OnDone
+  grpc::CallbackServerContext* const context_;  // not to be touched once ended
+  std::shared_ptr<GenerateStream> self_;        // until OnDone
   int num_prompt_tokens_ = 0;
 
   std::mutex mutex_;
@@ -115,7 +119,7 @@ class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
 
 grpc::ServerWriteReactor<internal::SequenceEvent>* AttentionService::Generate(
     grpc::CallbackServerContext* context, const internal::SequenceRequest* request) {
-  const auto stream = std::make_shared<GenerateStream>();  // keeps itself
+  const auto stream = std::make_shared<GenerateStream>(context);  // keeps itself
   GenerationRequest generation = FromProto(*request);
   generation.deadline = DeadlineOf(*context);
   stream->Begin(engine_(), std::move(generation));

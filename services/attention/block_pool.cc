@@ -153,6 +153,10 @@ void BlockPool::Release(BlockList& blocks) {
   blocks = {};
 }
 
+void BlockPool::ForgetAll() {
+  while (!known_.empty()) Forget(Hash(known_.begin()->first));
+}
+
 void BlockPool::Forget(const Hash& hash) {
   const auto found = known_.find(hash);
   if (found == known_.end()) return;

@@ -90,6 +90,10 @@ class BlockPool {
   // Gives all references back and clears the list.
   void Release(BlockList& blocks);
 
+  // No prefix is known any more. Lists that were matched, or published, before are to be released: what they
+  // publish later is not found.
+  void ForgetAll();
+
   int num_blocks() const { return options_.num_blocks; }
   // Blocks that Reserve can give, cached ones included.
   int num_free() const { return static_cast<int>(free_.size()) + num_cached(); }

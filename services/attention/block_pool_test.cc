@@ -54,6 +54,25 @@ TEST(BlockPool, ReservesWholeBlocksAndExtendsOnlyWhenTheLastIsFull) {
   EXPECT_EQ(pool.num_references(), 0);
 }
 
+TEST(BlockPool, ForgetAllFindsNothingAndKeepsWhatIsUsed) {
+  BlockPool pool = Make(4);
+  BlockList used = Compute(pool, "", Ids(8));
+  BlockList left = Compute(pool, "x", Ids(8));
+  pool.Release(left);
+  EXPECT_EQ(pool.num_cached(), 2);
+  pool.ForgetAll();
+  EXPECT_EQ(pool.num_cached(), 0);
+  EXPECT_EQ(pool.num_free(), 2);
+  EXPECT_EQ(pool.num_references(), 2);
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 0);
+  EXPECT_EQ(pool.Peek("x", Ids(8)).num_tokens, 0);
+  pool.Release(used);
+  EXPECT_EQ(pool.num_free(), 4);
+  BlockList again = Compute(pool, "", Ids(8));
+  EXPECT_EQ(pool.Peek("", Ids(8)).num_tokens, 8);
+  pool.Release(again);
+}
+
 // Found blocks cost nothing if somebody uses them, and count as free if nobody does.
 TEST(BlockPool, PeekSaysHowManyOfTheFoundBlocksAreInUse) {
   BlockPool pool = Make(4);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/check.h"
+#include "base/log.h"
 
 namespace orrery {
 namespace {
@@ -26,7 +27,18 @@ EngineOptions Complete(EngineOptions options) {
   options.scheduler.block_tokens = kKvBlockTokens;
   // A draft's keys and values stand behind the last known token.
   options.scheduler.lookahead_tokens = options.num_draft_tokens;
+  if (options.max_waiting_tokens == 0) {
+    options.max_waiting_tokens = int64_t{4} * options.num_kv_blocks * kKvBlockTokens;
+  }
   return options;
+}
+
+Admission::Visit VisitOf(const GenerationRequest& asked) {
+  return {.tenant = asked.tenant,
+          .num_tokens = static_cast<int64_t>(asked.prompt_ids.size()) * asked.num_choices,
+          .is_replay = asked.is_replay(),
+          .deadline = asked.deadline,
+          .started_at = std::nullopt};
 }
 
 }  // namespace
@@ -38,7 +50,9 @@ Engine::Engine(const StepParts& parts, const EngineOptions& options)
       pool_({.num_blocks = options.num_kv_blocks,
              .block_tokens = kKvBlockTokens,
              .keep_prefixes = options.use_prefix_cache,
-             .hash_key = DrawHashKey()}) {}
+             .hash_key = DrawHashKey()}),
+      admission_({.max_open = options.max_waiting_requests + options.scheduler.max_running,
+                  .max_waiting_tokens = options_.max_waiting_tokens}) {}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
                                                       const EngineOptions& options) {
@@ -81,6 +95,7 @@ absl::StatusOr<std::shared_ptr<Outbox>> Engine::Submit(GenerationRequest asked,
       static_cast<int>(std::count_if(asked.so_far.begin(), asked.so_far.end(),
                                      [](const ChoiceSoFar& choice) { return choice.has_ended; }));
   request->asked = std::move(asked);
+  request->visit = VisitOf(request->asked);
   if (request->asked.sampling.repetition_penalty != 1.0f) {
     request->prompt.insert(request->asked.prompt_ids.begin(), request->asked.prompt_ids.end());
   }
@@ -101,27 +116,7 @@ absl::Status Engine::TakePlace(const std::shared_ptr<OpenRequest>& request) {
   if (earlier != by_id_.end() && earlier->second->asked.attempt > asked.attempt) {
     return absl::AbortedError("a later attempt of this request is here already");
   }
-  const int num_places = 2 * (options_.max_waiting_requests + options_.scheduler.max_running);
-  if (asked.is_replay()) {
-    if (num_replays_ >= num_places) {
-      return absl::ResourceExhaustedError(absl::StrCat("this rank holds ", num_replays_,
-                                                       " replayed requests of at most ", num_places,
-                                                       "; try again later"));
-    }
-    ++num_replays_;
-  } else {
-    // Dynamic thresholds (Choudhury and Hahne, 1998): nobody holds more places than are left, so that a
-    // flood of one tenant leaves room for the others.
-    const auto open = num_open_.find(asked.tenant);
-    const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
-    if (num_of_tenant >= num_places - num_all_open_) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "this rank holds ", num_all_open_, " requests, ", num_of_tenant, " of this tenant; of ",
-          num_places, " places a tenant may take as many as it leaves free; try again later"));
-    }
-    ++num_open_[asked.tenant];
-    ++num_all_open_;
-  }
+  RETURN_IF_ERROR(admission_.Take(request->visit, absl::Now()));
   if (earlier != by_id_.end()) earlier->second->is_superseded = true;
   if (!asked.request_id.empty()) by_id_[asked.request_id] = request;
   return absl::OkStatus();
@@ -140,6 +135,7 @@ void Engine::Loop() {
     std::vector<Part> parts = Apply(Plan());
     Publish();  // not only when the step is done: it may take a while
     if (!parts.empty()) RunTurn(parts);
+    DropDoubtful();
     Publish();
   }
   std::set<std::shared_ptr<OpenRequest>> open;
@@ -271,6 +267,17 @@ void Engine::Preempt(Sequence& sequence) {
   ++counters_.preemptions;
 }
 
+void Engine::DropDoubtful() {
+  if (step_->num_convictions() == num_convictions_) return;
+  num_convictions_ = step_->num_convictions();
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence->running) Preempt(*sequence);
+  }
+  pool_.ForgetAll();
+  LogWarning(
+      "the cache is computed again: a shard that answered wrongly may have had a part in it");
+}
+
 bool Engine::Admit(Sequence& sequence, int num_rows) {
   const int num_cached = pool_.Match(sequence.asked().cache_salt, sequence.ids, sequence.blocks);
   // The token before the first new one is computed once more if somebody needs its hidden state: the
@@ -282,6 +289,10 @@ bool Engine::Admit(Sequence& sequence, int num_rows) {
     pool_.Release(sequence.blocks);
     sequence.found = {};  // to be believed no more, until the pool changes
     return false;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    admission_.OnStarted(sequence.request->visit, absl::Now());
   }
   sequence.running = true;
   sequence.num_computed = begin;
@@ -350,13 +361,7 @@ void Engine::EndRequest(const std::shared_ptr<OpenRequest>& request, const absl:
   }
   {
     std::lock_guard lock(mutex_);
-    if (request->asked.is_replay()) {
-      --num_replays_;
-    } else {
-      --num_all_open_;
-      const auto open = num_open_.find(request->asked.tenant);
-      if (--open->second == 0) num_open_.erase(open);
-    }
+    admission_.OnEnded(request->visit, /*is_served=*/status.ok(), absl::Now());
     const auto last = by_id_.find(request->asked.request_id);
     if (last != by_id_.end() && last->second == request) by_id_.erase(last);
   }

@@ -36,6 +36,7 @@
 #include "absl/types/span.h"
 #include "base/status.h"
 #include "checkpoint/tokenizer.h"
+#include "services/attention/admission.h"
 #include "services/attention/batch.h"
 #include "services/attention/block_pool.h"
 #include "services/attention/courier.h"
@@ -53,6 +54,8 @@ struct EngineOptions {
   // as many, and no tenant gets more than what is left: whoever comes next finds a place. Replays have as
   // many places again, of which anyone may have all: who was admitted once is not refused for fairness.
   int max_waiting_requests = 256;
+  // Prompt tokens of waiting requests likewise; 0: four times what the cache holds.
+  int64_t max_waiting_tokens = 0;
   int max_context_tokens = 0;  // prompt and answer together
   int num_kv_blocks = 0;       // at least what max_context_tokens needs
   bool use_prefix_cache = true;
@@ -94,7 +97,7 @@ class Engine {
   // Of the step that Start makes.
   static StepOptions StepOptionsOf(const EngineOptions& options);
 
-  // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (too many requests), ABORTED (a later
+  // INVALID_ARGUMENT (field, value and limit), RESOURCE_EXHAUSTED (see admission.h), ABORTED (a later
   // attempt is here already), UNAVAILABLE (stopping). An earlier attempt that is here ends with ABORTED.
   // on_news, if given, is called after every turn that pushed to the outbox or finished it, by the
   // courier: it may be called before Submit returns, once for several turns, and for nothing; it must not
@@ -143,6 +146,9 @@ class Engine {
   // For the first waiting sequences of each tenant, as many as might be admitted.
   void LookUpPrefixes();
   void Preempt(Sequence& sequence);
+  // When a shard was convicted of wrong answers: what stands in the cache may come of others that nobody
+  // compared. It is computed again.
+  void DropDoubtful();
   // For num_rows rows. False, with nothing changed, if the blocks that it found or needs are gone.
   bool Admit(Sequence& sequence, int num_rows);
   std::vector<Part> Apply(const StepPlan& plan);
@@ -187,6 +193,7 @@ class Engine {
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::map<std::string, Tenant> tenants_;
   SequenceId next_id_ = 1;
+  int num_convictions_ = 0;  // of the step, up to the last turn
   EngineLoad counters_;
   std::vector<std::pair<std::shared_ptr<OpenRequest>, absl::Status>> ended_;
   std::vector<std::shared_ptr<Outbox>> with_news_;  // that listeners wait for
@@ -195,9 +202,7 @@ class Engine {
   std::condition_variable arrived_;
   // Guarded by mutex_.
   std::vector<std::shared_ptr<OpenRequest>> inbox_;
-  std::map<std::string, int> num_open_;  // requests by tenant, without replays
-  int num_all_open_ = 0;
-  int num_replays_ = 0;
+  Admission admission_;
   std::map<std::string, std::shared_ptr<OpenRequest>> by_id_;  // the last attempt of each
   EngineLoad load_;
   bool stopping_ = false;

@@ -27,6 +27,12 @@ void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
   std::lock_guard lock(mutex_);
   Shard& known = shards_[shard];
   if (known.claim == claim) return;  // as it says every second or two
+  if (known.incarnation != claim.incarnation) {
+    known.incarnation = claim.incarnation;
+    known.is_quarantined = false;
+    known.doubt.clear();
+  }
+  if (known.is_quarantined) return;
   holders_.SetHeld(shard, claim.held);
   known.is_live = true;
   known.is_draining = claim.is_draining;
@@ -38,17 +44,49 @@ void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
 void ExpertDirectory::SetGone(int shard) {
   std::lock_guard lock(mutex_);
   if (!shards_[shard].is_live) return;
-  holders_.SetHeld(shard, {});
-  shards_[shard].claim = std::nullopt;
-  shards_[shard].is_live = false;
-  shards_[shard].is_draining = false;
-  shards_[shard].room = std::nullopt;
+  Clear(shard);
   Changed();
+}
+
+void ExpertDirectory::Clear(int shard) {
+  holders_.SetHeld(shard, {});
+  Shard& known = shards_[shard];
+  known.claim = std::nullopt;
+  known.is_live = false;
+  known.is_draining = false;
+  known.room = std::nullopt;
+}
+
+void ExpertDirectory::Quarantine(int shard, std::string why) {
+  std::lock_guard lock(mutex_);
+  Clear(shard);
+  shards_[shard].is_quarantined = true;
+  shards_[shard].doubt = std::move(why);
+  Changed();
+}
+
+void ExpertDirectory::Suspect(int shard, std::string why) {
+  std::lock_guard lock(mutex_);
+  if (!shards_[shard].is_quarantined) shards_[shard].doubt = std::move(why);
+}
+
+std::vector<bool> ExpertDirectory::Quarantined() const {
+  std::lock_guard lock(mutex_);
+  std::vector<bool> quarantined(shards_.size());
+  for (size_t shard = 0; shard < shards_.size(); ++shard) {
+    quarantined[shard] = shards_[shard].is_quarantined;
+  }
+  return quarantined;
+}
+
+std::string ExpertDirectory::Doubt(int shard) const {
+  std::lock_guard lock(mutex_);
+  return shards_[shard].doubt;
 }
 
 void ExpertDirectory::Add(int shard, ExpertKey key) {
   std::lock_guard lock(mutex_);
-  if (holders_.Holds(shard, key)) return;
+  if (holders_.Holds(shard, key) || shards_[shard].is_quarantined) return;
   holders_.Add(shard, key);
   shards_[shard].claim = std::nullopt;
   Changed();

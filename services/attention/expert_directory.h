@@ -5,6 +5,9 @@
 //   directory.PickHolders(layer, usable, holders);       // loop: one holder per expert, or kNoPeer
 //   for (int shard : directory.Heirs(key)) ...           // loop: nobody holds it; who is to load it
 //
+// A shard that was convicted of a wrong answer (trial.h) is quarantined: nobody's holder and nobody's heir
+// until another process answers in its place.
+//
 // Heirs are named only after every expert has had a holder once, or when AllowHeirs says so: while a
 // cluster starts, shards that are still loading are nobody's estate.
 //
@@ -36,6 +39,8 @@ struct ShardClaim {
   bool is_draining = false;
   // How many experts of others it may yet load; nullopt until it knows.
   std::optional<int> room = 0;
+  // Of its process.
+  uint64_t incarnation = 0;
 };
 
 // What the loop found out about a shard, since the start.
@@ -61,6 +66,15 @@ class ExpertDirectory {
   void Add(int shard, ExpertKey key);
   void Remove(int shard, ExpertKey key);
   void AllowHeirs();
+
+  // The shard gives wrong answers: from here on it counts as gone, whatever it says, until it is another
+  // process. why: a sentence about it, for people.
+  void Quarantine(int shard, std::string why);
+  // Its answers and another's differ, and nobody can tell whose are wrong.
+  void Suspect(int shard, std::string why);
+  std::vector<bool> Quarantined() const;
+  // Why it is quarantined or suspected; empty if it is neither.
+  std::string Doubt(int shard) const;
 
   // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer;
   // [num_experts].
@@ -97,6 +111,9 @@ class ExpertDirectory {
     bool is_live = false;
     bool is_draining = false;
     std::optional<int> room;
+    uint64_t incarnation = 0;
+    bool is_quarantined = false;
+    std::string doubt;
     ShardCounters counters;
   };
   // A sentence that takes a look at every expert, as of a version.
@@ -107,6 +124,7 @@ class ExpertDirectory {
   std::vector<LayerExperts> MissingExperts() const;  // the lock is held
   std::string DescribeMissingBeyondHeirs() const;    // likewise, as for the next two
   std::string DescribeUncovered(int max_failed_shards) const;
+  void Clear(int shard);  // as if it were gone
   void Changed();
 
   const int num_experts_;

@@ -16,9 +16,6 @@ namespace {
 // How long a layer that waits sleeps before it looks around: whether its batch is still wanted.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 
-// Of so many visits of a row to an expert, one is asked for twice: 0.01 % more work.
-constexpr int64_t kAuditInterval = 10'000;
-
 GateParams MakeGateParams(const ModelConfig& config) {
   using TopkMethod = ModelConfig::TopkMethod;
   GateParams gate;
@@ -40,26 +37,29 @@ GateParams MakeGateParams(const ModelConfig& config) {
 }  // namespace
 
 absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics,
-                                          int max_rows, Device* device, RankExchange* exchange,
-                                          ExpertDirectory* directory, const HedgeOptions& hedge) {
+                                          const Parts& parts, const Options& options) {
   MoeLayer layer;
   layer.config_ = &config;
   layer.numerics_ = numerics;
-  layer.exchange_ = exchange;
-  layer.directory_ = directory;
+  layer.exchange_ = parts.exchange;
+  layer.directory_ = parts.directory;
+  layer.audit_one_in_ = options.audit_one_in;
   if (config.num_experts == 0) return layer;
 
   layer.gate_ = MakeGateParams(config);
   layer.row_bytes_ = EncodedRowBytes(numerics.row_format, config.hidden_size);
   layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
-  if (exchange != nullptr) {
-    layer.health_ = std::make_unique<ShardHealth>(exchange->num_peers(), hedge);
+  if (parts.exchange != nullptr) {
+    layer.health_ = std::make_unique<ShardHealth>(parts.exchange->num_peers(), options.hedge);
     layer.recovery_ =
-        std::make_unique<Recovery>(config.num_experts, directory, layer.health_.get());
-    layer.seconds_ = std::make_unique<SecondAnswers>(exchange, directory, layer.health_.get(),
-                                                     layer.result_bytes_);
+        std::make_unique<Recovery>(config.num_experts, parts.directory, layer.health_.get());
+    layer.seconds_ = std::make_unique<SecondAnswers>(
+        parts.exchange, parts.directory, layer.health_.get(),
+        SecondAnswers::RowSizes{layer.row_bytes_, layer.result_bytes_});
+    layer.court_ = std::make_unique<Court>(parts.exchange, parts.directory, layer.result_bytes_);
   }
-  const size_t rows = max_rows;
+  Device* const device = parts.device;
+  const size_t rows = options.max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
   const auto on_device = [device](size_t bytes) {
@@ -96,6 +96,8 @@ absl::Status MoeLayer::Exchange(int layer, const Batch& batch, Stream& stream,
   absl::Status status = Ask(layer, batch);
   if (status.ok()) status = meanwhile();
   if (status.ok()) status = Collect(layer, batch);
+  if (status.ok()) status = CollectAudits(layer, batch);
+  if (status.ok()) status = HoldCourt(batch);
   EndFlights(layer, batch, status);
   PassFaultPoint(FaultPoint::kBeforeCombine);
   return status;
@@ -120,10 +122,12 @@ absl::StatusOr<Ticket> MoeLayer::Dispatch(int layer, const Batch& batch, const P
 }
 
 absl::Status MoeLayer::Ask(int layer, const Batch& batch) {
-  const absl::Time now = absl::Now();
-  if (!seconds_->empty()) seconds_->Look(now, Results(second_results_));
-  recovery_->Begin({.layer = layer, .timeout = batch.expert_timeout, .entries = entries_}, now);
+  RETURN_IF_ERROR(Review(batch));
+  recovery_->Begin({.layer = layer, .timeout = batch.expert_timeout, .entries = entries_},
+                   absl::Now());
+  ChooseAudits();
   RETURN_IF_ERROR(Send(layer, batch));
+  AskAuditors(layer, batch);
   PassFaultPoint(FaultPoint::kAfterDispatch);
   return absl::OkStatus();
 }
@@ -198,12 +202,11 @@ CombineReport MoeLayer::LandSecond(int layer, const Flight& flight) {
       ++next;
       continue;
     }
-    std::byte* const first = results_.as<std::byte>() + entry.result * result_bytes_;
-    const std::byte* const second = second_results_.as<std::byte>() + entry.result * result_bytes_;
     if (recovery_->is_done(entry)) {
-      seconds_->Compare(flight.asked.peer, layer, entry, first, second);
+      Compare(layer, entry, flight.asked.peer);
     } else {
-      std::memcpy(first, second, result_bytes_);
+      std::memcpy(results_.as<std::byte>() + entry.result * result_bytes_,
+                  second_results_.as<std::byte>() + entry.result * result_bytes_, result_bytes_);
     }
   }
   return report;
@@ -218,21 +221,11 @@ void MoeLayer::EndFlights(int layer, const Batch& batch, const absl::Status& sta
     }
   }
   flights_.clear();
+  for (const OpenAudit& audit : audits_) exchange_->Abandon(audit.flight.ticket);
+  audits_.clear();
   if (!status.ok()) return;
   ProbeSpared(layer, batch);
   AskSuccessors(layer, batch);
-  Audit(layer, batch);
-}
-
-void MoeLayer::Audit(int layer, const Batch& batch) {
-  const int64_t num_before = num_entries_;
-  num_entries_ += static_cast<int64_t>(entries_.size());
-  const int64_t num_audits = num_entries_ / kAuditInterval;
-  if (num_audits == num_before / kAuditInterval || seconds_->is_full()) return;
-  const DispatchEntry& entry = entries_[num_audits % entries_.size()];
-  const std::vector<int> holders = directory_->Holders({.layer = layer, .expert = entry.expert});
-  if (holders.empty()) return;
-  AskUnwaited(layer, batch, holders[num_audits % holders.size()], entry);
 }
 
 void MoeLayer::ProbeSpared(int layer, const Batch& batch) {
@@ -270,10 +263,15 @@ void MoeLayer::AskUnwaited(int layer, const Batch& batch, int peer, const Dispat
 }
 
 SecondAnswers::Question MoeLayer::QuestionOf(int layer, PeerEntries asked) const {
-  SecondAnswers::Question question = {.asked = std::move(asked), .layer = layer, .first = {}};
+  SecondAnswers::Question question = {
+      .asked = std::move(asked), .layer = layer, .rows = {}, .first = {}, .first_peers = {}};
+  const std::byte* const rows = rows_.as<std::byte>();
+  const size_t num_rows = entries_.size() / config_->num_experts_per_token;
+  question.rows.assign(rows, rows + num_rows * row_bytes_);
   for (const DispatchEntry& entry : question.asked.entries) {
     const std::byte* const result = results_.as<std::byte>() + entry.result * result_bytes_;
     question.first.insert(question.first.end(), result, result + result_bytes_);
+    question.first_peers.push_back(recovery_->peer_of(entry));
   }
   return question;
 }
@@ -283,11 +281,12 @@ absl::Span<std::byte> MoeLayer::Results(const Buffer& buffer) {
 }
 
 std::vector<bool> MoeLayer::Connected() const {
-  std::vector<bool> connected(exchange_->num_peers());
+  const std::vector<bool> quarantined = directory_->Quarantined();
+  std::vector<bool> usable(exchange_->num_peers());
   for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
-    connected[peer] = exchange_->connected(peer);
+    usable[peer] = exchange_->connected(peer) && !quarantined[peer];
   }
-  return connected;
+  return usable;
 }
 
 }  // namespace orrery

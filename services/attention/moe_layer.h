@@ -4,6 +4,10 @@
 // What a shard does not answer, or too late, another one is asked for; recovery.h says when and whom.
 // Which shard answers never changes a bit. A batch that nobody wants any more ends the wait within
 // moments, whatever the shards do, and they drop its rows.
+//
+// Audits: of many visits of a row to an expert, one is asked for twice on purpose, of two holders where there
+// are two, and the layer goes on when both answers are there and equal. So hardware that errs in silence shows
+// though nobody is ever late. Answers that differ, here or anywhere, go to court at once (court.h).
 #ifndef ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 #define ORRERY_SERVICES_ATTENTION_MOE_LAYER_H_
 
@@ -18,6 +22,7 @@
 #include "exchange/exchange.h"
 #include "kernels/kernels.h"
 #include "services/attention/batch.h"
+#include "services/attention/court.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
 #include "services/attention/recovery.h"
@@ -31,9 +36,18 @@ class MoeLayer {
  public:
   // exchange and directory are null for a dense model, which never runs a MoE layer, and where only
   // memory is counted.
+  struct Parts {
+    Device* device = nullptr;
+    RankExchange* exchange = nullptr;
+    ExpertDirectory* directory = nullptr;
+  };
+  struct Options {
+    int max_rows = 0;
+    HedgeOptions hedge;
+    int audit_one_in = 1;
+  };
   static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics,
-                                         int max_rows, Device* device, RankExchange* exchange,
-                                         ExpertDirectory* directory, const HedgeOptions& hedge);
+                                         const Parts& parts, const Options& options);
 
   // out = shared(normed) + sum of weighted experts(normed), [num_rows, hidden_size] both, is these
   // three, with the shared expert between the rows' way out and back. num_rows: that of the batch, or
@@ -46,9 +60,14 @@ class MoeLayer {
   // Waits for what is queued, the one time in a layer, sends the rows, does `meanwhile`, and waits for
   // the results. UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is the
   // batch's expert_timeout (see recovery.h); CANCELLED when the batch was abandoned while the layer waited;
-  // those of the stream and of `meanwhile`.
+  // ABORTED when a shard was convicted of wrong answers: it may have given others to this batch before, in
+  // earlier layers, so the batch is to be computed again, without it; those of the stream and of `meanwhile`.
   absl::Status Exchange(int layer, const Batch& batch, Stream& stream,
                         absl::FunctionRef<absl::Status()> meanwhile);
+  // Behind the last layer: compares what has come late, before a token leaves. ABORTED as above.
+  absl::Status Review(const Batch& batch);
+  // Shards convicted since the start.
+  int num_convictions() const { return num_convictions_; }
   // Queues the weighted sum of the results, added to out where the shared expert left its own.
   void Combine(const MoeWeights& weights, Kernels& kernels, Matrix out);
 
@@ -69,6 +88,13 @@ class MoeLayer {
     PeerEntries asked;
   };
 
+  struct OpenAudit {
+    Flight flight;
+    absl::Time late_at;
+  };
+
+  // moe_layer.cc: the rows' way out and back.
+
   // Sends the rows on their way.
   absl::Status Ask(int layer, const Batch& batch);
   // Asks for what recovery_ wants asked, now.
@@ -86,16 +112,30 @@ class MoeLayer {
   void EndFlights(int layer, const Batch& batch, const absl::Status& status);
   void ProbeSpared(int layer, const Batch& batch);
   void AskSuccessors(int layer, const Batch& batch);
-  // One visit in many is asked for once more, of a holder in turn, so that hardware that errs in silence
-  // shows though nobody is ever late.
-  void Audit(int layer, const Batch& batch);
   // One row more than needed, of which the answer is not waited for.
   void AskUnwaited(int layer, const Batch& batch, int peer, const DispatchEntry& entry);
   SecondAnswers::Question QuestionOf(int layer, PeerEntries asked) const;
+  // By peer: frames can reach it, and it is not quarantined.
   std::vector<bool> Connected() const;
   absl::StatusOr<Ticket> Dispatch(int layer, const Batch& batch, const PeerEntries& ask);
   // All of results_ or second_results_.
   static absl::Span<std::byte> Results(const Buffer& buffer);
+
+  // moe_audit.cc: visits that are asked for twice, and answers that differ.
+
+  // Which of the layer's visits are asked for twice.
+  void ChooseAudits();
+  // Asks for them a second time.
+  void AskAuditors(int layer, const Batch& batch);
+  // Whom to ask beside the one that was asked first: that one if there is nobody else, or kNoPeer.
+  int PickAuditor(int layer, const DispatchEntry& entry, const std::vector<bool>& connected) const;
+  // Waits for the second answers and compares them; asks others for what was lost, or is late. A visit goes
+  // without where nobody is left who is there and answers in time.
+  absl::Status CollectAudits(int layer, const Batch& batch);
+  void LandAudits(int layer);
+  void Compare(int layer, const DispatchEntry& entry, int peer);
+  // Tries the disputes that there are.
+  absl::Status HoldCourt(const Batch& batch);
 
   const ModelConfig* config_ = nullptr;
   Numerics numerics_;
@@ -114,11 +154,16 @@ class MoeLayer {
   Buffer second_results_;  // [max_rows * topk] encoded, of those who came second; pinned host
   std::vector<DispatchEntry> entries_;  // [num_rows * topk]
   std::vector<Flight> flights_;
+  std::vector<OpenAudit> audits_;
+  std::vector<DispatchEntry> to_audit_;  // not compared yet
+  int audit_one_in_ = 1;
   int64_t num_entries_ = 0;  // asked for, of all layers
+  int num_convictions_ = 0;
   // Null for a dense model.
   std::unique_ptr<ShardHealth> health_;
   std::unique_ptr<Recovery> recovery_;
   std::unique_ptr<SecondAnswers> seconds_;
+  std::unique_ptr<Court> court_;
 };
 
 }  // namespace orrery

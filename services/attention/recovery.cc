@@ -4,7 +4,6 @@
 #include <iterator>
 
 #include "base/check.h"
-#include "exchange/plan.h"
 
 namespace orrery {
 namespace {
@@ -207,7 +206,10 @@ int Recovery::PickSuccessor(int expert, absl::Time now, const std::vector<bool>&
 
 void Recovery::OnSent(uint32_t id, PeerEntries ask, absl::Time now) {
   ORRERY_CHECK(asks_.count(id) == 0) << "ask " << id << " is open";
-  for (const DispatchEntry& entry : ask.entries) ++progress_[entry.result].num_asked;
+  for (const DispatchEntry& entry : ask.entries) {
+    Progress& progress = progress_[entry.result];
+    if (progress.num_asked++ == 0) progress.peer = ask.peer;
+  }
   const absl::Time late_at =
       now + health_->Patience(ask.peer, static_cast<int>(ask.entries.size()));
   WakeBy(late_at);
@@ -253,6 +255,7 @@ void Recovery::OnAnswer(uint32_t id, const CombineReport& report,
     if (ask.is_late) --progress.num_late;
     if (is_not_done[entry.result] || progress.is_done) continue;
     progress.is_done = true;
+    progress.peer = asked.peer;
     --num_left_;
     const auto loading = loading_.find({layer_, entry.expert});
     if (loading == loading_.end() || loading->second.peer != asked.peer) continue;

@@ -39,6 +39,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "exchange/exchange.h"
+#include "exchange/plan.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/shard_health.h"
 
@@ -67,6 +68,8 @@ class Recovery {
 
   bool done() const { return num_left_ == 0; }
   bool is_done(const DispatchEntry& entry) const { return progress_[entry.result].is_done; }
+  // Whose answer counts, of one that is done; whom it was first asked of, of one that is not, or kNoPeer.
+  int peer_of(const DispatchEntry& entry) const { return progress_[entry.result].peer; }
   // When Next has something new to say, if no answer comes before and the directory does not change.
   absl::Time wake_at() const { return wake_at_; }
   absl::Time begin() const { return begin_; }
@@ -85,6 +88,7 @@ class Recovery {
   struct Progress {
     DispatchEntry entry;
     bool is_done = false;
+    int peer = kNoPeer;
     int num_asked = 0;  // of how many shards, whose answers are not there yet
     int num_late = 0;   // of those, shards that are late, so that others may be asked
     int hedged_in = 0;  // the round in which another was last named

@@ -4,8 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/log.h"
-
 namespace orrery {
 
 void SecondAnswers::Keep(Ticket ticket, Question question, absl::Time now) {
@@ -43,19 +41,28 @@ void SecondAnswers::Take(const Open& open, absl::Span<std::byte> scratch) {
       ++next;
       continue;
     }
-    Compare(question.asked.peer, question.layer, entry, question.first.data() + i * result_bytes_,
-            scratch.data() + entry.result * result_bytes_);
+    Compare({.layer = question.layer,
+             .entry = entry,
+             .rows = question.rows.data(),
+             .first_peer = question.first_peers[i],
+             .first = question.first.data() + i * sizes_.result_bytes,
+             .second_peer = question.asked.peer,
+             .second = scratch.data() + entry.result * sizes_.result_bytes});
   }
 }
 
-void SecondAnswers::Compare(int peer, int layer, const DispatchEntry& entry, const std::byte* first,
-                            const std::byte* second) {
-  const bool differs = std::memcmp(first, second, result_bytes_) != 0;
-  directory_->CountCompared(peer, differs);
-  if (!differs) return;
-  LogError(directory_->shard_name(peer), " and another shard gave different answers for layer ",
-           layer, ", expert ", entry.expert, ", row ", entry.row,
-           ": one of the two machines is broken");
+void SecondAnswers::Compare(const Pair& pair) {
+  const bool differs = std::memcmp(pair.first, pair.second, sizes_.result_bytes) != 0;
+  directory_->CountCompared(pair.second_peer, differs);
+  if (!differs || disputes_.size() >= kMaxDisputes) return;
+  const std::byte* const row = pair.rows + pair.entry.row * sizes_.row_bytes;
+  const auto testimony = [this](int peer, const std::byte* result) {
+    return Testimony{.shard = peer, .result = {result, result + sizes_.result_bytes}};
+  };
+  disputes_.push_back({.key = {.layer = pair.layer, .expert = pair.entry.expert},
+                       .row = {row, row + sizes_.row_bytes},
+                       .first = testimony(pair.first_peer, pair.first),
+                       .second = testimony(pair.second_peer, pair.second)});
 }
 
 }  // namespace orrery

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "services/attention/admission.h"
 #include "services/attention/answer_stream.h"
 #include "services/attention/block_pool.h"
 #include "services/attention/outbox.h"
@@ -60,6 +61,7 @@ struct GenerationRequest {
 // A request in the engine, shared by its sequences.
 struct OpenRequest {
   GenerationRequest asked;
+  Admission::Visit visit;
   PromptIds prompt;  // of asked.prompt_ids; empty without a repetition penalty
   std::shared_ptr<Outbox> outbox;
   int num_open_choices = 0;

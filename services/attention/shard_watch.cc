@@ -13,7 +13,8 @@ namespace {
 ShardClaim ClaimOf(const internal::MemberDescription& shard) {
   ShardClaim claim = {.held = {},
                       .is_draining = shard.state() == internal::MEMBER_STATE_DRAINING,
-                      .room = std::nullopt};
+                      .room = std::nullopt,
+                      .incarnation = shard.incarnation()};
   if (shard.has_heir_offer()) claim.room = shard.heir_offer().room();
   for (const internal::HeldExperts& layer : shard.held()) {
     claim.held.push_back(
@@ -100,11 +101,16 @@ absl::Status ShardWatch::Ready() const {
 
 std::vector<internal::PeerView> ShardWatch::Peers() const {
   absl::MutexLock lock(&mutex_);
+  const std::vector<bool> quarantined = directory_->Quarantined();
   std::vector<internal::PeerView> peers(options_.shards.size());
   for (size_t shard = 0; shard < peers.size(); ++shard) {
     peers[shard].set_name(options_.shards[shard].name);
     peers[shard].set_usable(status_[shard].ok());
     peers[shard].set_problem(std::string(status_[shard].message()));
+    if (quarantined[shard]) {
+      peers[shard].set_usable(false);
+      peers[shard].set_problem(directory_->Doubt(static_cast<int>(shard)));
+    }
     const ShardCounters counters = directory_->counters(static_cast<int>(shard));
     peers[shard].set_hedges(counters.hedges);
     peers[shard].set_compared_answers(counters.compared_answers);

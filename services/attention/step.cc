@@ -77,8 +77,13 @@ absl::Status Step::Allocate() {
   const ModelConfig& config = model.config;
   Device* const device = parts_.device;
   ASSIGN_OR_RETURN(attention_, AttentionLayer::Create(model, options_.max_rows, device));
-  ASSIGN_OR_RETURN(moe_, MoeLayer::Create(config, model.numerics, options_.max_rows, device,
-                                          parts_.exchange, parts_.directory, parts_.hedge));
+  ASSIGN_OR_RETURN(
+      moe_, MoeLayer::Create(
+                config, model.numerics,
+                {.device = device, .exchange = parts_.exchange, .directory = parts_.directory},
+                {.max_rows = options_.max_rows,
+                 .hedge = parts_.hedge,
+                 .audit_one_in = parts_.audit_one_in}));
   const auto allocate = [&](size_t num_rows, size_t num_cols, MemoryKind kind) {
     return device->Allocate(num_rows * num_cols * sizeof(float), kind);
   };
@@ -109,12 +114,22 @@ absl::Status Step::Run(const Batch& batch, const KvCache& cache, StepProbe* prob
   const Pass pass = Begin(batch, cache, probe);
   const Matrix hidden = Rows(hidden_, pass.num_rows);
 
-  parts_.kernels->Embed(model.embedding.dtype, model.embedding.data.data(), batch.ids,
-                        hidden.Rows(0, batch.num_rows()));
-  for (const LayerWeights& layer : model.layers) {
-    RETURN_IF_ERROR(RunLayer(layer, pass, hidden));
-  }
+  RETURN_IF_ERROR(UntilUndisputed([&]() -> absl::Status {
+    parts_.kernels->Embed(model.embedding.dtype, model.embedding.data.data(), batch.ids,
+                          hidden.Rows(0, batch.num_rows()));
+    for (const LayerWeights& layer : model.layers) {
+      RETURN_IF_ERROR(RunLayer(layer, pass, hidden));
+    }
+    return moe_.Review(batch);
+  }));
   return Head(batch, model.final_norm, probe, hidden_);
+}
+
+absl::Status Step::UntilUndisputed(absl::FunctionRef<absl::Status()> compute) {
+  absl::Status status = compute();
+  // There is one shard less to ask each time.
+  while (absl::IsAborted(status)) status = compute();
+  return status;
 }
 
 absl::Status Step::Draft(const MtpBatch& batch, const KvCache& cache, StepProbe* probe) {
@@ -138,8 +153,10 @@ absl::Status Step::Draft(const MtpBatch& batch, const KvCache& cache, StepProbe*
   Gather(chained ? draft_hidden_ : hidden_, batch.hidden_rows, states);
   RmsNorm(chained ? mtp.output_norm : model.final_norm, states, states);
   RmsNorm(mtp.hidden_norm, states, states);
-  kernels.Matmul(inputs, *mtp.join, nullptr, hidden.Rows(0, batch.rows.num_rows()));
-  RETURN_IF_ERROR(RunLayer(mtp.layer, pass, hidden));
+  RETURN_IF_ERROR(UntilUndisputed([&]() -> absl::Status {
+    kernels.Matmul(inputs, *mtp.join, nullptr, hidden.Rows(0, batch.rows.num_rows()));
+    return RunLayer(mtp.layer, pass, hidden);
+  }));
   return Head(batch.rows, mtp.output_norm, probe, draft_hidden_);
 }
 

@@ -9,6 +9,9 @@
 // appends the same values to the same places. So may a Draft behind a Run; a chained one may not,
 // since the output that it began with is gone.
 //
+// A pass in which a shard was convicted of wrong answers (court.h) is computed again without it, before
+// anything of it is seen.
+//
 // Where the stream can, the parts of layers are captured for each shape of batch, and replayed
 // (replays.h). The host waits where rows leave for the experts, and at the end.
 //
@@ -38,7 +41,7 @@
 namespace orrery {
 
 // What a step computes with. All outlive it. exchange and directory are null for a dense model, and
-// hedge is of no use to it.
+// hedge and audit_one_in are of no use to it.
 struct StepParts {
   const Model* model = nullptr;
   Kernels* kernels = nullptr;
@@ -47,6 +50,8 @@ struct StepParts {
   RankExchange* exchange = nullptr;
   ExpertDirectory* directory = nullptr;
   HedgeOptions hedge = {};
+  // See moe_layer.h.
+  int audit_one_in = 10'000;
 };
 
 struct StepOptions {
@@ -81,6 +86,8 @@ class Step {
   const Model& model() const { return *parts_.model; }
   const StepOptions& options() const { return options_; }
   int num_graphs() const { return replays_.num_graphs(); }
+  // Shards convicted since the start: what earlier steps left in the cache may be wrong.
+  int num_convictions() const { return moe_.num_convictions(); }
 
  private:
   // What layers are told about the batch under way.
@@ -96,6 +103,8 @@ class Step {
       : parts_(parts), options_(options), replays_(parts.stream) {}
   absl::Status Allocate();
   Pass Begin(const Batch& batch, const KvCache& cache, StepProbe* probe);
+  // Computes again while that convicts shards.
+  static absl::Status UntilUndisputed(absl::FunctionRef<absl::Status()> compute);
   // One decoder layer: hidden += attention, hidden += feed-forward.
   absl::Status RunLayer(const LayerWeights& layer, const Pass& pass, Matrix hidden);
   absl::Status FeedForward(const LayerWeights& layer, const Pass& pass, Matrix hidden);

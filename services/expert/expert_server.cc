@@ -173,6 +173,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
     RETURN_IF_ERROR(ReserveMemory(parts, range));
   }
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
+  if (options.flips.has_value()) shard_->SetHarm(*options.flips);
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
                    files_->ComputeFingerprint(FingerprintScope::kOpenedFiles));
   ASSIGN_OR_RETURN(inheritance_, Inheritance::Create({.cluster = &cluster_,

@@ -29,6 +29,7 @@
 #include "rpc/cluster_file.h"
 #include "rpc/member_service.h"
 #include "rpc/server.h"
+#include "services/expert/bit_flips.h"
 #include "services/expert/drain.h"
 #include "services/expert/inheritance.h"
 #include "services/expert/serve_loop.h"
@@ -41,6 +42,7 @@ struct ExpertServerOptions {
   std::string name;  // of an expert member in it
   CpuVariant cpu_variant = CpuVariant::kBest;
   bool reflection = false;
+  std::optional<BitFlips> flips = std::nullopt;  // for tests
 };
 
 class ExpertServer {

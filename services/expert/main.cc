@@ -24,6 +24,8 @@ ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, die_at, "",
           "for tests: POINT:N, where the process dies as if by kill -9 (base/fault_point.h)");
+ABSL_FLAG(std::string, flip_one_in, "",
+          "for tests: N or N:SEED, flips a bit in one of N results before they leave");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {
@@ -39,6 +41,7 @@ absl::Status Run() {
   options.reflection = absl::GetFlag(FLAGS_reflection);
   SetLogName(options.name);
   RETURN_IF_ERROR(ArmFaultPoint(absl::GetFlag(FLAGS_die_at)));
+  ASSIGN_OR_RETURN(options.flips, ParseBitFlips(absl::GetFlag(FLAGS_flip_one_in)));
   ASSIGN_OR_RETURN(options.cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
   ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   ASSIGN_OR_RETURN(const std::unique_ptr<ExpertServer> server, ExpertServer::Start(options));

@@ -116,6 +116,7 @@ absl::Span<const FrameAnswer> Shard::Run(absl::Span<const InboundFrame> group) {
   }
   for (const Visit& visit : visits_) {
     states_[visit.entry] = status.ok() ? EntryState::kDone : EntryState::kRefused;
+    if (harm_) harm_({results_.data() + visit.entry * result_bytes_, result_bytes_});
   }
   return answers_;
 }

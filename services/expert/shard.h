@@ -75,6 +75,8 @@ class Shard {
   static absl::StatusOr<std::unique_ptr<Shard>> Load(const ShardParts& parts, ExpertRange range,
                                                      std::atomic<int64_t>* loaded_bytes);
 
+  // For tests: called with each result, which it may spoil (bit_flips.h).
+  void SetHarm(std::function<void(absl::Span<std::byte>)> harm) { harm_ = std::move(harm); }
   void SetHeir(AskHeir ask_heir) { ask_heir_ = std::move(ask_heir); }
 
   // One slot more, of a MoE layer; or one less, if it is there.
@@ -115,6 +117,7 @@ class Shard {
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
   AskHeir ask_heir_;
+  std::function<void(absl::Span<std::byte>)> harm_;
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
 

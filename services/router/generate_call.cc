@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -11,6 +12,12 @@
 #include "services/router/raw_message.h"
 
 namespace orrery {
+namespace {
+
+constexpr absl::Duration kLoggedTime = absl::Milliseconds(1);
+
+}  // namespace
+
 // One attempt on one rank. Its hold keeps it open while nothing is being read; StopReading lets go
 // of it, once.
 class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::SequenceEvent> {
@@ -33,7 +40,7 @@ class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::Sequence
   void OnReadDone(bool ok) override { call_->OnRead(ok ? &event_ : nullptr); }
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<GenerateCall> call = call_;  // this is gone when it returns
-    call->OnRankDone(FromGrpcStatus(status));
+    call->OnRankDone(FromGrpcStatus(status, context_));
   }
 
  private:
@@ -58,6 +65,7 @@ std::shared_ptr<GenerateCall> GenerateCall::Accept(grpc::CallbackServerContext* 
 void GenerateCall::Start(internal::SequenceRequest sequence, const Options& options) {
   const std::lock_guard lock(mutex_);
   ORRERY_CHECK(state_ == State::kAccepted) << "state " << static_cast<int>(state_);
+  begun_at_ = absl::Now();
   options_ = options;
   sequence_ = std::move(sequence);
   const absl::StatusOr<std::shared_ptr<GenerateCall>> older =
@@ -289,11 +297,21 @@ void GenerateCall::TellTokens() {
 void GenerateCall::FinishWith(const absl::Status& status) {
   state_ = State::kFinished;
   shared_.calls->Leave(sequence_.request_id(), this);
-  // What was refused before it had an id is the client's mistake, and its answer says so.
-  if (!status.ok() && !sequence_.request_id().empty()) {
-    LogWarning("request ", sequence_.request_id(), ": ", status.ToString());
-  }
+  LogEnd(status);
+  AddTrailers(status, *context_);
   Finish(ToGrpcStatus(status));
+}
+
+void GenerateCall::LogEnd(const absl::Status& status) const {
+  const std::string& id = sequence_.request_id();
+  // What was refused before it had an id is the client's mistake, of which its answer says more.
+  if (id.empty()) return LogInfo("request refused: ", absl::StatusCodeToString(status.code()));
+  const int64_t num_tokens = answer_.has_value() ? answer_->num_tokens() : 0;
+  const std::string what =
+      absl::StrCat(num_tokens, " tokens in ",
+                   absl::FormatDuration(absl::Trunc(absl::Now() - begun_at_, kLoggedTime)));
+  if (status.ok()) return LogInfo("request ", id, ": OK, ", what);
+  LogWarning("request ", id, ": ", status.ToString(), "; ", what);
 }
 
 void GenerateCall::OnDone() {

@@ -134,6 +134,8 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   Action TellEnd();
   void TellTokens();
   void FinishWith(const absl::Status& status);
+  // One line for each request. Nothing of what it asks or is answered.
+  void LogEnd(const absl::Status& status) const;
 
   grpc::CallbackServerContext* const context_;  // not to be touched after Finish
   const Shared shared_;
@@ -142,6 +144,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Everything below is guarded by mutex_.
   std::shared_ptr<GenerateCall> self_;  // until OnDone
   State state_ = State::kAccepted;
+  absl::Time begun_at_;
   Options options_;
   internal::SequenceRequest sequence_;
   std::optional<AnswerTranslator> answer_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/retry_after.h"
 
 namespace orrery {
 namespace {
@@ -15,6 +16,12 @@ namespace {
 // then about as often as members are looked at.
 constexpr absl::Duration kFirstDelay = absl::Milliseconds(20);
 constexpr absl::Duration kLongestDelay = absl::Milliseconds(250);
+// For who finds no place here. How fast places become free only ranks could tell.
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+
+absl::Status Full(const std::string& message) {
+  return WithRetryAfter(absl::ResourceExhaustedError(message), kRetryAfter);
+}
 
 Action StartOn(int member, bool is_replay) {
   Action action;
@@ -68,9 +75,9 @@ Action RouterCore::OnResumed(int64_t request, const std::string& tenant,
                              const ModelIdentity& model) {
   const int num_places = 2 * options_.max_open_requests;
   if (num_resumed_ >= num_places) {
-    return FinishWith(absl::ResourceExhaustedError(absl::StrCat("the router has ", num_resumed_,
-                                                                " resumed requests of at most ",
-                                                                num_places, "; try again later")));
+    return FinishWith(
+        Full(absl::StrCat("the router has ", num_resumed_, " resumed requests of at most ",
+                          num_places, "; try again later")));
   }
   if (membership_.model() != nullptr) {
     const absl::Status same = membership_.model()->CheckSame(model);
@@ -92,9 +99,9 @@ absl::Status RouterCore::CheckPlace(const std::string& tenant) const {
   const auto open = num_open_.find(tenant);
   const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
   if (num_of_tenant < num_places - num_taken) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "the router has ", num_taken, " open requests, ", num_of_tenant, " of this tenant; of ",
-      num_places, " places a tenant may take as many as it leaves free; try again later"));
+  return Full(absl::StrCat("the router has ", num_taken, " open requests, ", num_of_tenant,
+                           " of this tenant; of ", num_places,
+                           " places a tenant may take as many as it leaves free; try again later"));
 }
 
 Action RouterCore::Open(int64_t number, Request request) {
@@ -133,6 +140,7 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
                                           ? absl::StrCat(rank, ": ", status.message())
                                           : absl::StrCat(rank, " failed after ", open.num_tokens,
                                                          " tokens: ", status.message()));
+  if (const auto after = RetryAfterOf(status)) failure = WithRetryAfter(failure, *after);
   const int failed = open.member;
   if (absl::IsUnavailable(status)) {
     // It answers no more: no request goes there until it describes itself again. What it had begun of

@@ -38,6 +38,17 @@ TEST_F(RouterServiceTest, ARankThatSendsChoicesThatCannotBeIsAnErrorAndNoCrash) 
               HasSubstr("without a result"));
 }
 
+TEST_F(RouterServiceTest, PassesOnWhenARankThatIsFullSaysToTryAgain) {
+  ranks_[0].script = ranks_[1].script = [](grpc::ServerContext& context,
+                                           const internal::SequenceRequest&, Writer&) {
+    context.AddTrailingMetadata("retry-after-ms", "1234");
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+  };
+  const Heard heard = Generate(Question());
+  EXPECT_EQ(heard.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(heard.retry_after, absl::Milliseconds(1234));
+}
+
 TEST_F(RouterServiceTest, RefusesABadRequestBeforeAnyRankSeesIt) {
   v1::GenerateRequest request = Question();
   request.set_model("big");

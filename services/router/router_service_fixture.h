@@ -17,12 +17,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
 #include "gtest/gtest.h"
 #include "rpc/channel.h"
 #include "rpc/deadline.h"
 #include "rpc/server.h"
+#include "rpc/status.h"
 #include "services/router/router_service.h"
 #include "services/router/tiny_model.h"
 
@@ -124,6 +126,7 @@ inline Script Fails(const std::vector<int32_t>& ids, grpc::StatusCode code) {
 
 struct Heard {
   grpc::Status status;
+  std::optional<absl::Duration> retry_after;
   v1::Started started;
   std::vector<v1::Delta> deltas;
   v1::Finished finished;  // the last one
@@ -203,6 +206,7 @@ class RouterServiceTest : public ::testing::Test {
           response.delta().text();
     }
     heard.status = reader->Finish();
+    heard.retry_after = RetryAfterOf(FromGrpcStatus(heard.status, context));
     return heard;
   }
 

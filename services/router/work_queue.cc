@@ -3,12 +3,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/retry_after.h"
 
 namespace orrery {
 namespace {
 
 // A short request costs about this much beside its bytes.
 constexpr size_t kEntryBytes = 1024;
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 }  // namespace
 
@@ -30,10 +32,11 @@ absl::Status WorkQueue::Push(size_t bytes, Work work) {
   {
     const std::lock_guard lock(mutex_);
     if (waiting_bytes_ + bytes > options_.max_waiting_bytes) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the router has ", waiting_.size(), " requests of ", waiting_bytes_,
-                       " bytes waiting to be tokenized, the limit is ", options_.max_waiting_bytes,
-                       " bytes; try again later"));
+      return WithRetryAfter(absl::ResourceExhaustedError(absl::StrCat(
+                                "the router has ", waiting_.size(), " requests of ", waiting_bytes_,
+                                " bytes waiting to be tokenized, the limit is ",
+                                options_.max_waiting_bytes, " bytes; try again later")),
+                            kRetryAfter);
     }
     waiting_bytes_ += bytes;
     waiting_.push_back({.bytes = bytes, .work = std::move(work)});

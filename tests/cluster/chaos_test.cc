@@ -21,7 +21,7 @@ void Survives(const std::string& scenario, int num_faults) {
   };
   const absl::StatusOr<ChaosReport> report = RunChaos(options);
   ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_TRUE(report->streams.all_well()) << ReportText(*report);
+  EXPECT_TRUE(report->all_well()) << ReportText(*report);
   EXPECT_GT(report->streams.num_answers, 0);
 }
 
@@ -36,6 +36,7 @@ TEST(Chaos, RanksAreKilled) { Survives("kill_rank", 10); }
 TEST(Chaos, RoutersAreKilled) { Survives("kill_router", 5); }
 TEST(Chaos, ShardsAreStopped) { Survives("stop_shard", 5); }
 TEST(Chaos, TheNetworkIsHarmed) { Survives("network", 12); }
+TEST(Chaos, AShardThatFlipsBitsIsFoundAndNoAnswerDiffers) { Survives("bit_flip", 1); }
 TEST(Chaos, EverythingIsRestarted) { Survives("rolling_restart", 1); }
 
 }  // namespace

@@ -49,6 +49,7 @@ absl::Status EngineCluster::Build(const EngineClusterOptions& options) {
   ASSIGN_OR_RETURN(
       loopback_,
       Loopback::Create({.num_ranks = options.num_ranks, .num_shards = num_shards}, exchange));
+  audit_one_in_ = options.audit_one_in;
   shards_.resize(num_shards);
   std::vector<std::string> shard_names;
   for (int i = 0; i < num_shards; ++i) shard_names.push_back(absl::StrCat("expert-", i));
@@ -105,7 +106,8 @@ StepParts EngineCluster::parts(int rank) const {
           .stream = ranks_[rank].processor.stream.get(),
           .exchange = &loopback_->rank(rank),
           .directory = ranks_[rank].directory.get(),
-          .hedge = {.max_patience = kHedgePatience}};
+          .hedge = {.max_patience = kHedgePatience},
+          .audit_one_in = audit_one_in_};
 }
 
 void EngineCluster::Answer(int shard) {

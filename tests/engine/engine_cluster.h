@@ -58,6 +58,7 @@ struct EngineClusterOptions {
   bool with_mtp = false;  // ranks and shards load the MTP module too
   // Which experts each shard loads; two may load the same.
   std::vector<ExpertRange> shards;
+  int audit_one_in = 10'000;
   // How many experts of others each shard loads when it is asked. 0: it has no heir.
   int heir_room = 0;
 };
@@ -72,7 +73,7 @@ class EngineCluster {
   const ModelConfig& config() const { return model_.config; }
   ExpertDirectory& directory(int rank) { return *ranks_[rank].directory; }
   Loopback& loopback() { return *loopback_; }
-  const Shard& shard(int index) const { return *shards_[index].shard; }
+  Shard& shard(int index) { return *shards_[index].shard; }
 
   // From here on the shard answers.
   void Answer(int shard);
@@ -107,6 +108,7 @@ class EngineCluster {
   std::unique_ptr<Device> device_;
   Model model_;
   std::unique_ptr<Loopback> loopback_;
+  int audit_one_in_ = 0;
   std::vector<Rank> ranks_;
   std::vector<ShardHost> shards_;
 };

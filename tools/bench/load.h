@@ -47,6 +47,8 @@ struct Load {
   int prefix_tokens = 0;
   int num_prefixes = 1;
 
+  // If positive, each request has so long; else as long as the generator waits.
+  absl::Duration deadline;
   // If positive, every client goes away at a moment drawn from so long after its request.
   absl::Duration disconnect_within;
   // Without, clients take no message before they go away.

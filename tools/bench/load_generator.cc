@@ -199,7 +199,10 @@ void PhaseRun::Send(Source& source, absl::Time arrival) {
   call.record.prompt_tokens = static_cast<int>(shape.prompt.size());
   call.record.output_tokens = shape.output_tokens;
   call.record.sent = absl::Now();
-  SetDeadline(call.context, call.record.sent + options_.timeout);
+  const absl::Duration deadline = source.record.load.deadline;
+  SetDeadline(call.context, call.record.sent + (deadline > absl::ZeroDuration()
+                                                    ? std::min(deadline, options_.timeout)
+                                                    : options_.timeout));
   call.reader = source.stub->PrepareAsyncGenerate(&call.context, request, &queue_);
   call.reader->StartCall(&call);
   ++source.num_open;

@@ -35,6 +35,12 @@ std::string NameOf(const fs::path& folder) {
   return absl::StrCat("process ", folder.filename().string());
 }
 
+int CountEntries(const fs::path& folder) {
+  std::error_code error;
+  return static_cast<int>(
+      std::distance(fs::directory_iterator(folder, error), fs::directory_iterator()));
+}
+
 double Seconds(const timeval& time) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
 }
@@ -55,9 +61,15 @@ UsageSnapshot TakeUsageSnapshot() {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::optional<ProcStat> stat = ParseProcStat(ReadAll(entry.path() / "stat"));
     if (!stat.has_value() || stat->parent != getpid()) continue;
+    const std::string rollup = ReadAll(entry.path() / "smaps_rollup");
+    int pid = 0;
+    if (!absl::SimpleAtoi(name, &pid)) continue;
     snapshot.children[NameOf(entry.path())] = {
         .cpu_seconds = static_cast<double>(stat->cpu_ticks) / ticks_per_second,
-        .anonymous_bytes = ParseAnonymousBytes(ReadAll(entry.path() / "smaps_rollup"))};
+        .anonymous_bytes = ParseRollupBytes(rollup, "Anonymous"),
+        .pid = pid,
+        .swapped_bytes = ParseRollupBytes(rollup, "Swap"),
+        .num_descriptors = CountEntries(entry.path() / "fd")};
   }
   return snapshot;
 }
@@ -105,10 +117,10 @@ std::optional<ProcStat> ParseProcStat(const std::string& line) {
 }
 
 // "Anonymous:         1234 kB"
-int64_t ParseAnonymousBytes(const std::string& smaps_rollup) {
+int64_t ParseRollupBytes(const std::string& smaps_rollup, const std::string& field) {
   for (absl::string_view line : absl::StrSplit(smaps_rollup, '\n')) {
     int64_t kilobytes = 0;
-    if (absl::ConsumePrefix(&line, "Anonymous:") && absl::ConsumeSuffix(&line, "kB") &&
+    if (absl::ConsumePrefix(&line, field + ":") && absl::ConsumeSuffix(&line, "kB") &&
         absl::SimpleAtoi(line, &kilobytes)) {
       return kilobytes * 1024;
     }

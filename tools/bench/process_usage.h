@@ -23,6 +23,9 @@ struct ProcessUsage {
   double cpu_seconds = 0.0;
   // Heap and stacks: resident, and of no file.
   int64_t anonymous_bytes = 0;
+  int pid = 0;
+  int64_t swapped_bytes = 0;
+  int num_descriptors = 0;
 };
 
 struct UsageSnapshot {
@@ -53,8 +56,8 @@ struct ProcStat {
 std::optional<ProcStat> ParseProcStat(const std::string& line);
 
 // Of /proc/PID/smaps_rollup, which is exact; what stat and status say lags behind by up to 64 pages
-// a thread (proc(5)). 0 if it does not say.
-int64_t ParseAnonymousBytes(const std::string& smaps_rollup);
+// a thread (proc(5)). field: "Anonymous" or "Swap". 0 if it does not say.
+int64_t ParseRollupBytes(const std::string& smaps_rollup, const std::string& field);
 
 }  // namespace orrery
 

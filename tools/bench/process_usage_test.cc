@@ -47,12 +47,14 @@ TEST(Usage, GrowthIsOfThoseThatWereThereBothTimes) {
             (std::map<std::string, int64_t>{{"router-0", 2500}, {"expert-0", -100}}));
 }
 
-TEST(AnonymousBytes, StandInALineOfTheirOwn) {
-  EXPECT_EQ(ParseAnonymousBytes("55d0-7ffe ---p 00000000 00:00 0 [rollup]\n"
-                                "Rss:                4012 kB\nAnonymous:          1234 kB\n"
-                                "AnonHugePages:      2048 kB\n"),
-            1234 * 1024);
-  EXPECT_EQ(ParseAnonymousBytes(""), 0);
+TEST(RollupBytes, StandInALineOfTheirOwn) {
+  const std::string rollup =
+      "55d0-7ffe ---p 00000000 00:00 0 [rollup]\n"
+      "Rss:                4012 kB\nAnonymous:          1234 kB\n"
+      "AnonHugePages:      2048 kB\nSwap:                 56 kB\nSwapPss:              50 kB\n";
+  EXPECT_EQ(ParseRollupBytes(rollup, "Anonymous"), 1234 * 1024);
+  EXPECT_EQ(ParseRollupBytes(rollup, "Swap"), 56 * 1024);
+  EXPECT_EQ(ParseRollupBytes("", "Swap"), 0);
 }
 
 TEST(Usage, OfThisProcessIsReadFromTheSystem) {

@@ -9,6 +9,7 @@
 //   stall       pauses of running streams with long prompts arriving, over without
 //   tenants     what a small tenant gets beside one that floods the cluster
 //   prefix      time to first token of a prompt whose prefix was seen, over the first
+//   overload    answers in time with four and eight times more arriving than can be answered, over without
 //   disconnect  clients that go away at random moments: what stays behind
 //
 // Findings go into the bench; an error means that it could not be measured, not that a target was
@@ -49,6 +50,7 @@ absl::Status RunBatch(ServeBench& bench, const ScenarioOptions& options);
 absl::Status RunStall(ServeBench& bench, const ScenarioOptions& options);
 absl::Status RunTenants(ServeBench& bench, const ScenarioOptions& options);
 absl::Status RunPrefix(ServeBench& bench, const ScenarioOptions& options);
+absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options);
 absl::Status RunDisconnect(ServeBench& bench, const ScenarioOptions& options);
 
 // For scenarios: runs the phase and prints its line.

@@ -22,7 +22,29 @@ double LongestSeconds(const std::vector<absl::Duration>& durations) {
   return absl::ToDoubleSeconds(*std::max_element(durations.begin(), durations.end()));
 }
 
+constexpr double kMaxMibPerHour = 1.0;
+constexpr double kMaxDescriptorsPerHour = 1.0;
+
+bool IsFlat(const Growth::Slope& slope) {
+  return slope.mib_per_hour <= kMaxMibPerHour &&
+         slope.descriptors_per_hour <= kMaxDescriptorsPerHour;
+}
+
+absl::Status RestUntil(absl::Time end, const ChaosOptions& options, Victim& victim,
+                       Growth& growth) {
+  while (absl::Now() < end) {
+    growth.Add(TakeUsageSnapshot());
+    RETURN_IF_ERROR(victim.LetTimePass(std::min(options.look_every, end - absl::Now())));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool ChaosReport::is_flat() const {
+  return std::all_of(growth.begin(), growth.end(),
+                     [](const auto& member) { return IsFlat(member.second); });
+}
 
 absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   Victim::Options victim_options = options.victim;
@@ -30,18 +52,25 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   victim_options.topology.num_ranks = options.scenario.num_ranks;
   victim_options.topology.num_shards = options.scenario.num_shards;
   victim_options.topology.limits.set_num_draft_tokens(options.scenario.num_draft_tokens);
+  victim_options.topology.limits.set_audit_one_in(options.scenario.audit_one_in);
+  victim_options.busy_share = options.scenario.busy_share;
   victim_options.has_proxies = options.scenario.has_proxies;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
   ChaosReport report;
   report.scenario = options.scenario.name;
   report.seed = victim_options.seed;
+  report.may_differ = options.scenario.may_differ;
+  Growth growth(options.warm_up);
   for (int fault = 0; fault < options.num_faults; ++fault) {
+    const absl::Time next = absl::Now() + options.scenario.every;
     victim->streams().TakeLongestPause();
     ASSIGN_OR_RETURN(const std::string what, options.scenario.harm(*victim));
     RETURN_IF_ERROR(victim->AwaitRecovery());
     report.pauses.push_back(victim->streams().TakeLongestPause());
     if (options.on_fault) options.on_fault(fault, what, report.pauses.back());
+    RETURN_IF_ERROR(RestUntil(next, options, *victim, growth));
   }
+  report.growth = growth.Slopes();
   report.streams = victim->Stop();
   return report;
 }
@@ -53,6 +82,11 @@ std::string ReportText(const ChaosReport& report) {
       report.scenario, report.seed, report.pauses.size(), report.streams.num_answers,
       report.streams.num_errors, report.streams.num_differing, MedianSeconds(report.pauses),
       LongestSeconds(report.pauses));
+  for (const auto& [member, slope] : report.growth) {
+    absl::StrAppendFormat(&text, "%s %s: %+.2f MiB/h, %+.2f descriptors/h, seen for %.1f min\n",
+                          IsFlat(slope) ? " " : "!", member, slope.mib_per_hour,
+                          slope.descriptors_per_hour, absl::ToDoubleMinutes(slope.seen));
+  }
   for (const std::string& problem : report.streams.problems) {
     absl::StrAppend(&text, "  ", problem, "\n");
   }
@@ -67,6 +101,11 @@ std::string ReportJson(const ChaosReport& report) {
       {"problems", report.streams.problems}, {"pauses_s", nlohmann::json::array()}};
   for (const absl::Duration pause : report.pauses) {
     json["pauses_s"].push_back(absl::ToDoubleSeconds(pause));
+  }
+  for (const auto& [member, slope] : report.growth) {
+    json["growth"][member] = {{"mib_per_hour", slope.mib_per_hour},
+                              {"descriptors_per_hour", slope.descriptors_per_hour},
+                              {"seen_s", absl::ToDoubleSeconds(slope.seen)}};
   }
   return json.dump(2) + "\n";
 }

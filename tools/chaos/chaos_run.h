@@ -2,15 +2,17 @@
 //
 //   ASSIGN_OR_RETURN(ChaosReport report, RunChaos({.scenario = scenario, .num_faults = 10, ...}));
 //   Print(ReportText(report));
-//   return report.streams.all_well() ? 0 : 1;
+//   return report.all_well() ? 0 : 1;
 #ifndef ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 #define ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "tools/chaos/growth.h"
 #include "tools/chaos/scenarios.h"
 #include "tools/chaos/streams.h"
 
@@ -21,6 +23,9 @@ struct ChaosOptions {
   int num_faults = 10;
   // Its routers, ranks and shards are the scenario's.
   Victim::Options victim;
+  // For scenarios that run for long: how often memory is looked at, and from which age of a process on.
+  absl::Duration look_every = absl::Seconds(5);
+  absl::Duration warm_up = absl::Minutes(2);
   // After each fault, what was done and the longest pause that a stream had. May be empty.
   std::function<void(int fault, const std::string& what, absl::Duration pause)> on_fault;
 };
@@ -29,7 +34,17 @@ struct ChaosReport {
   std::string scenario;
   uint64_t seed = 0;
   StreamsReport streams;
+  // Answers that differ are what it measures, not what it must not have.
+  bool may_differ = false;
   std::vector<absl::Duration> pauses;  // the longest of each fault
+  // By member; empty unless the scenario runs for long.
+  std::map<std::string, Growth::Slope> growth;
+
+  bool all_well() const {
+    return streams.num_errors == 0 && (may_differ || streams.num_differing == 0) && is_flat();
+  }
+  // Nothing grows by more than 1 MiB or one descriptor an hour.
+  bool is_flat() const;
 };
 
 // An error means that the cluster did not come back, or could not be harmed; answers that went wrong are part

@@ -1,6 +1,7 @@
 #include "tools/chaos/scenarios.h"
 
 #include <csignal>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,6 +12,7 @@ namespace {
 
 // Of points that are not passed often.
 constexpr int kFewPassings = 10;
+constexpr int kFlipOneIn = 1000;
 constexpr absl::Duration kLeastStop = absl::Milliseconds(200);
 constexpr absl::Duration kLongestStop = absl::Seconds(10);
 constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
@@ -178,6 +180,28 @@ absl::StatusOr<std::string> RestartAll(Victim& victim) {
   return absl::StrCat("restarted ", absl::StrJoin(names, ", "));
 }
 
+// Of a thousand results, one has a bit flipped, until every rank has found out. Then another process takes its
+// place.
+absl::StatusOr<std::string> FlipBits(Victim& victim) {
+  const std::string name = victim.AnyOf(internal::ROLE_EXPERT);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  RETURN_IF_ERROR(victim.Kill(name));
+  RETURN_IF_ERROR(victim.RestartToFlip(name, kFlipOneIn));
+  ASSIGN_OR_RETURN(
+      const absl::Duration after,
+      victim.AwaitProblem(internal::ROLE_ATTENTION, absl::StrCat(name, ": quarantined")));
+  RETURN_IF_ERROR(KillAndRestart(victim, name));
+  return absl::StrCat(name, " flipped a bit in one of ", kFlipOneIn,
+                      " results; quarantined by every rank after ", Seconds(after));
+}
+
+// A fault of any other kind.
+absl::StatusOr<std::string> HarmAnyhow(Victim& victim) {
+  constexpr absl::StatusOr<std::string> (*kHarms[])(Victim&) = {
+      KillShard, KillRank, KillRouter, StopShard, HarmNetwork, FlipBits, RestartAll};
+  return kHarms[victim.Below(std::size(kHarms))](victim);
+}
+
 }  // namespace
 
 const std::vector<ChaosScenario>& ChaosScenarios() {
@@ -207,6 +231,27 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .summary = "every process is asked to stop, and started again, one after the other",
        .num_routers = 2,
        .harm = RestartAll},
+      {.name = "bit_flip",
+       .summary = "a shard that flips bits, with every visit asked for twice: found, and no answer "
+                  "differs",
+       .audit_one_in = 1,
+       .harm = FlipBits},
+      {.name = "rare_audit",
+       .summary =
+           "the same with one visit in 100 asked for twice: found, and how many answers differ",
+       .audit_one_in = 100,
+       .may_differ = true,
+       .harm = FlipBits},
+      {.name = "soak",
+       .summary = "a fault of any kind each minute, --count=60 of them an hour: does anything grow",
+       .num_routers = 2,
+       .num_shards = 4,
+       .num_draft_tokens = 1,
+       .audit_one_in = 1,
+       .every = absl::Minutes(1),
+       .busy_share = 0.7,
+       .has_proxies = true,
+       .harm = HarmAnyhow},
   };
   return *scenarios;
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "tools/chaos/victim.h"
 
@@ -23,6 +24,14 @@ struct ChaosScenario {
   int num_ranks = 2;
   int num_shards = 3;
   int num_draft_tokens = 0;
+  // limits.audit_one_in; 0: as it comes.
+  int audit_one_in = 0;
+  // A fault begins every so long; zero: as soon as the cluster has recovered from the one before.
+  absl::Duration every;
+  // Of its time, how much a client spends with a request open.
+  double busy_share = 1.0;
+  // Wrong results may reach answers: how many is what it measures.
+  bool may_differ = false;
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
   // Does it, and says what it did.

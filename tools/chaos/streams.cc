@@ -38,8 +38,11 @@ void Streams::Run(int stream) {
   while (!is_stopping_) {
     const Question& question = (*options_.questions)[next_question_++ % options_.questions->size()];
     lock.unlock();
+    const absl::Time begin = absl::Now();
     Ask(*client, question);
+    const absl::Duration rest = (absl::Now() - begin) * (1.0 / options_.busy_share - 1.0);
     lock.lock();
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(rest), [this] { return is_stopping_; });
   }
 }
 
@@ -102,6 +105,7 @@ StreamsReport Streams::Stop() {
     std::lock_guard<std::mutex> lock(mutex_);
     is_stopping_ = true;
   }
+  changed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   return report_;

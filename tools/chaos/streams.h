@@ -32,8 +32,6 @@ struct StreamsReport {
   int64_t num_differing = 0;  // that differ from the undisturbed answer
   // What went wrong, the first few.
   std::vector<std::string> problems;
-
-  bool all_well() const { return num_errors == 0 && num_differing == 0; }
 };
 
 class Streams {
@@ -44,6 +42,8 @@ class Streams {
     int num_streams = 32;
     // Of one answer, every fault on its way included.
     absl::Duration timeout = absl::Minutes(2);
+    // Of its time, how much a client spends with a request open: it rests after each.
+    double busy_share = 1.0;
   };
 
   explicit Streams(const Options& options);

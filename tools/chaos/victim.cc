@@ -1,10 +1,13 @@
 #include "tools/chaos/victim.h"
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 
 namespace orrery {
@@ -13,6 +16,7 @@ namespace {
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 constexpr int kMaxTokensToPass = 300;
+constexpr int kNumFlipSeeds = 1'000'000;
 
 // The cluster as its ranks see it: shards behind their proxies.
 internal::ClusterFile BehindProxies(internal::ClusterFile cluster,
@@ -29,14 +33,16 @@ absl::StatusOr<std::unique_ptr<Victim>> Victim::Start(const Options& options) {
   std::unique_ptr<Victim> victim(new Victim(options));
   RETURN_IF_ERROR(victim->StartCluster());
   const std::vector<std::string> routers = victim->RouterAddresses();
-  ASSIGN_OR_RETURN(OrreryClient client, OrreryClient::Connect(routers, {}, kConnectTimeout));
+  ASSIGN_OR_RETURN(victim->client_, OrreryClient::Connect(routers, {}, kConnectTimeout));
   ASSIGN_OR_RETURN(
       victim->questions_,
-      AskUndisturbed(client, MakeRequests(options.seed, options.num_questions), options.patience));
+      AskUndisturbed(*victim->client_, MakeRequests(options.seed, options.num_questions),
+                     options.patience));
   victim->streams_.emplace(Streams::Options{.questions = &victim->questions_,
                                             .addresses = routers,
                                             .num_streams = options.num_streams,
-                                            .timeout = options.patience});
+                                            .timeout = options.patience,
+                                            .busy_share = options.busy_share});
   return victim;
 }
 
@@ -128,6 +134,32 @@ absl::Status Victim::Restart(const std::string& name) { return launcher_->Restar
 absl::Status Victim::RestartToDie(const std::string& name, FaultPoint point, int last_passing) {
   return launcher_->Restart(
       name, {absl::StrCat("--die_at=", FaultPointName(point), ":", 1 + Below(last_passing))});
+}
+
+absl::Status Victim::RestartToFlip(const std::string& name, int one_in) {
+  return launcher_->Restart(name,
+                            {absl::StrCat("--flip_one_in=", one_in, ":", Below(kNumFlipSeeds))});
+}
+
+absl::StatusOr<absl::Duration> Victim::AwaitProblem(internal::Role role, const std::string& begin) {
+  const absl::Time since = absl::Now();
+  std::vector<std::string> unaware;
+  do {
+    RETURN_IF_ERROR(LetTimePass(kLookInterval));
+    const absl::StatusOr<v1::ClusterStatusResponse> status = client_->ClusterStatus();
+    if (!status.ok()) continue;
+    unaware.clear();
+    for (const v1::MemberStatus& member : status->member()) {
+      if (member.role() != RoleName(role)) continue;
+      const bool is_aware =
+          std::any_of(member.problem().begin(), member.problem().end(),
+                      [&](const std::string& problem) { return absl::StartsWith(problem, begin); });
+      if (!is_aware) unaware.push_back(member.name());
+    }
+    if (unaware.empty()) return absl::Now() - since;
+  } while (absl::Now() < since + options_.patience);
+  return absl::DeadlineExceededError(
+      absl::StrCat(absl::StrJoin(unaware, ", "), " never said \"", begin, "\""));
 }
 
 absl::Status Victim::AwaitDeath(const std::string& name) {

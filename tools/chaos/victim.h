@@ -41,6 +41,7 @@ class Victim {
     uint64_t seed = 0;
     int num_streams = 32;
     int num_questions = 24;
+    double busy_share = 1.0;  // see Streams
     // Until it is ready, at the start and after each fault; and of one answer.
     absl::Duration patience = absl::Minutes(2);
     // May be empty.
@@ -72,6 +73,10 @@ class Victim {
   // Starts it so that it dies at that point (base/fault_point.h), at the first to the last_passing-th time that
   // it passes.
   absl::Status RestartToDie(const std::string& name, FaultPoint point, int last_passing);
+  // Starts it so that it flips a bit in one of so many results (services/expert/bit_flips.h).
+  absl::Status RestartToFlip(const std::string& name, int one_in);
+  // Until every member of the role tells of a problem that begins so; says how long that took.
+  absl::StatusOr<absl::Duration> AwaitProblem(internal::Role role, const std::string& begin);
   // Until it has ended by itself.
   absl::Status AwaitDeath(const std::string& name);
   // Every member, and as many answers as there are streams have ended since.
@@ -94,6 +99,7 @@ class Victim {
   std::mt19937_64 random_;
   std::vector<std::unique_ptr<FaultProxy>> proxies_;
   std::unique_ptr<Launcher> launcher_;
+  std::optional<OrreryClient> client_;
   std::vector<Question> questions_;
   std::optional<Streams> streams_;
 };
