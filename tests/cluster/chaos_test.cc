@@ -37,6 +37,8 @@ TEST(Chaos, RoutersAreKilled) { Survives("kill_router", 5); }
 TEST(Chaos, ShardsAreStopped) { Survives("stop_shard", 5); }
 TEST(Chaos, TheNetworkIsHarmed) { Survives("network", 12); }
 TEST(Chaos, EverythingIsRestarted) { Survives("rolling_restart", 1); }
+TEST(Chaos, CopiesMoveAndSparesComeAndGo) { Survives("placements", 1); }
+TEST(Chaos, SkewedLoadIsBalanced) { Survives("zipf", 1); }
 
 }  // namespace
 }  // namespace orrery

@@ -8,6 +8,7 @@
 #ifndef ORRERY_TOOLS_CHAOS_SCENARIOS_H_
 #define ORRERY_TOOLS_CHAOS_SCENARIOS_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,14 @@ struct ChaosScenario {
   int num_routers = 1;
   int num_ranks = 2;
   int num_shards = 3;
+  int num_spare_shards = 0;
   int num_draft_tokens = 0;
+  // See proto/cluster.proto.
+  int64_t heir_bytes = 0;
+  int balance_ms = 0;
+  bool fixed_placement = false;
+  // Question k is asked about 1 / k times as often as the first.
+  bool asks_by_zipf = false;
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
   // Does it, and says what it did.
