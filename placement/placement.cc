@@ -37,6 +37,18 @@ std::vector<ExpertRange> DefaultPlacement(PlacementSize size) {
   return ranges;
 }
 
+std::vector<ExpertRange> HomePlacement(int num_experts, const std::vector<bool>& is_spare) {
+  const auto num_homes = static_cast<int>(std::count(is_spare.begin(), is_spare.end(), false));
+  const std::vector<ExpertRange> ranges =
+      DefaultPlacement({.num_experts = num_experts, .num_shards = num_homes});
+  std::vector<ExpertRange> homes(is_spare.size());
+  size_t next = 0;
+  for (size_t shard = 0; shard < homes.size(); ++shard) {
+    if (!is_spare[shard]) homes[shard] = ranges[next++];
+  }
+  return homes;
+}
+
 void HolderTable::SetHeld(int shard, absl::Span<const LayerExperts> held) {
   ORRERY_CHECK(shard >= 0 && shard < num_shards_) << "shard " << shard << " of " << num_shards_;
   for (auto& [layer, experts] : holders_) {

@@ -41,6 +41,9 @@ struct PlacementSize {
 // border fall on the border of a gate group wherever s / num_shards does: when one of the two
 // counts divides the other, no group is split more than it must be.
 std::vector<ExpertRange> DefaultPlacement(PlacementSize size);
+// The homes of all experts: the same over the shards s without is_spare[s], of which there is at least one; a
+// spare's range is empty. A shard never drops what has its home there.
+std::vector<ExpertRange> HomePlacement(int num_experts, const std::vector<bool>& is_spare);
 
 // One expert of one layer.
 struct ExpertKey {

@@ -57,6 +57,14 @@ TEST(DefaultPlacement, FollowsGroupsWhenGroupsAndShardsDivide) {
   EXPECT_THAT(Borders({30, 3}), ElementsAre(0, 10, 20, 30));
 }
 
+TEST(HomePlacement, LeavesSparesEmptyAndGivesTheOthersWhatTheyWouldHaveAlone) {
+  const std::vector<ExpertRange> homes = HomePlacement(10, {true, false, false, true, false});
+  std::vector<std::pair<int, int>> found;
+  for (const ExpertRange& home : homes) found.emplace_back(home.begin, home.end);
+  EXPECT_THAT(found, ElementsAre(std::pair(0, 0), std::pair(0, 3), std::pair(3, 6), std::pair(0, 0),
+                                 std::pair(6, 10)));
+}
+
 TEST(HolderTable, KnowsNobodyAtFirst) {
   const HolderTable table(2);
   EXPECT_FALSE(table.Holds(0, {3, 1}));

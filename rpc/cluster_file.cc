@@ -91,7 +91,7 @@ void FillDefaults(internal::ClusterFile& cluster) {
   internal::Limits& limits = *cluster.mutable_limits();
   FillLimitDefaults(limits);
   if (limits.max_failed_shards() == 0) {
-    limits.set_max_failed_shards(cluster.expert_size() > 1 ? 1 : 0);
+    limits.set_max_failed_shards(NumNeeded(cluster.expert()) > 1 ? 1 : 0);
   }
 }
 
@@ -109,6 +109,7 @@ void FillLimitDefaults(internal::Limits& limits) {
   if (limits.max_hedge_percent() == 0) limits.set_max_hedge_percent(5);
   if (limits.drain_ms() == 0) limits.set_drain_ms(10000);
   if (limits.audit_one_in() == 0) limits.set_audit_one_in(10000);
+  if (limits.balance_ms() == 0) limits.set_balance_ms(10000);
   const int64_t rows_per_sequence = 1 + int64_t{limits.num_draft_tokens()};
   if (limits.max_running_sequences() == 0) {
     const int64_t fitting =
@@ -185,6 +186,12 @@ std::vector<RoleAndMember> AllMembers(const internal::ClusterFile& cluster) {
     members.push_back({internal::ROLE_EXPERT, &member});
   }
   return members;
+}
+
+std::vector<bool> SpareShards(const internal::ClusterFile& cluster) {
+  std::vector<bool> is_spare;
+  for (const ClusterMember& shard : cluster.expert()) is_spare.push_back(shard.spare());
+  return is_spare;
 }
 
 std::string RoleName(internal::Role role) {

@@ -49,6 +49,9 @@ struct RoleAndMember {
 };
 std::vector<RoleAndMember> AllMembers(const internal::ClusterFile& cluster);
 
+// [num shards] Which expert shards are spare: they are no expert's home (placement/placement.h).
+std::vector<bool> SpareShards(const internal::ClusterFile& cluster);
+
 // "router", "attention", "expert".
 std::string RoleName(internal::Role role);
 

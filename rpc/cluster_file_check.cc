@@ -139,7 +139,8 @@ class Checker {
     check("max_prefill_rows", limits.max_prefill_rows(), kMaxStepRows);
     check("max_running_sequences", limits.max_running_sequences(), kMaxStepRows);
     check("num_draft_tokens", limits.num_draft_tokens(), 4);
-    check("max_failed_shards", limits.max_failed_shards(), std::max(0, cluster_.expert_size() - 1));
+    check("max_failed_shards", limits.max_failed_shards(),
+          std::max(0, NumNeeded(cluster_.expert()) - 1));
     check("heir_bytes", limits.heir_bytes(), int64_t{1} << 46);
     check("min_hedge_ms", limits.min_hedge_ms(), 3'600'000);
     check("max_hedge_ms", limits.max_hedge_ms(), 3'600'000);
@@ -147,6 +148,7 @@ class Checker {
     check("drain_ms", limits.drain_ms(), 3'600'000);
     check("audit_one_in", limits.audit_one_in(), 1'000'000'000);
     check("max_waiting_tokens", limits.max_waiting_tokens(), int64_t{1} << 40);
+    check("balance_ms", limits.balance_ms(), 3'600'000);
     if (!in_range) return;
     CheckStepRows(limits, block);
     CheckHedges(limits, block);
@@ -205,6 +207,10 @@ class Checker {
 
   template <typename Members>
   void CheckMembers(const std::string& role, const Members& members) {
+    if (!members.empty() && NumNeeded(members) == 0) {
+      AddMissing(file_.Nested(members.Get(0), role, 0).At("spare"),
+                 absl::StrCat("every ", role, " member is spare: at least one must not be"));
+    }
     for (int i = 0; i < members.size(); ++i) {
       const ClusterMember& member = members.Get(i);
       const Block block = file_.Nested(member, role, i);

@@ -41,6 +41,14 @@ inline constexpr int kMaxStepRows = 1 << 16;
 // the one that is not given follows the other. Those given must be in range.
 void FillLimitDefaults(internal::Limits& limits);
 
+// How many of these members are no spares.
+template <typename Members>
+int NumNeeded(const Members& members) {
+  int num_needed = 0;
+  for (const internal::ClusterMember& member : members) num_needed += !member.spare();
+  return num_needed;
+}
+
 // Checks what the text says.
 void CheckClusterMeaning(const ParsedClusterText& parsed, std::vector<FileProblem>& problems);
 

@@ -59,6 +59,7 @@ TEST(ClusterFile, ComesOutCompleteWithDefaultsAndResolvedPaths) {
   EXPECT_EQ(cluster->limits().max_failed_shards(), 0);  // of one
   EXPECT_EQ(cluster->limits().drain_ms(), 10000);
   EXPECT_EQ(cluster->limits().audit_one_in(), 10000);
+  EXPECT_EQ(cluster->limits().balance_ms(), 10000);
   EXPECT_EQ(ModelDir(*cluster, cluster->attention(0)), "/etc/orrery/models/abacus");
   EXPECT_EQ(ModelDir(*cluster, cluster->expert(0)), "/etc/orrery/part");
   EXPECT_EQ(AllMembers(*cluster).size(), 4);
@@ -222,6 +223,18 @@ TEST(ClusterFile, OneShardOfSeveralMayFailUnlessToldOtherwise) {
   const auto cluster = ParseClusterFile(kGood + second, "c.txt");
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   EXPECT_EQ(cluster->limits().max_failed_shards(), 1);
+}
+
+// A spare is not counted on.
+TEST(ClusterFile, KnowsWhichShardsAreSpareAndThatOneMustNotBe) {
+  const std::string second = "expert { name: \"expert-1\" address: \"h:1\" spare: true }\n";
+  const auto cluster = ParseClusterFile(kGood + second, "c.txt");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(SpareShards(*cluster), (std::vector<bool>{false, true}));
+  EXPECT_EQ(cluster->limits().max_failed_shards(), 0);
+
+  EXPECT_THAT(ProblemsOf(Replaced("router {", "router { spare: true")),
+              HasSubstr("every router member is spare: at least one must not be"));
 }
 
 TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {

@@ -71,9 +71,23 @@ std::string ShardDetails(const v1::MemberStatus& member) {
   return details;
 }
 
+// "imbalance: 1.31 (fullest by mean shard); moved copies 2 times, last 1.84 -> 1.27: in layer 3 ..."; empty
+// before anything is known.
+std::string BalanceLine(const v1::Balance& balance) {
+  if (balance.imbalance() == 0 && balance.num_moves() == 0) return "";
+  std::string line = absl::StrFormat("imbalance: %.2f, fullest by mean shard", balance.imbalance());
+  if (balance.num_moves() > 0) {
+    absl::StrAppendFormat(&line, "; %s moved copies %d times, last for %.2f -> %.2f: %s",
+                          balance.router(), balance.num_moves(), balance.before(), balance.after(),
+                          balance.reason());
+  }
+  return line + "\n";
+}
+
 // What a member of this role has to show.
 std::string Details(const v1::MemberStatus& member) {
   if (member.state() == "unreachable") return "";
+  if (member.state() == "absent") return "spare";
   if (member.state() == "loading") {
     return absl::StrFormat("%.1f of %.1f MB", member.loaded_bytes() * 1e-6,
                            member.total_bytes() * 1e-6);
@@ -108,6 +122,7 @@ std::string StatusTable(const v1::ClusterStatusResponse& status) {
     if (!member.numerics_id().empty()) numerics_ids.insert(member.numerics_id());
   }
   for (const std::string& id : numerics_ids) absl::StrAppend(&table, "numerics: ", id, "\n");
+  absl::StrAppend(&table, BalanceLine(status.balance()));
   return table;
 }
 

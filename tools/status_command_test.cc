@@ -85,6 +85,26 @@ TEST_F(StatusTableTest, CallsALeakWhatItIs) {
   EXPECT_THAT(StatusTable(status_), HasSubstr("! 3 leaked KV blocks"));
 }
 
+TEST_F(StatusTableTest, ASpareThatIsNotThereIsNoProblem) {
+  Add("expert-4", "expert").set_state("absent");
+  EXPECT_THAT(StatusTable(status_), ::testing::ContainsRegex("expert-4 +absent +spare\n"));
+  EXPECT_THAT(StatusTable(status_), Not(HasSubstr("imbalance")));
+}
+
+TEST_F(StatusTableTest, SaysHowEvenlyShardsAreUsedAndWhyCopiesMoved) {
+  v1::Balance& balance = *status_.mutable_balance();
+  balance.set_router("router-0");
+  balance.set_imbalance(1.314);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("imbalance: 1.31, fullest by mean shard\n"));
+  balance.set_num_moves(2);
+  balance.set_before(1.84);
+  balance.set_after(1.27);
+  balance.set_reason("in layer 3 expert-1 had 2.10 times the mean rows");
+  EXPECT_THAT(StatusTable(status_),
+              HasSubstr("shard; router-0 moved copies 2 times, last for 1.84 -> 1.27: in layer 3 "
+                        "expert-1 had 2.10 times the mean rows\n"));
+}
+
 TEST_F(StatusTableTest, ShowsHowManyFramesAShardComputesAtOnce) {
   v1::MemberStatus& shard = Add("expert-0", "expert");
   shard.set_num_held_experts(64);

@@ -208,8 +208,9 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   if (config_.num_experts == 0) return absl::OkStatus();
   std::vector<std::string> shard_names;
   for (const ClusterMember& shard : cluster.expert()) shard_names.push_back(shard.name());
-  directory_ = std::make_unique<ExpertDirectory>(config_, std::move(shard_names),
-                                                 /*with_mtp=*/num_draft_tokens_ > 0);
+  directory_ =
+      std::make_unique<ExpertDirectory>(config_, std::move(shard_names),
+                                        /*with_mtp=*/num_draft_tokens_ > 0, SpareShards(cluster));
   max_failed_shards_ = cluster.limits().max_failed_shards();
   RankExchangeOptions rank_options;
   rank_options.exchange.numerics_id = numerics_id_;

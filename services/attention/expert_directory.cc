@@ -10,11 +10,13 @@
 namespace orrery {
 
 ExpertDirectory::ExpertDirectory(const ModelConfig& config, std::vector<std::string> shard_names,
-                                 bool with_mtp)
+                                 bool with_mtp, std::vector<bool> is_spare)
     : num_experts_(config.num_experts),
       moe_layers_(MoeLayers(config, with_mtp)),
       shard_names_(std::move(shard_names)),
+      is_spare_(is_spare.empty() ? std::vector<bool>(shard_names_.size()) : std::move(is_spare)),
       holders_(num_shards()),
+      spreader_(num_experts_, num_shards()),
       shards_(num_shards()) {}
 
 void ExpertDirectory::Changed() {
@@ -107,17 +109,10 @@ void ExpertDirectory::AllowHeirs() {
   Changed();
 }
 
-void ExpertDirectory::PickHolders(int layer, const std::vector<bool>& usable,
-                                  std::vector<int>& holders) const {
+void ExpertDirectory::PickHolders(const LayerVisits& visits, const std::vector<bool>& usable,
+                                  std::vector<int>& holders) {
   std::lock_guard lock(mutex_);
-  for (int expert = 0; expert < num_experts_; ++expert) {
-    holders[expert] = holders_.Pick({.layer = layer, .expert = expert}, usable);
-  }
-}
-
-int ExpertDirectory::Pick(ExpertKey key, const std::vector<bool>& usable) const {
-  std::lock_guard lock(mutex_);
-  return holders_.Pick(key, usable);
+  spreader_.Pick(holders_, visits, usable, absl::MakeSpan(holders));
 }
 
 bool ExpertDirectory::Holds(int shard, ExpertKey key) const {
@@ -186,9 +181,11 @@ std::string ExpertDirectory::Uncovered(int max_failed_shards) const {
 
 std::string ExpertDirectory::DescribeUncovered(int max_failed_shards) const {
   std::vector<int> room;
-  for (const Shard& shard : shards_) {
-    if (!shard.is_live || !shard.room.has_value()) return "";
-    room.push_back(*shard.room);
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    const Shard& shard = shards_[i];
+    const bool is_known = shard.is_live && shard.room.has_value();
+    if (!is_known && !is_spare_[i]) return "";
+    room.push_back(is_known ? *shard.room : 0);
   }
   const std::optional<orrery::Uncovered> uncovered =
       FindUncovered(holders_, {.layers = moe_layers_,

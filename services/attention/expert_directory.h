@@ -2,7 +2,7 @@
 // shard watch and read by the engine's loop; and what that loop counted, for those who ask.
 //
 //   directory.SetClaim(2, {.held = held, .room = 14});   // watch: shard 2 matches and says this
-//   directory.PickHolders(layer, usable, holders);       // loop: one holder per expert, or kNoPeer
+//   directory.PickHolders(visits, usable, holders);      // loop: one holder per expert, or kNoPeer
 //   for (int shard : directory.Heirs(key)) ...           // loop: nobody holds it; who is to load it
 //
 // A shard that was convicted of a wrong answer (trial.h) is quarantined: nobody's holder and nobody's heir
@@ -27,6 +27,7 @@
 #include "checkpoint/model_config.h"
 #include "placement/heirs.h"
 #include "placement/placement.h"
+#include "placement/spreader.h"
 
 namespace orrery {
 
@@ -52,8 +53,10 @@ struct ShardCounters {
 
 class ExpertDirectory {
  public:
-  // with_mtp: the MTP module runs too, and its experts need holders like all others.
-  ExpertDirectory(const ModelConfig& config, std::vector<std::string> shard_names, bool with_mtp);
+  // with_mtp: the MTP module runs too, and its experts need holders like all others. is_spare: [num_shards], or
+  // empty if none is; a spare is missed by nobody.
+  ExpertDirectory(const ModelConfig& config, std::vector<std::string> shard_names, bool with_mtp,
+                  std::vector<bool> is_spare = {});
 
   int num_shards() const { return static_cast<int>(shard_names_.size()); }
   const std::string& shard_name(int shard) const { return shard_names_[shard]; }
@@ -76,11 +79,10 @@ class ExpertDirectory {
   // Why it is quarantined or suspected; empty if it is neither.
   std::string Doubt(int shard) const;
 
-  // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer;
-  // [num_experts].
-  void PickHolders(int layer, const std::vector<bool>& usable, std::vector<int>& holders) const;
-  // One such shard for one expert, or kNoPeer.
-  int Pick(ExpertKey key, const std::vector<bool>& usable) const;
+  // holders[e] = a shard s with usable[s] that holds expert e of the layer, or kNoPeer, as where no row visits
+  // it; [num_experts]. Several holders of one share its load (placement/spreader.h).
+  void PickHolders(const LayerVisits& visits, const std::vector<bool>& usable,
+                   std::vector<int>& holders);
   bool Holds(int shard, ExpertKey key) const;
   // All of them, ascending.
   std::vector<int> Holders(ExpertKey key) const;
@@ -130,10 +132,12 @@ class ExpertDirectory {
   const int num_experts_;
   const std::vector<int> moe_layers_;
   const std::vector<std::string> shard_names_;
+  const std::vector<bool> is_spare_;  // [num_shards]
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   // All guarded by mutex_.
   HolderTable holders_;
+  Spreader spreader_;
   std::vector<Shard> shards_;
   bool heirs_allowed_ = false;
   uint64_t version_ = 0;

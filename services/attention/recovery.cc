@@ -28,6 +28,7 @@ Recovery::Recovery(int num_experts, ExpertDirectory* directory, ShardHealth* hea
       directory_(directory),
       health_(health),
       peers_(num_experts, kNoPeer),
+      visits_(num_experts),
       connected_(directory->num_shards(), true),
       down_since_(directory->num_shards(), absl::InfiniteFuture()),
       failed_until_(directory->num_shards(), absl::InfinitePast()) {}
@@ -81,7 +82,9 @@ std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
   for (int peer = 0; peer < directory_->num_shards(); ++peer) {
     good[peer] = !good[peer] && IsUsable(peer, now) && health_->is_trusted(peer);
   }
-  directory_->PickHolders(layer_, good, peers_);
+  std::fill(visits_.begin(), visits_.end(), 0);
+  for (const DispatchEntry& entry : wanted) ++visits_[entry.expert];
+  directory_->PickHolders({.layer = layer_, .rows = visits_}, good, peers_);
   std::vector<bool> is_looked_up(num_experts_);  // many rows ask for the same one
   const std::vector<bool> none_late(good.size());
   for (const DispatchEntry& entry : wanted) {

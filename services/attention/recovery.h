@@ -137,7 +137,8 @@ class Recovery {
   int round_ = 0;  // counts calls of Next
   absl::Time wake_at_;
   bool is_smooth_ = true;
-  std::vector<int> peers_;  // [num_experts] scratch
+  std::vector<int> peers_;   // [num_experts] scratch
+  std::vector<int> visits_;  // [num_experts] scratch
 
   // Of all layers.
   std::vector<bool> connected_;           // [num_shards]

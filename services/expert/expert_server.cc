@@ -23,6 +23,11 @@ int IndexOf(const internal::ClusterFile& cluster, const ClusterMember* member) {
   return -1;
 }
 
+std::string DescribeHome(ExpertRange home) {
+  if (home.size() == 0) return "no experts of its own";
+  return absl::StrCat("experts ", home.begin, "-", home.end - 1, " of every MoE layer");
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
@@ -50,8 +55,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
                    MakeKernels(backend, options.cpu_variant, expert->stream_.get(), threads));
   const std::string numerics_id = NumericsId(numerics, expert->kernels_->family());
   const int shard_index = IndexOf(cluster, me);
-  const ExpertRange range = DefaultPlacement(
-      {.num_experts = config.num_experts, .num_shards = cluster.expert_size()})[shard_index];
+  const ExpertRange range = HomePlacement(config.num_experts, SpareShards(cluster))[shard_index];
 
   internal::MemberDescription description;
   description.set_name(options.name);
@@ -83,11 +87,12 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   server_options.tls = TlsFilesOf(cluster);
   server_options.health_name = "orrery.internal.Expert";
   server_options.reflection = options.reflection;
-  ASSIGN_OR_RETURN(expert->server_, Server::Start(server_options, {expert->member_.get(),
-                                                                   expert->exchange_->service()}));
+  ASSIGN_OR_RETURN(expert->server_,
+                   Server::Start(server_options, {expert->member_.get(), &expert->placement_,
+                                                  expert->exchange_->service()}));
   RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, *me, exchange_options.exchange));
-  LogInfo("listening on ", expert->server_->address(), ", loading experts ", range.begin, "-",
-          range.end - 1, " of every MoE layer from ", model_dir);
+  LogInfo("listening on ", expert->server_->address(), ", loading ", DescribeHome(range), " from ",
+          model_dir);
   RETURN_IF_ERROR(expert->Load(options, shard_index, model_dir, config, numerics));
   return expert;
 }
@@ -142,9 +147,8 @@ absl::Status ExpertServer::ReserveMemory(const ShardParts& parts, ExpertRange ra
   ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
   if (need.total() > memory.free) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        device_->name(), ": experts ", range.begin, "-", range.end - 1, " of every MoE layer need ",
-        need.total(), " bytes: weights ", need.weights, ", scratch ", need.scratch, "; ",
-        memory.free, " of ", memory.total,
+        device_->name(), ": ", DescribeHome(range), " need ", need.total(), " bytes: weights ",
+        need.weights, ", scratch ", need.scratch, "; ", memory.free, " of ", memory.total,
         " are free; use more shards, or hold weights in fewer bits (ffn_weights: int8, int4)"));
   }
   RETURN_IF_ERROR(device_->Reserve(need.total()));
@@ -167,8 +171,7 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                             .device = device_.get(),
                             .stream = stream_.get()};
   const ExpertRange range =
-      DefaultPlacement({.num_experts = config.num_experts,
-                        .num_shards = options.cluster.expert_size()})[shard_index];
+      HomePlacement(config.num_experts, SpareShards(options.cluster))[shard_index];
   if (BackendFromProto(options.cluster.numerics()) == Backend::kCuda) {
     RETURN_IF_ERROR(ReserveMemory(parts, range));
   }
@@ -176,20 +179,20 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
   if (options.flips.has_value()) shard_->SetHarm(*options.flips);
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
                    files_->ComputeFingerprint(FingerprintScope::kOpenedFiles));
-  ASSIGN_OR_RETURN(inheritance_, Inheritance::Create({.cluster = &cluster_,
-                                                      .shard_index = shard_index,
-                                                      .shard_parts = parts,
-                                                      .cpu_variant = options.cpu_variant,
-                                                      .numerics_id = numerics_id,
-                                                      .shard = shard_.get(),
-                                                      .member = member_.get(),
-                                                      .loaded_bytes = &loaded_bytes_}));
+  ASSIGN_OR_RETURN(copy_host_, CopyHost::Create({.cluster = &cluster_,
+                                                 .shard_index = shard_index,
+                                                 .shard_parts = parts,
+                                                 .cpu_variant = options.cpu_variant,
+                                                 .numerics_id = numerics_id,
+                                                 .shard = shard_.get(),
+                                                 .member = member_.get(),
+                                                 .loaded_bytes = &loaded_bytes_}));
   const std::vector<LayerExperts> held = shard_->held();
   loop_ = std::make_unique<ServeLoop>(exchange_.get(), shard_.get());
   member_->SetLive([this](internal::MemberDescription& live) {
     const ServeCounters counters = loop_->counters();
     live.set_loaded_bytes(loaded_bytes_);
-    inheritance_->Describe(live);
+    copy_host_->Describe(live);
     internal::ShardLoad* load = live.mutable_shard_load();
     load->set_frames(static_cast<int64_t>(counters.frames));
     load->set_groups(static_cast<int64_t>(counters.groups));
@@ -199,7 +202,8 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
     load->set_orphaned_frames(static_cast<int64_t>(dropped.orphaned));
   });
   Announce(fingerprint, held);
-  inheritance_->Start(loop_.get());
+  copy_host_->Start(loop_.get());
+  placement_.Serve(shard_.get(), &copy_host_->copies());
   LogInfo("ready: ", loaded_bytes_.load(), " bytes in ", absl::FormatDuration(absl::Now() - begin),
           " from ", files_->Describe(), ", ", fingerprint.ToString());
   return absl::OkStatus();
@@ -244,7 +248,8 @@ void ExpertServer::Stop(absl::Time deadline) {
   });
   server_->SetServing(false);
   SetAccepting(false);
-  if (inheritance_ != nullptr) inheritance_->Stop();
+  placement_.Serve(nullptr, nullptr);
+  if (copy_host_ != nullptr) copy_host_->Stop();
   if (loop_ != nullptr) loop_->Stop();
   exchange_->Close();
   shm_.reset();

@@ -30,8 +30,9 @@
 #include "rpc/member_service.h"
 #include "rpc/server.h"
 #include "services/expert/bit_flips.h"
+#include "services/expert/copy_host.h"
 #include "services/expert/drain.h"
-#include "services/expert/inheritance.h"
+#include "services/expert/placement_service.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
@@ -80,13 +81,14 @@ class ExpertServer {
   std::unique_ptr<Kernels> kernels_;
   std::unique_ptr<Shard> shard_;
   std::unique_ptr<MemberService> member_;
+  PlacementService placement_;
   // Over the channels of exchange_ and of shm_; null if there is none.
   std::unique_ptr<ChannelLayer> grpc_layer_, shm_layer_;
   std::unique_ptr<GrpcShardExchange> exchange_;
   std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;
   std::unique_ptr<ServeLoop> loop_;
-  std::unique_ptr<Inheritance> inheritance_;  // last: it uses the others
+  std::unique_ptr<CopyHost> copy_host_;  // last: it uses the others
   std::optional<Drain> drain_;
 };
 

@@ -17,7 +17,9 @@ namespace orrery {
 Shard::Shard(const ShardParts& parts)
     : parts_(parts),
       row_bytes_(EncodedRowBytes(parts.numerics.row_format, parts.config.hidden_size)),
-      result_bytes_(EncodedRowBytes(parts.numerics.result_format(), parts.config.hidden_size)) {}
+      result_bytes_(EncodedRowBytes(parts.numerics.result_format(), parts.config.hidden_size)),
+      moe_layers_(MoeLayers(parts.config, parts.with_mtp)),
+      num_rows_(moe_layers_.size() * parts.config.num_experts) {}
 
 int64_t Shard::EstimateExpertBytes(const ModelConfig& config) {
   const int64_t weights = int64_t{3} * config.hidden_size * config.moe_intermediate_size;
@@ -164,6 +166,8 @@ void Shard::ListFeedForwards(int layer) {
     }
     const FeedForwardWeights& weights = slot->second;
     const int num_rows = static_cast<int>(end - begin);
+    num_rows_[CounterOf({.layer = layer, .expert = expert})].fetch_add(num_rows,
+                                                                       std::memory_order_relaxed);
     feed_forwards_.push_back(
         {.x = ConstMatrix(rows_.as<float>() + num_held * hidden, num_rows, hidden),
          .gate = weights.gate.get(),
@@ -174,6 +178,15 @@ void Shard::ListFeedForwards(int layer) {
     num_held += end - begin;
   }
   visits_.resize(num_held);
+}
+
+size_t Shard::CounterOf(ExpertKey key) const {
+  const auto layer = std::lower_bound(moe_layers_.begin(), moe_layers_.end(), key.layer);
+  return (layer - moe_layers_.begin()) * parts_.config.num_experts + key.expert;
+}
+
+int64_t Shard::num_rows(ExpertKey key) const {
+  return num_rows_[CounterOf(key)].load(std::memory_order_relaxed);
 }
 
 void Shard::AskForMissing(ExpertKey key, absl::Span<const Visit> visits) {

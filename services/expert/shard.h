@@ -8,13 +8,13 @@
 // lost call, and it does not matter what else is in the group: all experts run at once, each over
 // all rows that visit it, whichever frame they came in, as if each row were alone.
 //
-// What it does not hold it may be able to load: SetHeir says who is told, and decides (heir.h). Slots
+// What it does not hold it may be able to load: SetHeir says who is told, and decides (copies.h). Slots
 // come and go between two runs.
 //
 // Memory: scratch for a group of kMaxGroupBytes of results is reserved by Load, beside it Run
 // allocates nothing (kernels have scratch of their own).
-// Threads: Load anywhere; everything else belongs to the serve loop, whose thread and the exchange's
-// call it one at a time (ServeLoop::Change lets others in between).
+// Threads: Load and num_rows anywhere; everything else belongs to the serve loop, whose thread and the
+// exchange's call it one at a time (ServeLoop::Change lets others in between).
 #ifndef ORRERY_SERVICES_EXPERT_SHARD_H_
 #define ORRERY_SERVICES_EXPERT_SHARD_H_
 
@@ -84,6 +84,10 @@ class Shard {
   void Remove(ExpertKey key);
   // Experts held, per MoE layer, ascending.
   const std::vector<LayerExperts>& held() const { return held_; }
+  // Rows that an expert was run over, since the start. From any thread, as the next two.
+  int64_t num_rows(ExpertKey key) const;
+  const std::vector<int>& moe_layers() const { return moe_layers_; }
+  int num_experts() const { return parts_.config.num_experts; }  // of each of these layers
 
   // Runs each entry's expert on its row, for frames of one layer whose results take at most
   // kMaxGroupBytes. Entries of experts that are not held get what the heir says, else kNotHeld; entries
@@ -109,6 +113,8 @@ class Shard {
   void ListVisits(absl::Span<const InboundFrame> group);
   // One for each expert that is visited and held: fills feed_forwards_, and keeps the visits to these.
   void ListFeedForwards(int layer);
+  // The place in num_rows_ of one that exists.
+  size_t CounterOf(ExpertKey key) const;
   void AskForMissing(ExpertKey key, absl::Span<const Visit> visits);
   // Gather, all feed-forwards at once, scatter.
   absl::Status RunFeedForwards();
@@ -120,6 +126,8 @@ class Shard {
   std::function<void(absl::Span<std::byte>)> harm_;
   std::vector<LayerExperts> held_;
   std::map<std::pair<int, int>, FeedForwardWeights> slots_;  // (layer, expert)
+  const std::vector<int> moe_layers_;                        // ascending
+  std::vector<std::atomic<int64_t>> num_rows_;               // [moe layers, num_experts]
 
   // Scratch for one group.
   size_t max_entries_ = 0;

@@ -28,6 +28,10 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   status.set_name(view.info.name);
   status.set_role(RoleName(view.info.role));
   status.set_address(view.info.address);
+  if (!view.is_reachable && view.info.is_spare) {
+    status.set_state("absent");
+    return;
+  }
   if (!view.is_reachable) {
     status.set_state("unreachable");
     status.add_problem(view.unreachable_reason);
@@ -58,6 +62,16 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   status.set_frame_groups(description.shard_load().groups());
 }
 
+void FillBalance(const std::string& router, const internal::BalanceView& view,
+                 v1::Balance& balance) {
+  balance.set_router(router);
+  balance.set_imbalance(view.imbalance());
+  balance.set_num_moves(view.num_moves());
+  balance.set_before(view.before());
+  balance.set_after(view.after());
+  balance.set_reason(view.reason());
+}
+
 }  // namespace
 
 v1::ClusterStatusResponse MakeClusterStatus(const RouterCore& core, const MemberInfo& self_info,
@@ -72,7 +86,14 @@ v1::ClusterStatusResponse MakeClusterStatus(const RouterCore& core, const Member
               .is_accepted = false},
              *response.add_member());
   for (int i = 0; i < core.membership().num_members(); ++i) {
-    FillStatus(core.membership().member(i), *response.add_member());
+    const MemberView& member = core.membership().member(i);
+    FillStatus(member, *response.add_member());
+    if (member.is_reachable && member.description.has_balance()) {
+      FillBalance(member.info.name, member.description.balance(), *response.mutable_balance());
+    }
+  }
+  if (core.balance().has_value()) {
+    FillBalance(self_info.name, *core.balance(), *response.mutable_balance());
   }
   return response;
 }
@@ -87,6 +108,7 @@ internal::MemberDescription DescribeRouter(const RouterCore& core, const MemberI
   if (!core.IsReady()) description.add_problems(core.WhyNotReady());
   description.mutable_fingerprint()->set_config_hash(fingerprint.config_hash);
   description.mutable_load()->set_running_requests(core.num_open_requests());
+  if (core.balance().has_value()) *description.mutable_balance() = *core.balance();
   return description;
 }
 

@@ -28,6 +28,7 @@ struct MemberInfo {
   internal::Role role = internal::ROLE_UNSPECIFIED;
   std::string name;
   std::string address;
+  bool is_spare = false;  // see proto/cluster.proto
 };
 
 // What the bits of an answer come from. Of a model of many files nobody need know all.

@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "placement/placement.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "rpc/member_service.h"
 #include "rpc/member_watch.h"
 #include "rpc/server.h"
+#include "services/router/balancer.h"
 #include "services/router/cluster_status.h"
 #include "services/router/router_service.h"
 #include "services/router/router_state.h"
@@ -41,9 +44,10 @@ class RouterImpl : public Router {
   }
   ~RouterImpl() override { Stop(absl::Now()); }
 
+  // balancing: nullopt for none.
   absl::Status Start(const ServerOptions& options,
                      const std::vector<std::shared_ptr<grpc::Channel>>& channels,
-                     const RankChannels& ranks) {
+                     const RankChannels& ranks, const std::optional<Balancer::Options>& balancing) {
     service_ = std::make_unique<RouterService>(
         RouterService::Options{
             .self = self_, .share_prefix_cache = share_prefix_cache_, .tokens = tokens_},
@@ -54,6 +58,7 @@ class RouterImpl : public Router {
         [this](int member, const absl::StatusOr<internal::MemberDescription>& answer) {
           OnAnswer(member, answer);
         });
+    if (balancing.has_value()) balancer_.emplace(*balancing, &state_);
     return absl::OkStatus();
   }
 
@@ -61,6 +66,7 @@ class RouterImpl : public Router {
 
   void Stop(absl::Time deadline) override {
     state_.With([](RouterCore& core) { core.OnStopping(); });
+    if (balancer_.has_value()) balancer_->Stop();
     state_.AwaitNoneOpen(deadline);
     // What is open now is cut off. The longer limit would be spent on connections, not on calls:
     // gRPC waits for clients to close theirs, and a client that makes no call notices only after
@@ -97,7 +103,29 @@ class RouterImpl : public Router {
   std::unique_ptr<RouterService> service_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<MemberWatch> watch_;
+  std::optional<Balancer> balancer_;
 };
+
+// nullopt if nothing is to be balanced. `members`: as the membership has them.
+std::optional<Balancer::Options> BalancingOf(
+    const internal::ClusterFile& cluster, const ModelConfig& config, const std::string& self,
+    const std::vector<MemberInfo>& members,
+    const std::vector<std::shared_ptr<grpc::Channel>>& channels) {
+  if (cluster.limits().fixed_placement() || cluster.expert_size() < 2) return std::nullopt;
+  const std::vector<ExpertRange> homes = HomePlacement(config.num_experts, SpareShards(cluster));
+  Balancer::Options options;
+  options.core.self = self;
+  options.core.num_groups =
+      config.topk_method == ModelConfig::TopkMethod::kGreedy ? 1 : config.num_groups;
+  options.interval = absl::Milliseconds(cluster.limits().balance_ms());
+  size_t shard = 0;
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (members[i].role != internal::ROLE_EXPERT) continue;
+    options.core.homes[static_cast<int>(i)] = homes[shard++];
+    options.channels[static_cast<int>(i)] = channels[i];
+  }
+  return options;
+}
 
 }  // namespace
 
@@ -113,7 +141,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   RankChannels ranks;
   for (const auto& [role, member] : AllMembers(cluster)) {
     if (member == self) continue;
-    others.push_back({role, member->name(), member->address()});
+    others.push_back({role, member->name(), member->address(), member->spare()});
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
     if (role != internal::ROLE_ATTENTION) continue;
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
@@ -131,6 +159,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   const RouterCore::Options core_options{
       .max_open_requests = cluster.attention_size() *
                            (limits.max_running_sequences() + limits.max_waiting_requests())};
+  const std::optional<Balancer::Options> balancing =
+      BalancingOf(cluster, model.config, name, others, channels);
   auto router = std::make_unique<RouterImpl>(
       std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
       core_options, limits.share_prefix_cache(), std::move(tokens));
@@ -142,7 +172,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   // The core has twice as many places, and as many for resumed requests, and is to refuse what exceeds them.
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection, 6 * core_options.max_open_requests);
-  RETURN_IF_ERROR(router->Start(server_options, channels, ranks));
+  RETURN_IF_ERROR(router->Start(server_options, channels, ranks, balancing));
   return std::unique_ptr<Router>(std::move(router));
 }
 

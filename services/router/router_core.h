@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -81,6 +82,9 @@ class RouterCore {
   void OnDescription(int member, const internal::MemberDescription& description);
   void OnUnreachable(int member, const std::string& reason);
 
+  // How evenly the shards are used, if this router balances them; nullopt if another one does.
+  void OnBalanced(std::optional<internal::BalanceView> balance) { balance_ = std::move(balance); }
+
   // From here on requests are refused; open ones go on.
   void OnStopping() { is_stopping_ = true; }
 
@@ -105,6 +109,7 @@ class RouterCore {
   // Why not: every rank with its reason.
   std::string WhyNotReady() const;
   const Membership& membership() const { return membership_; }
+  const std::optional<internal::BalanceView>& balance() const { return balance_; }
   int num_open_requests() const { return static_cast<int>(requests_.size()); }
   int num_open_requests(int member) const;
   // Since the start, how often a request was started again because its rank was lost.
@@ -144,6 +149,7 @@ class RouterCore {
 
   const Options options_;
   Membership membership_;
+  std::optional<internal::BalanceView> balance_;
   std::map<int64_t, Request> requests_;
   std::map<std::string, int> num_open_;  // by tenant, without resumed ones
   int num_resumed_ = 0;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/router/cluster_status.h"
 
 namespace orrery {
 namespace {
@@ -363,6 +364,40 @@ TEST_F(RouterCoreTest, RefusesWhoAnswersUnderAnotherName) {
   EXPECT_THAT(WhyNot(0), AllOf(HasSubstr("\"attention-1\""), HasSubstr("\"attention-0\"")));
   core_.OnDescription(1, Description({.name = "attention-1", .role = internal::ROLE_EXPERT}));
   EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("ROLE_EXPERT"), HasSubstr("ROLE_ATTENTION")));
+}
+
+// Here and elsewhere: who balances says how it stands.
+TEST(ClusterStatus, ShowsWhoBalancesAndThatASpareIsAbsent) {
+  RouterCore core({.max_open_requests = 4},
+                  Membership({{internal::ROLE_ROUTER, "router-0", "h:1"},
+                              {internal::ROLE_EXPERT, "expert-0", "h:2"},
+                              {internal::ROLE_EXPERT, "expert-1", "h:3", /*is_spare=*/true}},
+                             {.config_hash = "c0", .files = {}}));
+  const MemberInfo self = {internal::ROLE_ROUTER, "router-1", "h:0"};
+  const auto status = [&] {
+    return MakeClusterStatus(core, self,
+                             DescribeRouter(core, self, {.config_hash = "c0", .files = {}}));
+  };
+  EXPECT_EQ(status().member(2).state(), "unreachable");
+  EXPECT_EQ(status().member(2).problem_size(), 1);
+  EXPECT_EQ(status().member(3).state(), "absent");
+  EXPECT_EQ(status().member(3).problem_size(), 0);
+  EXPECT_FALSE(status().has_balance());
+
+  internal::MemberDescription other =
+      Description({.name = "router-0", .role = internal::ROLE_ROUTER});
+  other.mutable_balance()->set_imbalance(1.5);
+  core.OnDescription(0, other);
+  EXPECT_EQ(status().balance().router(), "router-0");
+  EXPECT_EQ(status().balance().imbalance(), 1.5);
+
+  core.OnUnreachable(0, "gone");
+  internal::BalanceView ours;
+  ours.set_imbalance(1.25);
+  core.OnBalanced(ours);
+  EXPECT_EQ(status().balance().router(), "router-1");
+  EXPECT_EQ(status().balance().imbalance(), 1.25);
+  EXPECT_EQ(DescribeRouter(core, self, {}).balance().imbalance(), 1.25);
 }
 
 }  // namespace

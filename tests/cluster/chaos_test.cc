@@ -38,6 +38,8 @@ TEST(Chaos, ShardsAreStopped) { Survives("stop_shard", 5); }
 TEST(Chaos, TheNetworkIsHarmed) { Survives("network", 12); }
 TEST(Chaos, AShardThatFlipsBitsIsFoundAndNoAnswerDiffers) { Survives("bit_flip", 1); }
 TEST(Chaos, EverythingIsRestarted) { Survives("rolling_restart", 1); }
+TEST(Chaos, CopiesMoveAndSparesComeAndGo) { Survives("placements", 1); }
+TEST(Chaos, SkewedLoadIsBalanced) { Survives("zipf", 1); }
 
 }  // namespace
 }  // namespace orrery

@@ -87,15 +87,15 @@ absl::Status EngineCluster::MakeHeir(const EngineClusterOptions& options, ShardP
   ASSIGN_OR_RETURN(host.heir_processor, MakeProcessor(options.backend));
   parts.kernels = host.heir_processor.kernels.get();
   parts.stream = host.heir_processor.stream.get();
-  HeirOptions heir;
-  heir.max_experts = options.heir_room;
-  heir.hand_over = [&host](ExpertKey key, FeedForwardWeights weights) {
+  CopiesOptions copies;
+  copies.max_copies = options.heir_room;
+  copies.hand_over = [&host](ExpertKey key, FeedForwardWeights weights) {
     host.loop->Change([&](Shard& shard) { shard.Add(key, std::move(weights)); });
   };
-  host.heir = std::make_unique<Heir>(parts, heir, &loaded_bytes_);
+  host.copies = std::make_unique<Copies>(parts, copies, &loaded_bytes_);
   host.shard->SetHeir(
-      [&host](ExpertKey key, int num_rows) { return host.heir->Ask(key, num_rows); });
-  host.heir->Start([] { return absl::OkStatus(); });
+      [&host](ExpertKey key, int num_rows) { return host.copies->Ask(key, num_rows); });
+  host.copies->Start([] { return absl::OkStatus(); });
   return absl::OkStatus();
 }
 

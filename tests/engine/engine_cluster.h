@@ -29,7 +29,7 @@
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
 #include "services/attention/step.h"
-#include "services/expert/heir.h"
+#include "services/expert/copies.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
@@ -91,7 +91,7 @@ class EngineCluster {
     std::unique_ptr<Shard> shard;
     std::unique_ptr<ServeLoop> loop;
     Processor heir_processor;
-    std::unique_ptr<Heir> heir;  // null if it has none; needs the loop
+    std::unique_ptr<Copies> copies;  // null if it loads none; needs the loop
   };
   struct Rank {
     Processor processor;

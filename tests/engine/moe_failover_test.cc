@@ -313,7 +313,9 @@ TEST_F(MoeFailover, AShardThatHoldsLessThanBelievedIsCorrected) {
   cluster->directory(0).SetClaim(0, {.held = cluster->shard(1).held()});
   ExpectSameBits(*cluster);
   std::vector<int> holders(cluster->config().num_experts);
-  cluster->directory(0).PickHolders(kFirstMoeLayer, {true, false}, holders);
+  const std::vector<int> rows(holders.size(), 1);
+  cluster->directory(0).PickHolders({.layer = kFirstMoeLayer, .rows = rows}, {true, false},
+                                    holders);
   EXPECT_EQ(holders[0], 0);
   EXPECT_THAT(holders, ::testing::Contains(kNoShard));  // it said so, and was believed
 }

@@ -51,8 +51,14 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   victim_options.topology.num_routers = options.scenario.num_routers;
   victim_options.topology.num_ranks = options.scenario.num_ranks;
   victim_options.topology.num_shards = options.scenario.num_shards;
-  victim_options.topology.limits.set_num_draft_tokens(options.scenario.num_draft_tokens);
-  victim_options.topology.limits.set_audit_one_in(options.scenario.audit_one_in);
+  victim_options.topology.num_spare_shards = options.scenario.num_spare_shards;
+  internal::Limits& limits = victim_options.topology.limits;
+  limits.set_num_draft_tokens(options.scenario.num_draft_tokens);
+  limits.set_audit_one_in(options.scenario.audit_one_in);
+  limits.set_heir_bytes(options.scenario.heir_bytes);
+  limits.set_balance_ms(options.scenario.balance_ms);
+  limits.set_fixed_placement(options.scenario.fixed_placement);
+  victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.busy_share = options.scenario.busy_share;
   victim_options.has_proxies = options.scenario.has_proxies;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));

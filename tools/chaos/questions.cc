@@ -86,6 +86,16 @@ absl::StatusOr<std::vector<Question>> AskUndisturbed(
   return questions;
 }
 
+std::vector<Question> RepeatedByZipf(std::vector<Question> questions) {
+  std::vector<Question> repeated;
+  for (size_t turn = 1; turn <= questions.size(); ++turn) {
+    for (size_t k = 1; k <= questions.size(); ++k) {
+      if (turn % k == 0) repeated.push_back(questions[k - 1]);
+    }
+  }
+  return repeated;
+}
+
 std::string Difference(const Answer& expected, const Answer& got) {
   if (expected.started.seed() != got.started.seed()) return "it has another seed";
   if (expected.started.prompt_tokens() != got.started.prompt_tokens()) {

@@ -33,6 +33,9 @@ std::vector<v1::GenerateRequest> MakeRequests(uint64_t seed, int num);
 absl::StatusOr<std::vector<Question>> AskUndisturbed(
     OrreryClient& client, const std::vector<v1::GenerateRequest>& requests, absl::Duration timeout);
 
+// Each question k, counted from 1, in all num / k times (at least once), well mixed.
+std::vector<Question> RepeatedByZipf(std::vector<Question> questions);
+
 // The first difference in ids, log-probabilities, alternatives, texts or ends, for people; empty if there
 // is none. What may differ is not looked at: cached prompt tokens, drafts.
 std::string Difference(const Answer& expected, const Answer& got);

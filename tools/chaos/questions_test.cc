@@ -1,5 +1,6 @@
 #include "tools/chaos/questions.h"
 
+#include <map>
 #include <set>
 
 #include "gmock/gmock.h"
@@ -20,6 +21,16 @@ Answer SomeAnswer() {
   answer.content = "ab";
   answer.finished.mutable_usage()->set_output_tokens(2);
   return answer;
+}
+
+TEST(Questions, AreRepeatedByZipf) {
+  std::vector<Question> questions(6);
+  for (int i = 0; i < 6; ++i) questions[i].request.set_seed(i);
+  std::map<uint64_t, int> num_times;
+  for (const Question& question : RepeatedByZipf(questions)) ++num_times[question.request.seed()];
+  EXPECT_THAT(num_times,
+              testing::ElementsAre(testing::Pair(0, 6), testing::Pair(1, 3), testing::Pair(2, 2),
+                                   testing::Pair(3, 1), testing::Pair(4, 1), testing::Pair(5, 1)));
 }
 
 TEST(Questions, AreTheSameForOneSeedAndOfManyKinds) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "tools/chaos/placement_scenarios.h"
 
 namespace orrery {
 namespace {
@@ -17,6 +18,8 @@ constexpr absl::Duration kLeastStop = absl::Milliseconds(200);
 constexpr absl::Duration kLongestStop = absl::Seconds(10);
 constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
 constexpr absl::Duration kLongestNetworkFault = absl::Seconds(3);
+// For some twenty experts of the bundled model, 74 KB each.
+constexpr int64_t kRoomForCopies = 1'500'000;
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
@@ -252,6 +255,22 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .busy_share = 0.7,
        .has_proxies = true,
        .harm = HarmAnyhow},
+      {.name = "placements",
+       .summary =
+           "copies of experts at random every 2 s, while a spare shard leaves and comes back",
+       .num_spare_shards = 2,
+       .fixed_placement = true,
+       .harm = PlaceAtRandom},
+      {.name = "zipf",
+       .summary =
+           "few questions again and again, without the balancer and with it, which must even "
+           "out what falls on the shards",
+       .num_routers = 2,
+       .num_shards = 6,
+       .heir_bytes = kRoomForCopies,
+       .balance_ms = 1000,
+       .asks_by_zipf = true,
+       .harm = BalanceSkewedLoad},
   };
   return *scenarios;
 }

@@ -8,6 +8,7 @@
 #ifndef ORRERY_TOOLS_CHAOS_SCENARIOS_H_
 #define ORRERY_TOOLS_CHAOS_SCENARIOS_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct ChaosScenario {
   int num_routers = 1;
   int num_ranks = 2;
   int num_shards = 3;
+  int num_spare_shards = 0;
   int num_draft_tokens = 0;
   // limits.audit_one_in; 0: as it comes.
   int audit_one_in = 0;
@@ -32,6 +34,12 @@ struct ChaosScenario {
   double busy_share = 1.0;
   // Wrong results may reach answers: how many is what it measures.
   bool may_differ = false;
+  // See proto/cluster.proto.
+  int64_t heir_bytes = 0;
+  int balance_ms = 0;
+  bool fixed_placement = false;
+  // Question k is asked about 1 / k times as often as the first.
+  bool asks_by_zipf = false;
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
   // Does it, and says what it did.

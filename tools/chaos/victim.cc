@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<Victim>> Victim::Start(const Options& options) {
       victim->questions_,
       AskUndisturbed(*victim->client_, MakeRequests(options.seed, options.num_questions),
                      options.patience));
+  if (options.asks_by_zipf) victim->questions_ = RepeatedByZipf(std::move(victim->questions_));
   victim->streams_.emplace(Streams::Options{.questions = &victim->questions_,
                                             .addresses = routers,
                                             .num_streams = options.num_streams,
@@ -129,7 +130,15 @@ absl::Status Victim::Drain(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status Victim::Restart(const std::string& name) { return launcher_->Restart(name); }
+absl::Status Victim::Restart(const std::string& name, const std::vector<std::string>& flags) {
+  return launcher_->Restart(name, flags);
+}
+
+absl::StatusOr<std::string> Victim::ClusterFlag(const internal::ClusterFile& cluster) {
+  const std::string path = absl::StrCat(launcher_->folder(), "/other-cluster.txtpb");
+  RETURN_IF_ERROR(WriteClusterFile(cluster, path));
+  return absl::StrCat("--cluster=", path);
+}
 
 absl::Status Victim::RestartToDie(const std::string& name, FaultPoint point, int last_passing) {
   return launcher_->Restart(

@@ -42,6 +42,8 @@ class Victim {
     int num_streams = 32;
     int num_questions = 24;
     double busy_share = 1.0;  // see Streams
+    // Question k is asked about 1 / k times as often as the first.
+    bool asks_by_zipf = false;
     // Until it is ready, at the start and after each fault; and of one answer.
     absl::Duration patience = absl::Minutes(2);
     // May be empty.
@@ -60,6 +62,7 @@ class Victim {
   std::vector<std::string> NamesOf(internal::Role role) const;
 
   std::vector<std::string> RouterAddresses() const;
+  const internal::ClusterFile& cluster() const { return launcher_->cluster(); }
 
   // --- Processes ---
   // Until some more tokens have come, a random number of them.
@@ -69,7 +72,9 @@ class Victim {
   absl::Status Signal(const std::string& name, int signal);
   // Asks it to go; INTERNAL if it does not exit with 0 in time.
   absl::Status Drain(const std::string& name);
-  absl::Status Restart(const std::string& name);
+  absl::Status Restart(const std::string& name, const std::vector<std::string>& flags = {});
+  // The flag with which a member of the next life reads another cluster file, this one.
+  absl::StatusOr<std::string> ClusterFlag(const internal::ClusterFile& cluster);
   // Starts it so that it dies at that point (base/fault_point.h), at the first to the last_passing-th time that
   // it passes.
   absl::Status RestartToDie(const std::string& name, FaultPoint point, int last_passing);

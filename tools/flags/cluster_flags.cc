@@ -11,6 +11,9 @@
 ABSL_FLAG(std::string, model, "", "folder of the model; empty: the bundled one");
 ABSL_FLAG(int, ranks, 2, "number of attention ranks");
 ABSL_FLAG(int, shards, 4, "number of expert shards; ignored for a dense model");
+ABSL_FLAG(int, spare_shards, 0,
+          "further expert shards, without experts of their own: for copies of hot ones, and for "
+          "experts of shards that are gone");
 ABSL_FLAG(std::string, precision, "",
           "activations and KV cache: bf16 or f32; empty: bf16, or f32 for `check golden`");
 ABSL_FLAG(std::string, row_format, "",
@@ -117,6 +120,7 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(topology.model_dir));
   topology.num_ranks = absl::GetFlag(FLAGS_ranks);
   topology.num_shards = config.num_experts > 0 ? absl::GetFlag(FLAGS_shards) : 0;
+  topology.num_spare_shards = config.num_experts > 0 ? absl::GetFlag(FLAGS_spare_shards) : 0;
   ASSIGN_OR_RETURN(
       const internal::Precision precision,
       ParseEnum<internal::Precision>("precision", "PRECISION_", absl::GetFlag(FLAGS_precision)));

@@ -78,21 +78,6 @@ absl::Status WriteRandomKey(const std::string& path) {
   return absl::UnavailableError(absl::StrCat("cannot write a key to ", path));
 }
 
-// Empty if everyone is ready.
-std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status) {
-  std::vector<std::string> reasons;
-  for (const v1::MemberStatus& member : status.member()) {
-    if (member.state() == "ready" && member.problem().empty()) continue;
-    std::string reason =
-        absl::StrCat(member.name(), " at ", member.address(), " is ", member.state());
-    if (!member.problem().empty()) {
-      absl::StrAppend(&reason, " (", absl::StrJoin(member.problem(), "; "), ")");
-    }
-    reasons.push_back(std::move(reason));
-  }
-  return reasons;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launcher::StartLocal(const Topology& topology,
@@ -167,7 +152,8 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path,
     }
     const std::string output_path = absl::StrCat(folder_, "/", member->name(), ".log");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process, ChildProcess::Start(argv, output_path));
-    members_.push_back({role, member->name(), argv, output_path, std::move(process)});
+    members_.push_back(
+        {role, member->name(), argv, output_path, std::move(process), member->spare()});
   }
   if (members_.empty()) {
     return absl::FailedPreconditionError(
@@ -201,6 +187,7 @@ absl::Status Launcher::CheckAlive() {
   for (Member& member : members_) {
     const std::optional<ExitResult> exit = member.process->Poll();
     if (!exit.has_value() || member.end_was_told) continue;
+    if (member.is_spare && exit->code == 0 && exit->signal == 0) continue;
     member.end_was_told = true;
     keep_folder_ = true;
     return absl::AbortedError(absl::StrCat(member.name, " ended with ", exit->ToString(), " after ",
@@ -290,6 +277,23 @@ v1::ClusterStatusResponse Launcher::EveryoneStarting() const {
     entry.set_state("starting");
   }
   return status;
+}
+
+std::vector<std::string> Launcher::WhoIsNotReady(const v1::ClusterStatusResponse& status) {
+  std::vector<std::string> reasons;
+  for (const v1::MemberStatus& member : status.member()) {
+    if (member.state() == "ready" && member.problem().empty()) continue;
+    const Member* const ours = Find(member.name());
+    const bool runs_here = ours != nullptr && !ours->process->Poll().has_value();
+    if (member.state() == "absent" && !runs_here) continue;
+    std::string reason =
+        absl::StrCat(member.name(), " at ", member.address(), " is ", member.state());
+    if (!member.problem().empty()) {
+      absl::StrAppend(&reason, " (", absl::StrJoin(member.problem(), "; "), ")");
+    }
+    reasons.push_back(std::move(reason));
+  }
+  return reasons;
 }
 
 Launcher::Member* Launcher::Find(const std::string& name) {

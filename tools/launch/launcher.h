@@ -67,12 +67,14 @@ class Launcher {
   // Kills whatever still runs.
   ~Launcher();
 
-  // Until every member of the cluster is ready, at most `timeout` after the last one was started.
+  // Until every member of the cluster is ready, of spares those that run here, at most `timeout` after the last
+  // one was started.
   // `on_progress` may be empty; `should_stop`, if given, ends the wait with CANCELLED.
   absl::Status WaitUntilReady(absl::Duration timeout, const OnProgress& on_progress = {},
                               const std::function<bool()>& should_stop = {});
 
-  // OK while all members run, else ABORTED for the first that ended and was not told of before.
+  // OK while all members run, else ABORTED for the first that ended and was not told of before. A spare that
+  // was asked to go, and went well, is none.
   absl::Status CheckAlive();
   // Whether a router of ours still runs.
   bool HasRouter();
@@ -95,6 +97,8 @@ class Launcher {
   const internal::ClusterFile& cluster() const { return cluster_; }
   const std::string& router_address() const { return cluster_.router(0).address(); }
   int num_members() const { return static_cast<int>(members_.size()); }
+  // Where output and cluster file are.
+  const std::string& folder() const { return folder_; }
 
  private:
   struct Member {
@@ -103,6 +107,7 @@ class Launcher {
     std::vector<std::string> argv;
     std::string output_path;
     std::unique_ptr<ChildProcess> process;
+    bool is_spare = false;
     bool end_was_told = false;
   };
 
@@ -115,6 +120,8 @@ class Launcher {
   // The router's view, if it answers.
   std::optional<v1::ClusterStatusResponse> AskRouter(absl::Duration patience);
   v1::ClusterStatusResponse EveryoneStarting() const;
+  // Empty if everyone is ready who should be.
+  std::vector<std::string> WhoIsNotReady(const v1::ClusterStatusResponse& status);
   Member* Find(const std::string& name);
 
   internal::ClusterFile cluster_;

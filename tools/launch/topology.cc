@@ -44,11 +44,13 @@ bool IsFree(int port) {
 }  // namespace
 
 absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology) {
-  if (topology.num_routers < 1 || topology.num_ranks < 1 || topology.num_shards < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a cluster of ", topology.num_routers, " routers, ", topology.num_ranks, " ranks and ",
-        topology.num_shards,
-        " shards: at least one router and one rank are needed, and no negative number of shards"));
+  if (topology.num_routers < 1 || topology.num_ranks < 1 || topology.num_shards < 0 ||
+      topology.num_spare_shards < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a cluster of ", topology.num_routers, " routers, ", topology.num_ranks,
+                     " ranks, ", topology.num_shards, " shards and ", topology.num_spare_shards,
+                     " spare ones: at least one router and one rank are needed, and no negative "
+                     "number of shards"));
   }
   std::error_code error;
   const std::filesystem::path dir = std::filesystem::canonical(topology.model_dir, error);
@@ -57,7 +59,8 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
         absl::StrCat("model directory \"", topology.model_dir, "\": ", error.message()));
   }
   ASSIGN_OR_RETURN(const std::vector<int> ports,
-                   PickFreePorts(topology.num_routers + topology.num_ranks + topology.num_shards));
+                   PickFreePorts(topology.num_routers + topology.num_ranks + topology.num_shards +
+                                 topology.num_spare_shards));
   internal::ClusterFile cluster;
   cluster.mutable_model()->set_name(topology.model_name.empty() ? dir.filename().string()
                                                                 : topology.model_name);
@@ -80,7 +83,11 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
   for (int i = 0; i < topology.num_ranks; ++i) {
     fill_computing(cluster.add_attention(), "attention", i);
   }
-  for (int i = 0; i < topology.num_shards; ++i) fill_computing(cluster.add_expert(), "expert", i);
+  for (int i = 0; i < topology.num_shards + topology.num_spare_shards; ++i) {
+    internal::ClusterMember* const shard = cluster.add_expert();
+    fill_computing(shard, "expert", i);
+    shard->set_spare(i >= topology.num_shards);
+  }
   return cluster;
 }
 

@@ -22,7 +22,8 @@ struct Topology {
   std::string model_name;
   int num_routers = 1;
   int num_ranks = 1;
-  int num_shards = 1;  // 0 for a dense model
+  int num_shards = 1;        // 0 for a dense model
+  int num_spare_shards = 0;  // beside them
   internal::Numerics numerics;
   internal::Limits limits;
   internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;

@@ -18,6 +18,7 @@ TEST(Topology, BecomesAClusterFileThatIsAccepted) {
   topology.model_name = "m";
   topology.num_ranks = 2;
   topology.num_shards = 5;
+  topology.num_spare_shards = 1;
   topology.gpus = {3, 1};
   topology.numerics.set_precision(internal::PRECISION_F32);
   const auto cluster = MakeLocalCluster(topology);
@@ -28,6 +29,7 @@ TEST(Topology, BecomesAClusterFileThatIsAccepted) {
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_EQ(read->attention_size(), 2);
   EXPECT_EQ(read->expert(4).name(), "expert-4");
+  EXPECT_EQ(SpareShards(*read), (std::vector<bool>{false, false, false, false, false, true}));
   EXPECT_EQ(read->attention(1).gpu(), 1);
   EXPECT_EQ(read->expert(0).gpu(), 3);
   EXPECT_EQ(read->numerics().row_format(), internal::ROW_FORMAT_F32);

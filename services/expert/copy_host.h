@@ -1,21 +1,22 @@
-// A shard's heir within its process: how much it may load, with what, and who is told.
+// The copies of a shard (copies.h) within its process: how many it may load, with what, and who is told.
 //
-//   ASSIGN_OR_RETURN(auto inheritance, Inheritance::Create(parts));  // before the serve loop: the shard asks
-//   inheritance->Start(&loop);                                       // from here on it loads
-//   inheritance->Describe(description);                              // what it offers, and has
-//   inheritance->Stop();                                             // before the loop ends
+//   ASSIGN_OR_RETURN(auto host, CopyHost::Create(parts));  // before the serve loop: the shard asks
+//   host->Start(&loop);                                    // from here on it loads
+//   RETURN_IF_ERROR(host->copies().Want(keys));            // as the balancer says
+//   host->Describe(description);                           // what it offers, and has
+//   host->Stop();                                          // before the loop ends
 //
 // An expert that was loaded becomes a slot of the shard between two groups, and stands in the member's
-// description like all others. The shards whose experts it has are watched from then on, so that the heir
-// knows who is back (rpc/member_watch.h).
+// description like all others. The shards that are homes are watched from then on, so that it is known
+// who serves its own (rpc/member_watch.h).
 //
 // First the files are checked, in the background: the hashes of all that the folder has join the member's
 // fingerprint, so that ranks know what they would get. Until then, and if files of the model are missing,
 // nothing is offered. (A folder with some files is enough for the experts in them, should anybody ask.)
 //
 // Threads: its methods may be called from any.
-#ifndef ORRERY_SERVICES_EXPERT_INHERITANCE_H_
-#define ORRERY_SERVICES_EXPERT_INHERITANCE_H_
+#ifndef ORRERY_SERVICES_EXPERT_COPY_HOST_H_
+#define ORRERY_SERVICES_EXPERT_COPY_HOST_H_
 
 #include <atomic>
 #include <cstdint>
@@ -32,13 +33,13 @@
 #include "proto/member.pb.h"
 #include "rpc/member_service.h"
 #include "rpc/member_watch.h"
-#include "services/expert/heir.h"
+#include "services/expert/copies.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
 namespace orrery {
 
-class Inheritance {
+class CopyHost {
  public:
   // All that is pointed to outlives it.
   struct Parts {
@@ -51,34 +52,35 @@ class Inheritance {
     MemberService* member = nullptr;
     std::atomic<int64_t>* loaded_bytes = nullptr;  // of the shard's own experts, at first
   };
-  static absl::StatusOr<std::unique_ptr<Inheritance>> Create(const Parts& parts);
-  ~Inheritance() { Stop(); }
+  static absl::StatusOr<std::unique_ptr<CopyHost>> Create(const Parts& parts);
+  ~CopyHost() { Stop(); }
 
   void Start(ServeLoop* loop);
   void Stop();
+  Copies& copies() { return *copies_; }
   void Describe(internal::MemberDescription& description) const;
 
  private:
-  explicit Inheritance(const Parts& parts);
-  int MaxExperts() const;
+  explicit CopyHost(const Parts& parts);
+  int MaxCopies() const;
   absl::Status CheckFiles();
-  bool IsOwned(ExpertKey key) const;
+  bool IsServed(ExpertKey key) const;
   void HandOver(ExpertKey key, FeedForwardWeights weights);
   void Drop(ExpertKey key);
-  void WatchOwners();
+  void WatchHomes();
 
   const Parts parts_;
-  const std::vector<ExpertRange> placement_;
+  const std::vector<ExpertRange> homes_;  // [num_shards]
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Kernels> kernels_;
   ServeLoop* loop_ = nullptr;
-  std::atomic<bool> is_whole_ = false;            // the folder has every file
-  std::vector<std::atomic<bool>> is_owner_back_;  // [num_shards] it serves what is its own
-  std::vector<int> watched_;                      // shards, by index of the watch
-  std::unique_ptr<Heir> heir_;
-  std::optional<MemberWatch> watch_;  // the heir's thread makes it
+  std::atomic<bool> is_whole_ = false;             // the folder has every file
+  std::vector<std::atomic<bool>> is_serving_own_;  // [num_shards]
+  std::vector<int> watched_;                       // shards, by index of the watch
+  std::unique_ptr<Copies> copies_;
+  std::optional<MemberWatch> watch_;  // the loading thread makes it
 };
 
 }  // namespace orrery
 
-#endif  // ORRERY_SERVICES_EXPERT_INHERITANCE_H_
+#endif  // ORRERY_SERVICES_EXPERT_COPY_HOST_H_

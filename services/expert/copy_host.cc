@@ -1,4 +1,4 @@
-#include "services/expert/inheritance.h"
+#include "services/expert/copy_host.h"
 
 #include <algorithm>
 #include <utility>
@@ -10,6 +10,7 @@
 #include "model/weight_files.h"
 #include "placement/heirs.h"
 #include "rpc/channel.h"
+#include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 
 namespace orrery {
@@ -29,58 +30,60 @@ internal::HeldExperts& HeldOfLayer(internal::MemberDescription& description, int
 
 }  // namespace
 
-Inheritance::Inheritance(const Parts& parts)
+CopyHost::CopyHost(const Parts& parts)
     : parts_(parts),
-      placement_(DefaultPlacement({.num_experts = parts.shard_parts.config.num_experts,
-                                   .num_shards = parts.cluster->expert_size()})),
-      is_owner_back_(parts.cluster->expert_size()) {}
+      homes_(HomePlacement(parts.shard_parts.config.num_experts, SpareShards(*parts.cluster))),
+      is_serving_own_(parts.cluster->expert_size()) {}
 
-absl::StatusOr<std::unique_ptr<Inheritance>> Inheritance::Create(const Parts& parts) {
-  std::unique_ptr<Inheritance> inheritance(new Inheritance(parts));
+absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
+  std::unique_ptr<CopyHost> host(new CopyHost(parts));
   ShardParts own = parts.shard_parts;
-  inheritance->stream_ = own.device->MakeStream();
-  ASSIGN_OR_RETURN(inheritance->kernels_,
+  host->stream_ = own.device->MakeStream();
+  ASSIGN_OR_RETURN(host->kernels_,
                    MakeKernels(BackendFromProto(parts.cluster->numerics()), parts.cpu_variant,
-                               inheritance->stream_.get(), {.num_threads = 1}));
-  own.kernels = inheritance->kernels_.get();
-  own.stream = inheritance->stream_.get();
-  Inheritance* const self = inheritance.get();
-  inheritance->heir_ = std::make_unique<Heir>(
+                               host->stream_.get(), {.num_threads = 1}));
+  own.kernels = host->kernels_.get();
+  own.stream = host->stream_.get();
+  CopyHost* const self = host.get();
+  host->copies_ = std::make_unique<Copies>(
       own,
-      HeirOptions{.max_experts = inheritance->MaxExperts(),
-                  .is_owned = [self](ExpertKey key) { return self->IsOwned(key); },
-                  .hand_over =
-                      [self](ExpertKey key, FeedForwardWeights weights) {
-                        self->HandOver(key, std::move(weights));
-                      },
-                  .drop = [self](ExpertKey key) { self->Drop(key); }},
+      CopiesOptions{.max_copies = host->MaxCopies(),
+                    .home = host->homes_[parts.shard_index],
+                    .is_served = [self](ExpertKey key) { return self->IsServed(key); },
+                    .hand_over =
+                        [self](ExpertKey key, FeedForwardWeights weights) {
+                          self->HandOver(key, std::move(weights));
+                        },
+                    .drop = [self](ExpertKey key) { self->Drop(key); }},
       parts.loaded_bytes);
   parts.shard->SetHeir(
-      [self](ExpertKey key, int num_rows) { return self->heir_->Ask(key, num_rows); });
-  return inheritance;
+      [self](ExpertKey key, int num_rows) { return self->copies_->Ask(key, num_rows); });
+  return host;
 }
 
-void Inheritance::Start(ServeLoop* loop) {
+void CopyHost::Start(ServeLoop* loop) {
   loop_ = loop;
-  heir_->Start([this] { return CheckFiles(); });
+  copies_->Start([this] { return CheckFiles(); });
 }
 
-void Inheritance::Stop() {
-  heir_->Stop();
+void CopyHost::Stop() {
+  copies_->Stop();
   if (watch_.has_value()) watch_->Stop();
 }
 
-int Inheritance::MaxExperts() const {
-  int num_held = 0, most_held = 0;
+int CopyHost::MaxCopies() const {
+  int num_held = 0, most_held = 0, num_homes = 0;
   for (const LayerExperts& layer : parts_.shard->held()) {
     num_held += static_cast<int>(layer.experts.size());
   }
-  for (const ExpertRange& range : placement_) most_held = std::max(most_held, range.size());
+  for (const ExpertRange& home : homes_) most_held = std::max(most_held, home.size());
+  for (const internal::ClusterMember& shard : parts_.cluster->expert()) num_homes += !shard.spare();
   const internal::Limits& limits = parts_.cluster->limits();
   if (limits.heir_bytes() == 0) {
-    const int num_layers = static_cast<int>(parts_.shard->held().size());
-    return NeededRoom(num_layers * most_held, parts_.cluster->expert_size(),
-                      limits.max_failed_shards());
+    const int of_a_home = static_cast<int>(parts_.shard->held().size()) * most_held;
+    const bool is_spare = parts_.cluster->expert(parts_.shard_index).spare();
+    return NeededRoom(of_a_home, num_homes, limits.max_failed_shards()) +
+           (is_spare ? of_a_home : 0);
   }
   const ShardParts& shard = parts_.shard_parts;
   const int64_t expert_bytes =
@@ -88,7 +91,7 @@ int Inheritance::MaxExperts() const {
   return static_cast<int>(limits.heir_bytes() / std::max<int64_t>(expert_bytes, 1));
 }
 
-absl::Status Inheritance::CheckFiles() {
+absl::Status CopyHost::CheckFiles() {
   const WeightFiles& files = *parts_.shard_parts.files;
   const std::vector<std::string> missing = files.MissingFiles();
   if (!missing.empty()) {
@@ -104,22 +107,22 @@ absl::Status Inheritance::CheckFiles() {
   return absl::OkStatus();
 }
 
-void Inheritance::Describe(internal::MemberDescription& description) const {
-  const std::optional<int> room = heir_->room();
+void CopyHost::Describe(internal::MemberDescription& description) const {
+  const std::optional<int> room = copies_->room();
   if (!room.has_value()) return;
   description.mutable_heir_offer()->set_room(is_whole_ ? *room : 0);
-  description.mutable_heir_offer()->set_num_inherited(heir_->num_inherited());
+  description.mutable_heir_offer()->set_num_copies(copies_->num_held());
 }
 
-bool Inheritance::IsOwned(ExpertKey key) const {
-  for (size_t shard = 0; shard < placement_.size(); ++shard) {
-    const ExpertRange& range = placement_[shard];
-    if (key.expert >= range.begin && key.expert < range.end) return is_owner_back_[shard];
+bool CopyHost::IsServed(ExpertKey key) const {
+  for (size_t shard = 0; shard < homes_.size(); ++shard) {
+    const ExpertRange& home = homes_[shard];
+    if (key.expert >= home.begin && key.expert < home.end) return is_serving_own_[shard];
   }
   return false;
 }
 
-void Inheritance::HandOver(ExpertKey key, FeedForwardWeights weights) {
+void CopyHost::HandOver(ExpertKey key, FeedForwardWeights weights) {
   loop_->Change([&](Shard& shard) { shard.Add(key, std::move(weights)); });
   parts_.member->Update([&](internal::MemberDescription& description) {
     auto& experts = *HeldOfLayer(description, key.layer).mutable_expert();
@@ -127,32 +130,32 @@ void Inheritance::HandOver(ExpertKey key, FeedForwardWeights weights) {
     std::sort(experts.begin(), experts.end());
   });
   LogInfo("loaded layer ", key.layer, ", expert ", key.expert, " for others");
-  if (!watch_.has_value()) WatchOwners();
+  if (!watch_.has_value()) WatchHomes();
 }
 
-void Inheritance::Drop(ExpertKey key) {
+void CopyHost::Drop(ExpertKey key) {
   // First, so that no rank is sent here for what is gone.
   parts_.member->Update([&](internal::MemberDescription& description) {
     auto& experts = *HeldOfLayer(description, key.layer).mutable_expert();
     experts.erase(std::remove(experts.begin(), experts.end(), key.expert), experts.end());
   });
   loop_->Change([&](Shard& shard) { shard.Remove(key); });
-  LogInfo("dropped layer ", key.layer, ", expert ", key.expert, ", whose own shard is back");
+  LogInfo("dropped layer ", key.layer, ", expert ", key.expert, ", which its home serves");
 }
 
-void Inheritance::WatchOwners() {
+void CopyHost::WatchHomes() {
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (int shard = 0; shard < parts_.cluster->expert_size(); ++shard) {
-    if (shard == parts_.shard_index) continue;
+    if (shard == parts_.shard_index || homes_[shard].size() == 0) continue;
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
         MakeChannel(parts_.cluster->expert(shard).address(), TlsFilesOf(*parts_.cluster));
-    if (!channel.ok()) continue;  // then it is never seen to be back
+    if (!channel.ok()) continue;  // then it is never seen to serve
     watched_.push_back(shard);
     channels.push_back(*std::move(channel));
   }
   watch_.emplace(channels, kWatchOptions,
                  [this](int index, const absl::StatusOr<internal::MemberDescription>& answer) {
-                   is_owner_back_[watched_[index]] =
+                   is_serving_own_[watched_[index]] =
                        answer.ok() && answer->state() == internal::MEMBER_STATE_READY &&
                        answer->numerics_id() == parts_.numerics_id;
                  });

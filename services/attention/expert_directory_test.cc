@@ -1,0 +1,64 @@
+#include "services/attention/expert_directory.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace orrery {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int kLayer = 1;
+
+ModelConfig FourExpertsInOneLayer() {
+  ModelConfig config;
+  config.num_layers = 2;
+  config.layer_is_moe = {false, true};
+  config.num_experts = 4;
+  return config;
+}
+
+// a and b are homes, c is a spare.
+class ExpertDirectoryTest : public ::testing::Test {
+ protected:
+  void Claim(int shard, std::vector<int> experts, std::optional<int> room) {
+    directory_.SetClaim(shard, {.held = {{.layer = kLayer, .experts = std::move(experts)}},
+                                .is_draining = false,
+                                .room = room});
+  }
+  ExpertDirectory directory_{
+      FourExpertsInOneLayer(), {"a", "b", "c"}, /*with_mtp=*/false, {false, false, true}};
+};
+
+TEST_F(ExpertDirectoryTest, ASpareThatIsNotThereIsMissedByNobody) {
+  Claim(0, {0, 1}, 1);
+  EXPECT_EQ(directory_.Uncovered(1), "");  // b has not said yet
+  Claim(1, {2, 3}, 1);
+  EXPECT_EQ(directory_.MissingBeyondHeirs(), "");
+  EXPECT_THAT(
+      directory_.Uncovered(1),
+      HasSubstr("without a, 2 experts would have no holder, and the other shards may load 1"));
+  Claim(2, {}, 1);
+  EXPECT_EQ(directory_.Uncovered(1), "");
+  directory_.SetGone(2);
+  EXPECT_THAT(directory_.Uncovered(1), HasSubstr("may load 1 of them"));
+}
+
+TEST_F(ExpertDirectoryTest, HoldersOfAnExpertAreAskedInTurn) {
+  Claim(0, {0, 1}, 0);
+  Claim(1, {2, 3}, 0);
+  Claim(2, {1}, 0);
+  const std::vector<int> rows = {0, 2, 1, 0};
+  std::vector<int> picked(4);
+  std::vector<int> num_asked(3);
+  for (int step = 0; step < 10; ++step) {
+    directory_.PickHolders({.layer = kLayer, .rows = rows}, {true, true, true}, picked);
+    EXPECT_EQ(picked[2], 1);
+    EXPECT_EQ(picked[0], kNoShard);
+    ++num_asked[picked[1]];
+  }
+  EXPECT_EQ(num_asked, (std::vector<int>{5, 0, 5}));
+}
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,216 @@
+#include "services/expert/copies.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/log.h"
+#include "model/moe_layers.h"
+#include "model/weight_list.h"
+
+namespace orrery {
+
+Copies::Copies(const ShardParts& parts, CopiesOptions options, std::atomic<int64_t>* loaded_bytes)
+    : parts_(parts), options_(std::move(options)), loaded_bytes_(loaded_bytes) {
+  for (const int layer : MoeLayers(parts_.config, parts_.with_mtp)) moe_layers_.insert(layer);
+}
+
+Copies::~Copies() { Stop(); }
+
+void Copies::Start(std::function<absl::Status()> prepare) {
+  thread_ = std::thread([this, prepare = std::move(prepare)] { Run(prepare); });
+}
+
+void Copies::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+bool Copies::Exists(ExpertKey key) const {
+  return moe_layers_.count(key.layer) > 0 && key.expert >= 0 &&
+         key.expert < parts_.config.num_experts;
+}
+
+bool Copies::IsServed(Key key) const {
+  return options_.is_served({.layer = key.first, .expert = key.second});
+}
+
+MissingAnswer Copies::Ask(ExpertKey expert, int num_rows) {
+  const Key key = {expert.layer, expert.expert};
+  std::lock_guard lock(mutex_);
+  if (!Exists(expert) || !is_prepared_ || stopping_ || failed_.count(key) > 0) return {};
+  // Just now it becomes a slot.
+  if (held_.count(key) > 0) return {.state = EntryState::kLoading, .eta_ms = 1};
+  const auto place = waiting_.find(key);
+  if (place == waiting_.end() && NumKept() >= options_.max_copies) {
+    if (!told_no_room_) {
+      LogWarning("layer ", key.first, ", expert ", key.second,
+                 " is not loaded for others: ", NumKept(),
+                 " experts are, and limits.heir_bytes have room for ", options_.max_copies);
+    }
+    told_no_room_ = true;
+    return {};
+  }
+  const int asked = waiting_[key] += num_rows;
+  changed_.notify_all();
+  return {.state = EntryState::kLoading, .eta_ms = EtaMs(asked)};
+}
+
+absl::Status Copies::Want(absl::Span<const ExpertKey> keys) {
+  std::lock_guard lock(mutex_);
+  if (!is_prepared_) return absl::UnavailableError("the shard has not checked its files yet");
+  if (stopping_) return absl::UnavailableError("the shard is stopping");
+  if (static_cast<int>(keys.size()) > options_.max_copies) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(keys.size(), " copies are wanted, and limits.heir_bytes have room for ",
+                     options_.max_copies));
+  }
+  std::vector<Key> wanted;
+  for (const ExpertKey& key : keys) {
+    if (!Exists(key)) {
+      return absl::InvalidArgumentError(absl::StrCat("the model has no layer ", key.layer,
+                                                     " with an expert ", key.expert,
+                                                     ", of which a copy is wanted"));
+    }
+    if (key.expert >= options_.home.begin && key.expert < options_.home.end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a copy of layer ", key.layer, ", expert ", key.expert,
+                       " is wanted where its home is: experts ", options_.home.begin, "-",
+                       options_.home.end - 1));
+    }
+    wanted.emplace_back(key.layer, key.expert);
+  }
+  wanted_ = std::move(wanted);
+  changed_.notify_all();
+  return absl::OkStatus();
+}
+
+int Copies::NumKept() const {
+  int num_kept = static_cast<int>(waiting_.size());
+  for (const Key& key : held_) num_kept += !IsServed(key);
+  return num_kept;
+}
+
+uint32_t Copies::EtaMs(int num_rows) const {
+  int num_before = 0;
+  for (const auto& [key, asked] : waiting_) num_before += asked >= num_rows;
+  const absl::Duration eta = std::max(num_before, 1) * load_time_;
+  return static_cast<uint32_t>(std::clamp<int64_t>(absl::ToInt64Milliseconds(eta), 1, 60'000));
+}
+
+std::optional<int> Copies::room() const {
+  std::lock_guard lock(mutex_);
+  if (!is_prepared_) return std::nullopt;
+  return std::max(0, options_.max_copies - NumKept());
+}
+
+int Copies::num_held() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(held_.size());
+}
+
+void Copies::Run(const std::function<absl::Status()>& prepare) {
+  const absl::Status prepared = prepare();
+  if (!prepared.ok()) LogWarning("no experts of others: ", prepared.ToString());
+  std::unique_lock lock(mutex_);
+  is_prepared_ = prepared.ok();
+  while (true) {
+    changed_.wait(lock,
+                  [&] { return stopping_ || NextToLoad().has_value() || Unwanted().has_value(); });
+    if (stopping_) return;
+    const std::optional<Key> unwanted = waiting_.empty() ? Unwanted() : std::nullopt;
+    const std::optional<Key> next = NextToLoad();
+    if (unwanted.has_value()) held_.erase(*unwanted);
+    lock.unlock();
+    if (unwanted.has_value()) {
+      options_.drop({.layer = unwanted->first, .expert = unwanted->second});
+    } else {
+      Load(*next);
+    }
+    lock.lock();
+  }
+}
+
+std::optional<Copies::Key> Copies::NextToLoad() const {
+  if (!waiting_.empty()) {
+    return std::max_element(waiting_.begin(), waiting_.end(),
+                            [](const auto& a, const auto& b) { return a.second < b.second; })
+        ->first;
+  }
+  if (!wanted_.has_value() || static_cast<int>(held_.size()) >= options_.max_copies) {
+    return std::nullopt;
+  }
+  for (const Key& key : *wanted_) {
+    if (held_.count(key) == 0 && failed_.count(key) == 0) return key;
+  }
+  return std::nullopt;
+}
+
+std::optional<Copies::Key> Copies::Unwanted() const {
+  if (!wanted_.has_value()) return std::nullopt;
+  for (const Key& key : held_) {
+    const bool is_wanted = std::find(wanted_->begin(), wanted_->end(), key) != wanted_->end();
+    if (!is_wanted && IsServed(key)) return key;
+  }
+  return std::nullopt;
+}
+
+std::optional<Copies::Key> Copies::TakeDroppable() {
+  if (static_cast<int>(held_.size()) < options_.max_copies) return std::nullopt;
+  std::optional<Key> droppable = Unwanted();
+  for (auto key = held_.begin(); !droppable.has_value() && key != held_.end(); ++key) {
+    if (IsServed(*key)) droppable = *key;
+  }
+  if (droppable.has_value()) {
+    held_.erase(*droppable);
+    told_no_room_ = false;
+  }
+  return droppable;
+}
+
+void Copies::Load(Key key) {
+  const absl::Time begin = absl::Now();
+  std::optional<Key> dropped;
+  bool has_room = false;
+  {
+    std::lock_guard lock(mutex_);
+    dropped = TakeDroppable();
+    has_room = static_cast<int>(held_.size()) < options_.max_copies;
+  }
+  if (dropped.has_value()) options_.drop({.layer = dropped->first, .expert = dropped->second});
+  // The home of what was to be dropped may have gone since it was promised.
+  absl::StatusOr<FeedForwardWeights> weights =
+      has_room ? Read(key) : absl::ResourceExhaustedError("its room is taken");
+  {
+    std::lock_guard lock(mutex_);
+    waiting_.erase(key);
+    if (weights.ok()) {
+      held_.insert(key);
+      load_time_ = (load_time_ + (absl::Now() - begin)) / 2;
+    } else if (has_room) {
+      failed_.insert(key);
+    }
+  }
+  if (weights.ok()) {
+    options_.hand_over({.layer = key.first, .expert = key.second}, *std::move(weights));
+  } else {
+    LogWarning("layer ", key.first, ", expert ", key.second,
+               " cannot be loaded for others: ", weights.status().ToString());
+  }
+}
+
+absl::StatusOr<FeedForwardWeights> Copies::Read(Key key) {
+  const std::unique_ptr<WeightLoader> loader = parts_.files->MakeLoader(
+      &parts_.config, parts_.kernels, parts_.device, parts_.numerics, loaded_bytes_);
+  const std::string record = ExpertRecord(key.first, key.second);
+  loader->Expect({record});
+  return loader->FeedForward(record, parts_.config.hidden_size,
+                             parts_.config.moe_intermediate_size);
+}
+
+}  // namespace orrery

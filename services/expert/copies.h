@@ -1,0 +1,114 @@
+// Experts that a shard holds though their home is elsewhere: those of shards that are gone, whose heir it is,
+// and then copies of hot ones, which the balancer wants.
+//
+//   Copies copies(parts, {.max_copies = 40, .home = {0, 4}}, &loaded_bytes);
+//   shard->SetHeir([&](ExpertKey key, int num_rows) { return copies.Ask(key, num_rows); });
+//   copies.Start(prepare);
+//   RETURN_IF_ERROR(copies.Want({{.layer = 3, .expert = 9}}));     // the whole list, again and again
+//
+//             Ask                       loaded                     see below, and its home serves it
+//   unknown -------> waiting, loading ----------> handed over --------------------------------> unknown
+//    |  `-- Ask, no room, or it cannot be loaded: kNotHeld, the rank asks the next in order
+//    `-- Want, while there is room, and nobody waits
+//
+// Ranks agree on whom to ask (placement/heirs.h); here it is only loaded once, those first for which most
+// rows have asked, and within max_copies, those that wait included. Then what is wanted is loaded, in its order.
+//
+// What was handed over goes when it is wanted no more, once a list came; or when those that ranks ask for need
+// the room, and then what is wanted goes last. In either case only if is_served says that the shard whose home
+// it has serves it. That one never drops its own, so the last live copy is never dropped, whatever others do at
+// the same time.
+//
+// Threads: one of its own loads; the methods may be called from any. hand_over, drop and prepare are
+// called from the loading thread, is_served from any.
+#ifndef ORRERY_SERVICES_EXPERT_COPIES_H_
+#define ORRERY_SERVICES_EXPERT_COPIES_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "services/expert/shard.h"
+
+namespace orrery {
+
+struct CopiesOptions {
+  int max_copies = 0;
+  ExpertRange home;  // of the shard itself
+  // Whether the shard whose home the expert has serves it now.
+  std::function<bool(ExpertKey)> is_served = [](ExpertKey) { return false; };
+  std::function<void(ExpertKey, FeedForwardWeights)> hand_over;
+  std::function<void(ExpertKey)> drop;
+};
+
+class Copies {
+ public:
+  // parts: kernels and stream of its own, as the shard's are busy; files, which must stay. All outlive it.
+  Copies(const ShardParts& parts, CopiesOptions options, std::atomic<int64_t>* loaded_bytes);
+  ~Copies();
+
+  // `prepare` is run first, and with an error nothing is ever loaded. Once.
+  void Start(std::function<absl::Status()> prepare);
+  // Ends with what is being loaded. Idempotent.
+  void Stop();
+
+  MissingAnswer Ask(ExpertKey key, int num_rows);
+  // Replaces what was wanted before. INVALID_ARGUMENT (more than max_copies, an expert that the model does not
+  // have, or one that is at home here), UNAVAILABLE (not prepared, or stopped).
+  absl::Status Want(absl::Span<const ExpertKey> keys);
+  // How many more it would load, those included that it could drop; nullopt until it is prepared.
+  std::optional<int> room() const;
+  int num_held() const;
+
+ private:
+  using Key = std::pair<int, int>;  // (layer, expert)
+
+  void Run(const std::function<absl::Status()>& prepare);
+  void Load(Key key);
+  absl::StatusOr<FeedForwardWeights> Read(Key key);
+  // The lock is held for all that follow.
+  bool Exists(ExpertKey key) const;
+  bool IsServed(Key key) const;
+  // Who goes first of those that wait; then what is wanted and not here, if there is room.
+  std::optional<Key> NextToLoad() const;
+  // What is here, wanted no more, and served by its home.
+  std::optional<Key> Unwanted() const;
+  // What has to go so that another can be loaded; takes it out of held_.
+  std::optional<Key> TakeDroppable();
+  int NumKept() const;
+  uint32_t EtaMs(int num_rows) const;
+
+  const ShardParts parts_;
+  const CopiesOptions options_;
+  std::atomic<int64_t>* const loaded_bytes_;
+  std::set<int> moe_layers_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  // All guarded by mutex_.
+  bool is_prepared_ = false;
+  bool stopping_ = false;
+  bool told_no_room_ = false;
+  std::map<Key, int> waiting_;  // rows that asked; the one being loaded for them included
+  // In order; nullopt until the first list.
+  std::optional<std::vector<Key>> wanted_;
+  std::set<Key> held_;
+  std::set<Key> failed_;
+  absl::Duration load_time_ = absl::Milliseconds(100);  // of one expert, lately
+  std::thread thread_;
+};
+
+}  // namespace orrery
+
+#endif  // ORRERY_SERVICES_EXPERT_COPIES_H_
