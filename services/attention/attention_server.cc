@@ -299,11 +299,6 @@ void AttentionServer::Describe(internal::MemberDescription& description) const {
       const int index = description.peers_size();
       const std::string doubt = directory_->Doubt(index);
       if (!doubt.empty()) description.add_problems(absl::StrCat(peer.name(), ": ", doubt));
-      if (peer.differing_answers() > 0) {
-        description.add_problems(absl::StrCat(peer.name(), ": ", peer.differing_answers(), " of ",
-                                              peer.compared_answers(),
-                                              " answers differed from others to the same rows"));
-      }
       peer.set_exchange(std::string(exchange_->carrier(index)));
       peer.set_exchange_problem(exchange_->carrier_problem(index));
       *description.add_peers() = std::move(peer);

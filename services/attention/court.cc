@@ -40,10 +40,8 @@ bool Court::Try(const Dispute& dispute, const Batch& batch) {
     directory_->Quarantine(conviction.shard, why);
   }
   if (!trial.convictions().empty()) return true;
-  if (trial.is_over()) {
-    Suspect(dispute);
-    undecided_until_[pair] = absl::Now() + kUndecidedPause;
-  }
+  Suspect(dispute);
+  undecided_until_[pair] = absl::Now() + kUndecidedPause;
   return false;
 }
 
@@ -121,11 +119,11 @@ void Court::Suspect(const Dispute& dispute) {
   for (const auto& [shard, other] : both) {
     directory_->Suspect(
         shard, absl::StrCat("suspected: it and ", directory_->shard_name(other), " differ for ",
-                            NameRow(dispute), ", and no third shard can say who is wrong"));
+                            NameRow(dispute), ", and who is wrong could not be found out"));
   }
   LogError(directory_->shard_name(dispute.first.shard), " and ",
            directory_->shard_name(dispute.second.shard), " differ for ", NameRow(dispute),
-           ", and no third shard can say who is wrong");
+           ", and who is wrong could not be found out");
 }
 
 }  // namespace orrery

@@ -62,6 +62,9 @@ void ExpertDirectory::Clear(int shard) {
 void ExpertDirectory::Quarantine(int shard, std::string why) {
   std::lock_guard lock(mutex_);
   Clear(shard);
+  for (Shard& other : shards_) {
+    if (!other.is_quarantined) other.doubt.clear();
+  }
   shards_[shard].is_quarantined = true;
   shards_[shard].doubt = std::move(why);
   Changed();

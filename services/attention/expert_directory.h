@@ -71,7 +71,7 @@ class ExpertDirectory {
   void AllowHeirs();
 
   // The shard gives wrong answers: from here on it counts as gone, whatever it says, until it is another
-  // process. why: a sentence about it, for people.
+  // process. Whom it was suspected with no longer is. why: a sentence about it, for people.
   void Quarantine(int shard, std::string why);
   // Its answers and another's differ, and nobody can tell whose are wrong.
   void Suspect(int shard, std::string why);

@@ -111,6 +111,8 @@ TEST_F(Quarantine, TwoThatDifferEachTimeAreBothSuspectedWhenThereIsNoThird) {
     EXPECT_FALSE(IsQuarantined(*cluster, shard));
     EXPECT_THAT(cluster->directory(0).Doubt(shard), HasSubstr("suspected"));
   }
+  cluster->directory(0).Quarantine(0, "it lies");
+  EXPECT_EQ(cluster->directory(0).Doubt(1), "");
 }
 
 // With no heir either: no answer is better than a wrong one.
