@@ -15,14 +15,20 @@
 namespace orrery {
 namespace {
 
-constexpr absl::Duration kCallTimeout = absl::Seconds(5);
+// On a machine that 32 clients keep busy, connecting alone may take seconds.
+constexpr absl::Duration kCallTimeout = absl::Seconds(30);
+
+void Prepare(grpc::ClientContext& context) {
+  SetDeadline(context, absl::Now() + kCallTimeout);
+  context.set_wait_for_ready(true);
+}
 
 }  // namespace
 
 absl::StatusOr<internal::MemberDescription> DescribeShard(const std::string& address) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
   grpc::ClientContext context;
-  SetDeadline(context, absl::Now() + kCallTimeout);
+  Prepare(context);
   internal::MemberDescription description;
   RETURN_IF_ERROR(
       FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &description)));
@@ -32,7 +38,7 @@ absl::StatusOr<internal::MemberDescription> DescribeShard(const std::string& add
 absl::StatusOr<internal::RowCounts> CountRows(const std::string& address) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
   grpc::ClientContext context;
-  SetDeadline(context, absl::Now() + kCallTimeout);
+  Prepare(context);
   internal::RowCounts counts;
   RETURN_IF_ERROR(
       FromGrpcStatus(internal::Placement::NewStub(channel)->CountRows(&context, {}, &counts)));
@@ -49,7 +55,7 @@ absl::Status HoldCopies(const std::string& address, absl::Span<const ExpertKey> 
     copy->set_expert(key.expert);
   }
   grpc::ClientContext context;
-  SetDeadline(context, absl::Now() + kCallTimeout);
+  Prepare(context);
   internal::HoldCopiesResponse response;
   return FromGrpcStatus(
       internal::Placement::NewStub(channel)->HoldCopies(&context, request, &response));
