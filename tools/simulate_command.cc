@@ -1,5 +1,8 @@
 #include "tools/simulate_command.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -22,7 +25,7 @@ namespace orrery {
 namespace {
 
 constexpr int64_t kMaxSeeds = 1'000'000'000;
-constexpr int kMaxBrokenSeeds = 5;
+constexpr size_t kMaxBrokenSeeds = 5;
 constexpr int kBarWidth = 30;
 constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
 
@@ -42,12 +45,33 @@ struct Run {
   std::vector<BrokenSeed> broken;  // guarded by mutex
 };
 
-// Until all seeds are done, enough are broken, or it is asked to stop.
+thread_local uint64_t seed_under_way = 0;
+
+// A check that fails ends the process: the last words name the seed.
+void SaySeed(int) {
+  char words[100];
+  const int length =
+      std::snprintf(words, sizeof(words), "while seed %llu ran (again: --seeds=1 --seed=%llu)\n",
+                    static_cast<unsigned long long>(seed_under_way),
+                    static_cast<unsigned long long>(seed_under_way));
+  if (write(STDERR_FILENO, words, length) < 0) return;
+}
+
+void SaySeedWhenCrashing() {
+  struct sigaction action = {};
+  action.sa_handler = SaySeed;
+  action.sa_flags = SA_RESETHAND;  // then it crashes as it would have
+  for (const int signal : {SIGABRT, SIGSEGV}) sigaction(signal, &action, nullptr);
+}
+
+// Until all seeds are done, enough are broken, or it is asked to stop. What was begun is finished, so that
+// of any seeds that were done all lower ones were too.
 void Work(Run& run) {
   while (!run.should_stop) {
     const int64_t number = run.next++;
     if (number >= run.num_seeds) return;
     const uint64_t seed = run.first + static_cast<uint64_t>(number);
+    seed_under_way = seed;
     std::vector<std::string> violations = RunStorm(seed);
     ++run.num_done;
     if (violations.empty()) continue;
@@ -59,6 +83,7 @@ void Work(Run& run) {
 
 void Simulate(Run& run, Terminal& out) {
   StopSignal stop;
+  SaySeedWhenCrashing();
   const absl::Time begin = absl::Now();
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) {
@@ -77,6 +102,8 @@ void Simulate(Run& run, Terminal& out) {
   out.ClearProgress();
   std::sort(run.broken.begin(), run.broken.end(),
             [](const BrokenSeed& a, const BrokenSeed& b) { return a.seed < b.seed; });
+  // The first ones, whatever the other threads found meanwhile.
+  if (run.broken.size() > kMaxBrokenSeeds) run.broken.resize(kMaxBrokenSeeds);
   for (const BrokenSeed& broken : run.broken) {
     out.Print("seed ", broken.seed, " (again: orrery simulate --seeds=1 --seed=", broken.seed,
               ")\n");

@@ -8,6 +8,7 @@ namespace {
 constexpr double kQuantile = 0.95;
 constexpr double kGain = 0.1;
 constexpr int kPatienceFactor = 3;
+constexpr int kSizeFactor = 8;  // from one size to the next
 constexpr absl::Duration kMinProbePause = absl::Milliseconds(100);
 constexpr absl::Duration kMaxProbePause = absl::Seconds(5);
 
@@ -22,8 +23,20 @@ int ShardHealth::SizeClass(int num_entries) {
   return num_entries <= 8 ? 0 : num_entries <= 64 ? 1 : num_entries <= 512 ? 2 : 3;
 }
 
+absl::Duration ShardHealth::QuantileOf(const Peer& peer, int size_class) {
+  for (int size = size_class; size < kNumSizes; ++size) {
+    if (peer.quantiles[size] > absl::ZeroDuration()) return peer.quantiles[size];
+  }
+  int64_t factor = 1;
+  for (int size = size_class; --size >= 0;) {
+    factor *= kSizeFactor;
+    if (peer.quantiles[size] > absl::ZeroDuration()) return factor * peer.quantiles[size];
+  }
+  return absl::ZeroDuration();
+}
+
 absl::Duration ShardHealth::Patience(int peer, int num_entries) const {
-  const absl::Duration quantile = peers_[peer].quantiles[SizeClass(num_entries)];
+  const absl::Duration quantile = QuantileOf(peers_[peer], SizeClass(num_entries));
   if (quantile == absl::ZeroDuration()) return options_.max_patience;
   return std::min(std::max(kPatienceFactor * quantile, options_.min_patience),
                   options_.max_patience);

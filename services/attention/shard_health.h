@@ -16,7 +16,9 @@
 // max_patience. The percentile is estimated by one number that each sample
 // moves (a decayed quantile): up by a tenth of 0.95 of itself when the sample is above, down by a tenth of
 // 0.05 when it is below, so that it rests where one of twenty samples is above. It doubles within 8
-// slow answers, and halves within 140 fast ones. A shard that never answered yet has max_patience.
+// slow answers, and halves within 140 fast ones. A size that it has not answered yet is guessed from those
+// that it has: a smaller ask takes no longer, a larger one at most as many times longer as it is larger. A shard
+// that never answered yet has max_patience.
 //
 // Budget: each entry that is asked for earns max_hedge_share of an entry that may be asked for twice;
 // at most max_saved_entries are saved up. So one shard that stalls costs its patience once, and a
@@ -76,6 +78,8 @@ class ShardHealth {
     absl::Time next_probe = absl::InfinitePast();
   };
   static int SizeClass(int num_entries);
+  // The percentile of the size, known or guessed; zero if the peer never answered.
+  static absl::Duration QuantileOf(const Peer& peer, int size_class);
   static void AddSample(absl::Duration& quantile, absl::Duration sample);
 
   const HedgeOptions options_;

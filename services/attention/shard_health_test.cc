@@ -41,6 +41,18 @@ TEST_F(ShardHealthTest, PeersAndSizesHaveReplyTimesOfTheirOwn) {
   EXPECT_LT(health_.Patience(0, kSize), kMax);
 }
 
+TEST_F(ShardHealthTest, GuessesSizesThatAShardHasNotAnsweredFromThoseThatItHas) {
+  health_.OnAnswered(0, 512, absl::Milliseconds(40));
+  EXPECT_EQ(health_.Patience(0, 1), absl::Milliseconds(120));
+  health_.OnAnswered(1, 8, absl::Milliseconds(5));
+  EXPECT_EQ(health_.Patience(1, 64), 8 * absl::Milliseconds(15));
+  EXPECT_EQ(health_.Patience(1, 512), 64 * absl::Milliseconds(15));
+  EXPECT_EQ(health_.Patience(1, 513), kMax);
+  health_.OnAnswered(1, 64, absl::Milliseconds(30));
+  EXPECT_EQ(health_.Patience(1, 64), absl::Milliseconds(90));
+  EXPECT_EQ(health_.Patience(1, 512), 8 * absl::Milliseconds(90));
+}
+
 TEST_F(ShardHealthTest, FollowsThe95thPercentile) {
   std::mt19937 random(1);
   double sum = 0;

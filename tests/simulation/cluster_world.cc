@@ -42,11 +42,11 @@ void ClusterWorld::Run() {
     loop_.At(arrival, [this, id] { Arrive(id); });
   }
   loop_.RunUntil(loop_.Now() + absl::Hours(1));
-  Expect(num_ended_ == spec_.num_requests, absl::StrCat(num_ended_, " requests ended"));
-  Expect(core_->num_open_requests() == 0,
-         absl::StrCat(core_->num_open_requests(), " requests are left open"));
+  promises_.Expect(num_ended_ == spec_.num_requests, num_ended_, " requests ended");
+  promises_.Expect(core_->num_open_requests() == 0, core_->num_open_requests(),
+                   " requests are left open");
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
-    Expect(ranks_[rank].sequences.empty(), absl::StrCat(RankName(rank), " has sequences left"));
+    promises_.Expect(ranks_[rank].sequences.empty(), RankName(rank), " has sequences left");
   }
 }
 
@@ -88,7 +88,7 @@ void ClusterWorld::Retry(int64_t id, int attempt) {
 
 void ClusterWorld::Start(int64_t id, int rank, bool is_replay) {
   Request& request = requests_[id];
-  Expect(is_replay || !request.was_taken, absl::StrCat("request ", id, " starts anew"));
+  promises_.Expect(is_replay || !request.was_taken, "request ", id, " starts anew");
   request.rank = rank;
   const int attempt = ++request.attempt;
   num_replays_ += is_replay;
@@ -168,9 +168,9 @@ void ClusterWorld::Plan(Rank& rank) {
   }
   int num_blocks = 0;
   for (const auto& [id, sequence] : rank.sequences) num_blocks += sequence.num_blocks;
-  Expect(num_rows > 0 && num_rows <= spec_.scheduler.max_step_rows,
-         absl::StrCat("a step of ", num_rows, " rows"));
-  Expect(num_blocks <= spec_.num_blocks, absl::StrCat(num_blocks, " blocks in use"));
+  promises_.Expect(num_rows > 0 && num_rows <= spec_.scheduler.max_step_rows, "a step of ",
+                   num_rows, " rows");
+  promises_.Expect(num_blocks <= spec_.num_blocks, num_blocks, " blocks in use");
 }
 
 void ClusterWorld::FinishStep(int rank, int life) {
@@ -203,8 +203,8 @@ void ClusterWorld::SendToken(int64_t id, int attempt, int number) {
   loop_.After(absl::Microseconds(50), [this, id, attempt, number] {
     Request& request = requests_[id];
     if (request.has_ended || request.attempt != attempt) return;
-    Expect(number == request.num_received,
-           absl::StrCat("request ", id, " got token ", number, " after ", request.num_received));
+    promises_.Expect(number == request.num_received, "request ", id, " got token ", number,
+                     " after ", request.num_received);
     Do(id, core_->OnToken(id));
     if (loop_.Happens(spec_.cancel_per_token)) Cancel(id);
     if (loop_.Happens(spec_.router_crash_per_token)) CrashRouter();
@@ -216,8 +216,8 @@ void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) 
     const Request& request = requests_[id];
     if (request.has_ended || request.attempt != attempt) return;
     if (status.ok()) {
-      Expect(request.num_received == request.num_answer_tokens,
-             absl::StrCat("request ", id, " lost a token"));
+      promises_.Expect(request.num_received == request.num_answer_tokens, "request ", id,
+                       " lost a token");
     }
     Do(id, status.ok() ? core_->OnEnded(id) : core_->OnFailed(id, status));
   });
@@ -284,24 +284,19 @@ void ClusterWorld::Describe(int rank) {
 
 void ClusterWorld::End(int64_t id, const absl::Status& status) {
   Request& request = requests_[id];
-  Expect(!request.has_ended, absl::StrCat("request ", id, " ended twice"));
+  promises_.Expect(!request.has_ended, "request ", id, " ended twice");
   request.has_ended = true;
-  Expect(!request.was_taken || status.ok() || absl::IsCancelled(status),
-         absl::StrCat("request ", id, " is lost: ", status.ToString()));
+  if (request.was_taken && !status.ok() && !absl::IsCancelled(status)) {
+    promises_.Break(absl::StrCat("request ", id, " is lost: ", status.ToString()));
+  }
   ++num_ended_;
   ++endings_[status.code()];
   for (Rank& rank : ranks_) {
     int num_requests = 0;
     for (const auto& [sequence_id, sequence] : rank.sequences)
       num_requests += sequence.request == id;
-    Expect(num_requests == 0, absl::StrCat("request ", id, " ended, but its sequence goes on"));
+    promises_.Expect(num_requests == 0, "request ", id, " ended, but its sequence goes on");
   }
-}
-
-void ClusterWorld::Expect(bool holds, const std::string& what) {
-  if (!holds && violations_.size() < 20)
-    violations_.push_back(
-        absl::StrCat(absl::FormatTime(loop_.Now(), absl::UTCTimeZone()), ": ", what));
 }
 
 }  // namespace orrery

@@ -23,6 +23,7 @@
 #include "services/attention/scheduler.h"
 #include "services/router/router_core.h"
 #include "tests/simulation/event_loop.h"
+#include "tests/simulation/promises.h"
 
 namespace orrery {
 
@@ -51,7 +52,7 @@ class ClusterWorld {
   void Run();
 
   // Promises that were broken; empty is good.
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<std::string>& violations() const { return promises_.broken(); }
   // How many requests ended with which code.
   const std::map<absl::StatusCode, int>& endings() const { return endings_; }
   int num_crashes() const { return num_crashes_; }
@@ -108,7 +109,6 @@ class ClusterWorld {
   void Resume(int64_t id, int attempt);
   void Cancel(int64_t id);
   void End(int64_t id, const absl::Status& status);
-  void Expect(bool holds, const std::string& what);
   absl::Duration Latency() { return loop_.Between(absl::Microseconds(20), absl::Milliseconds(2)); }
 
   EventLoop& loop_;
@@ -123,7 +123,7 @@ class ClusterWorld {
   int num_resumed_ = 0;
   int num_preemptions_ = 0;
   std::map<absl::StatusCode, int> endings_;
-  std::vector<std::string> violations_;
+  Promises promises_{[this] { return loop_.When(); }};
 };
 
 }  // namespace orrery

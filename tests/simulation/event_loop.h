@@ -19,9 +19,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <random>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/clock.h"
@@ -36,24 +37,29 @@ class EventLoop {
 
   const Clock& clock() const { return clock_; }
   absl::Time Now() const { return clock_.Now(); }
+  // Since the loop began, in words: "1.25s".
+  std::string When() const { return absl::FormatDuration(Now() - absl::UnixEpoch()); }
 
   // Times in the past mean now.
   void At(absl::Time when, Event event) {
-    events_.emplace(std::max(when, Now()), std::move(event));  // equal keys keep their order
+    events_.push_back({std::max(when, Now()), num_added_++, std::move(event)});
+    std::push_heap(events_.begin(), events_.end(), IsLater);
   }
   void After(absl::Duration delay, Event event) { At(Now() + delay, std::move(event)); }
 
   // False if nothing is left to do.
   bool RunOne() {
     if (events_.empty()) return false;
-    auto first = events_.extract(events_.begin());
-    clock_.AdvanceTo(first.key());
+    std::pop_heap(events_.begin(), events_.end(), IsLater);
+    const Timed first = std::move(events_.back());
+    events_.pop_back();
+    clock_.AdvanceTo(first.when);
     ++num_events_;
-    first.mapped()();
+    first.event();
     return true;
   }
   void RunUntil(absl::Time end) {
-    while (!events_.empty() && events_.begin()->first <= end) RunOne();
+    while (!events_.empty() && events_.front().when <= end) RunOne();
     clock_.AdvanceTo(end);
   }
   int64_t num_events() const { return num_events_; }
@@ -70,8 +76,18 @@ class EventLoop {
   }
 
  private:
+  struct Timed {
+    absl::Time when;
+    int64_t number = 0;  // of those that were added: equal times keep their order
+    Event event;
+  };
+  static bool IsLater(const Timed& a, const Timed& b) {
+    return a.when != b.when ? a.when > b.when : a.number > b.number;
+  }
+
   VirtualClock clock_;
-  std::multimap<absl::Time, Event> events_;
+  std::vector<Timed> events_;  // a heap: the next one at its front
+  int64_t num_added_ = 0;
   std::mt19937_64 rng_;
   int64_t num_events_ = 0;
 };

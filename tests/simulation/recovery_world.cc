@@ -12,8 +12,11 @@ namespace {
 constexpr absl::Duration kTimeout = absl::Seconds(30);
 constexpr absl::Duration kLoadTime = absl::Milliseconds(60);
 constexpr uint32_t kEtaMs = 50;
-constexpr int kNumCalmLayers = 100;
-constexpr int kMaxViolations = 20;
+// The longest that a layer may stall: with a second holder, beyond the patience; and without.
+// A shard that stands still is missed after 2.4 seconds, when it next does not describe itself; then its
+// heir loads.
+constexpr absl::Duration kMaxHedgedStall = absl::Milliseconds(50);
+constexpr absl::Duration kMaxLoadStall = absl::Seconds(4);
 
 ModelConfig Config(const RecoveryWorldSpec& spec) {
   ModelConfig config;
@@ -21,6 +24,10 @@ ModelConfig Config(const RecoveryWorldSpec& spec) {
   config.layer_is_moe.assign(spec.num_moe_layers, true);
   config.num_experts = spec.num_experts;
   return config;
+}
+
+bool Contains(const ExpertRange& range, int expert) {
+  return range.begin <= expert && expert < range.end;
 }
 
 std::vector<std::string> Names(int num_shards) {
@@ -42,19 +49,14 @@ RecoveryWorld::RecoveryWorld(EventLoop& loop, const RecoveryWorldSpec& spec)
   const std::vector<ExpertRange> placement =
       DefaultPlacement({.num_experts = spec.num_experts, .num_shards = spec.num_shards});
   for (int s = 0; s < spec.num_shards; ++s) {
-    for (int layer = 0; layer < spec.num_moe_layers; ++layer) {
-      for (int expert = placement[s].begin; expert < placement[s].end; ++expert) {
-        shards_[s].own.insert({layer, expert});
-        if (spec.is_doubled) shards_[(s + 1) % spec.num_shards].own.insert({layer, expert});
-      }
+    shards_[s].own.resize(spec.num_experts);
+    const ExpertRange second = placement[(s + 1) % spec.num_shards];
+    for (int expert = 0; expert < spec.num_experts; ++expert) {
+      shards_[s].own[expert] =
+          Contains(placement[s], expert) || (spec.is_doubled && Contains(second, expert));
     }
   }
   for (int s = 0; s < spec.num_shards; ++s) Poll(s);
-}
-
-void RecoveryWorld::Expect(bool condition, const std::string& what) {
-  if (condition || violations_.size() >= kMaxViolations) return;
-  violations_.push_back(absl::StrCat(absl::FormatTime(loop_.Now()), " layer ", layer_, ": ", what));
 }
 
 int64_t RecoveryWorld::num_hedges() const {
@@ -63,14 +65,19 @@ int64_t RecoveryWorld::num_hedges() const {
   return num_hedges;
 }
 
+bool RecoveryWorld::Holds(const Shard& shard, Key key) {
+  return shard.own[key.second] || shard.inherited.count(key) > 0;
+}
+
+bool RecoveryWorld::IsOwned(int expert) const {
+  return std::any_of(shards_.begin(), shards_.end(), [expert](const Shard& shard) {
+    return shard.is_up && !shard.is_draining && shard.own[expert];
+  });
+}
+
 int RecoveryWorld::Room(const Shard& shard) const {
   int num_kept = static_cast<int>(shard.loading.size());
-  for (const Key& key : shard.inherited) {
-    const bool is_owned = std::any_of(shards_.begin(), shards_.end(), [&](const Shard& other) {
-      return other.is_up && !other.is_draining && other.own.count(key) > 0;
-    });
-    num_kept += !is_owned;
-  }
+  for (const Key& key : shard.inherited) num_kept += !IsOwned(key.second);
   const int num_own = spec_.num_moe_layers * spec_.num_experts / spec_.num_shards;
   return NeededRoom(num_own, spec_.num_shards, 1) + spec_.num_moe_layers - num_kept;
 }
@@ -83,10 +90,7 @@ void RecoveryWorld::Poll(int s) {
     for (int layer = 0; layer < spec_.num_moe_layers; ++layer) {
       claim.held.push_back({.layer = layer, .experts = {}});
       for (int expert = 0; expert < spec_.num_experts; ++expert) {
-        const Key key = {layer, expert};
-        if (shard.own.count(key) + shard.inherited.count(key) > 0) {
-          claim.held.back().experts.push_back(expert);
-        }
+        if (Holds(shard, {layer, expert})) claim.held.back().experts.push_back(expert);
       }
     }
     directory_.SetClaim(s, std::move(claim));
@@ -100,14 +104,16 @@ void RecoveryWorld::Poll(int s) {
 
 void RecoveryWorld::Run() {
   BeginLayer();
-  while (layer_ < spec_.num_layers && violations_.empty() && loop_.RunOne()) {
+  while (layer_ < spec_.num_layers && promises_.broken().empty() && loop_.RunOne()) {
   }
-  Expect(layer_ == spec_.num_layers, "it does not go on");
+  promises_.Expect(layer_ == spec_.num_layers, "it does not go on");
 }
 
 void RecoveryWorld::BeginLayer() {
   // Who never answered is waited for longest, so first all do.
-  if (layer_ > kNumCalmLayers && !is_in_trouble_ && loop_.Happens(spec_.trouble)) MakeTrouble();
+  const bool have_answered = std::all_of(shards_.begin(), shards_.end(),
+                                         [](const Shard& shard) { return shard.has_answered; });
+  if (have_answered && !is_in_trouble_ && loop_.Happens(spec_.trouble)) MakeTrouble();
   entries_.clear();
   std::set<int> chosen;
   while (static_cast<int>(chosen.size()) < spec_.topk) {
@@ -125,8 +131,9 @@ void RecoveryWorld::BeginLayer() {
 }
 
 void RecoveryWorld::Pump() {
-  Expect(loop_.Now() < recovery_.deadline(), absl::StrCat("timed out: ", recovery_.DescribeLeft()));
-  if (!violations_.empty()) return;
+  if (loop_.Now() >= recovery_.deadline()) {
+    return promises_.Break(absl::StrCat("timed out: ", recovery_.DescribeLeft()));
+  }
   for (PeerEntries& asked : recovery_.Next(loop_.Now(), connected_)) {
     const uint32_t id = next_ask_++;
     asks_[id] = {.peer = asked.peer, .life = shards_[asked.peer].life, .entries = asked.entries};
@@ -135,8 +142,9 @@ void RecoveryWorld::Pump() {
     loop_.After(loop_.Between(absl::Microseconds(100), absl::Milliseconds(2)),
                 [this, id] { OnArrival(id); });
   }
-  loop_.At(recovery_.wake_at(), [this, layer = layer_] {
-    if (layer == layer_ && layer_ < spec_.num_layers) Pump();
+  // Every pump says anew when the next one is due.
+  loop_.At(recovery_.wake_at(), [this, number = ++num_pumps_] {
+    if (number == num_pumps_) Pump();
   });
 }
 
@@ -152,31 +160,30 @@ void RecoveryWorld::OnArrival(uint32_t id) {
 }
 
 EntryState RecoveryWorld::StateOf(Shard& shard, Key key) {
-  if (shard.own.count(key) + shard.inherited.count(key) > 0) return EntryState::kDone;
+  if (Holds(shard, key)) return EntryState::kDone;
   if (shard.loading.count(key) > 0) return EntryState::kLoading;
   if (shard.is_draining || Room(shard) <= 0) return EntryState::kNotHeld;
   for (const Shard& other : shards_) {
-    Expect(!other.is_up || other.is_stalled || other.loading.count(key) == 0,
-           absl::StrCat("expert ", key.second, " is loaded twice"));
+    promises_.Expect(!other.is_up || other.is_stalled || other.loading.count(key) == 0, "expert ",
+                     key.second, " is loaded twice");
   }
   shard.loading.insert(key);
   ++num_loaded_;
   loop_.After(kLoadTime, [this, &shard, key, life = shard.life] {
     if (shard.life != life) return;
     shard.loading.erase(key);
-    if (Room(shard) <= 0) {  // it drops what its owner serves again
-      for (const Key& other : shard.inherited) {
-        const bool is_owned = std::any_of(shards_.begin(), shards_.end(), [&](const Shard& owner) {
-          return owner.is_up && !owner.is_draining && owner.own.count(other) > 0;
-        });
-        if (!is_owned) continue;
-        shard.inherited.erase(other);
-        break;
-      }
-    }
+    MakeRoom(shard);
     shard.inherited.insert(key);
   });
   return EntryState::kLoading;
+}
+
+// It drops what its owner serves again.
+void RecoveryWorld::MakeRoom(Shard& shard) {
+  if (Room(shard) > 0) return;
+  const auto owned = std::find_if(shard.inherited.begin(), shard.inherited.end(),
+                                  [this](const Key& key) { return IsOwned(key.second); });
+  if (owned != shard.inherited.end()) shard.inherited.erase(owned);
 }
 
 void RecoveryWorld::Answer(uint32_t id) {
@@ -204,6 +211,7 @@ void RecoveryWorld::Lose(uint32_t id) {
 void RecoveryWorld::Finish(uint32_t id, const CombineReport& report, bool is_answered) {
   const int peer = asks_.at(id).peer;
   asks_.erase(id);
+  if (is_answered) shards_[peer].has_answered = true;
   const absl::Duration after = loop_.Now() - layer_begin_;
   if (of_layer_.erase(id) == 0) {  // as SecondAnswers does
     if (is_answered) health_.OnAnswered(peer, 1, absl::Milliseconds(1));
@@ -212,12 +220,20 @@ void RecoveryWorld::Finish(uint32_t id, const CombineReport& report, bool is_ans
   std::optional<absl::Duration> answered_after;
   if (is_answered) answered_after = after;
   recovery_.OnAnswer(id, report, answered_after, loop_.Now());
-  if (!recovery_.done()) return Pump();
-  longest_stall_ = std::max(longest_stall_, after);
+  recovery_.done() ? EndLayer(after) : Pump();
+}
+
+void RecoveryWorld::EndLayer(absl::Duration stall) {
+  longest_stall_ = std::max(longest_stall_, stall);
+  const absl::Duration limit =
+      spec_.is_doubled ? spec_.hedge.min_patience + kMaxHedgedStall : kMaxLoadStall;
+  if (stall > limit) promises_.Break(absl::StrCat("it stalled for ", absl::FormatDuration(stall)));
+  promises_.Expect(num_troubles_ > 0 || num_hedges() + num_loaded_ == 0,
+                   "an expert was asked for twice or loaded while all was well");
   of_layer_.clear();
+  ++num_pumps_;  // nobody waits for the next one
   if (++layer_ < spec_.num_layers) {
-    loop_.After(loop_.Between(absl::Milliseconds(1), absl::Milliseconds(20)),
-                [this] { BeginLayer(); });
+    loop_.After(loop_.Between(absl::Milliseconds(1), spec_.max_pause), [this] { BeginLayer(); });
   }
 }
 

@@ -75,7 +75,7 @@ void WorldBlocks::Release(int block) {
 }
 
 void WorldBlocks::Fill(int block, const Content& content) {
-  if (by_content_.emplace(content, block).second) content_.emplace(block, content);
+  if (by_content_.try_emplace(content, block).second) content_.emplace(block, content);
 }
 
 SchedulerWorld::SchedulerWorld(const Spec& spec)
@@ -93,8 +93,8 @@ SequenceId SchedulerWorld::Submit(const WorldRequest& request) {
   sequence.num_tokens = request.num_prompt_tokens;
   outcomes_[id].submitted = num_steps_;
   const int64_t most_tokens = int64_t{spec_.num_blocks} * spec_.scheduler.block_tokens;
-  Expect(sequence.end_tokens() + spec_.scheduler.lookahead_tokens <= most_tokens,
-         absl::StrCat("sequence ", id, " is longer than the cache"));
+  promises_.Expect(sequence.end_tokens() + spec_.scheduler.lookahead_tokens <= most_tokens,
+                   "sequence ", id, " is longer than the cache");
   return id;
 }
 
@@ -145,7 +145,8 @@ Snapshot SchedulerWorld::Look() const {
 void SchedulerWorld::Step() {
   const Snapshot snapshot = Look();
   const StepPlan plan = PlanStep(snapshot, spec_.scheduler);
-  Expect(SamePlan(plan, PlanStep(snapshot, spec_.scheduler)), "two plans for one snapshot");
+  promises_.Expect(SamePlan(plan, PlanStep(snapshot, spec_.scheduler)),
+                   "two plans for one snapshot");
   CheckPlan(snapshot, plan);
   for (const SequenceId id : plan.preempted) Preempt(sequences_.at(id));
   for (const SequenceId id : plan.admitted) Admit(sequences_.at(id));
@@ -189,12 +190,13 @@ void SchedulerWorld::Admit(Sequence& sequence) {
 
 bool SchedulerWorld::Run(Sequence& sequence, int num_rows) {
   const int block_tokens = spec_.scheduler.block_tokens;
+  const int num_full_before = sequence.num_computed / block_tokens;
   const int end = sequence.num_computed + num_rows;
   while (static_cast<int>(sequence.blocks.size()) * block_tokens <
          end + spec_.scheduler.lookahead_tokens) {
     const int block = blocks_.Take();
     if (block < 0) {
-      Expect(false, absl::StrCat("no block for row ", end - 1, " of sequence ", sequence.id));
+      promises_.Break(absl::StrCat("no block for row ", end - 1, " of sequence ", sequence.id));
       return false;
     }
     sequence.blocks.push_back(block);
@@ -210,7 +212,8 @@ bool SchedulerWorld::Run(Sequence& sequence, int num_rows) {
     sequence.num_drafts = static_cast<int>(Below(std::clamp(num_left, 0, spec_.max_drafts) + 1));
   }
   if (spec_.keep_prefixes) {
-    for (int index = 0; (index + 1) * block_tokens <= sequence.num_computed; ++index) {
+    for (int index = num_full_before; (index + 1) * block_tokens <= sequence.num_computed;
+         ++index) {
       blocks_.Fill(sequence.blocks[index], ContentOf(sequence, index));
     }
   }
@@ -221,14 +224,14 @@ void SchedulerWorld::CheckPlan(const Snapshot& snapshot, const StepPlan& plan) {
   CheckSlices(snapshot, plan);
   CheckPreemptions(snapshot, plan);
   for (const SequenceId id : plan.admitted) {
-    Expect(!Find(snapshot, id).running, absl::StrCat("sequence ", id, " was admitted twice"));
-    Expect(std::count_if(plan.slices.begin(), plan.slices.end(),
-                         [id](const StepSlice& slice) { return slice.id == id; }) == 1,
-           absl::StrCat("sequence ", id, " was admitted for nothing"));
+    promises_.Expect(!Find(snapshot, id).running, "sequence ", id, " was admitted twice");
+    promises_.Expect(std::count_if(plan.slices.begin(), plan.slices.end(),
+                                   [id](const StepSlice& slice) { return slice.id == id; }) == 1,
+                     "sequence ", id, " was admitted for nothing");
   }
   for (const int64_t credit : plan.credits) {
     const int64_t limit = int64_t{kMaxCreditSteps} * spec_.scheduler.max_step_rows;
-    Expect(-limit <= credit && credit <= limit, absl::StrCat("a credit of ", credit));
+    promises_.Expect(-limit <= credit && credit <= limit, "a credit of ", credit);
   }
 }
 
@@ -250,21 +253,21 @@ void SchedulerWorld::CheckSlices(const Snapshot& snapshot, const StepPlan& plan)
   SequenceId last = 0;
   for (const StepSlice& slice : plan.slices) {
     const SequenceView& view = Find(snapshot, slice.id);
-    Expect(slice.id > last, "slices out of order");
+    promises_.Expect(slice.id > last, "slices out of order");
     last = slice.id;
-    Expect(view.running || Contains(plan.admitted, slice.id),
-           absl::StrCat("sequence ", slice.id, " steps, but does not run"));
-    Expect(!Contains(plan.preempted, slice.id),
-           absl::StrCat("sequence ", slice.id, " steps, but was preempted"));
+    promises_.Expect(view.running || Contains(plan.admitted, slice.id), "sequence ", slice.id,
+                     " steps, but does not run");
+    promises_.Expect(!Contains(plan.preempted, slice.id), "sequence ", slice.id,
+                     " steps, but was preempted");
     num_rows += slice.num_rows;
     if (IsAnswering(view)) {
       num_answers += !may_yield[view.tenant];
-      Expect(slice.num_rows == 1 + view.num_drafts, absl::StrCat(slice.num_rows, " rows"));
+      promises_.Expect(slice.num_rows == 1 + view.num_drafts, slice.num_rows, " rows");
     } else {
       num_prompt_rows += slice.num_rows;
       const int num_left = std::max(1, view.num_tokens - view.num_computed);
-      Expect(slice.num_rows >= 1 && slice.num_rows <= num_left,
-             absl::StrCat(slice.num_rows, " rows of ", num_left));
+      promises_.Expect(slice.num_rows >= 1 && slice.num_rows <= num_left, slice.num_rows,
+                       " rows of ", num_left);
     }
   }
   for (const SequenceView& view : snapshot.sequences) {
@@ -272,12 +275,12 @@ void SchedulerWorld::CheckSlices(const Snapshot& snapshot, const StepPlan& plan)
     num_running += view.running || Contains(plan.admitted, view.id);
     num_due += IsAnswering(view) && !may_yield[view.tenant];
   }
-  Expect(num_answers == num_due, absl::StrCat(num_answers, " of ", num_due, " answers go on"));
-  Expect(num_rows <= spec_.scheduler.max_step_rows, absl::StrCat(num_rows, " rows in a step"));
-  Expect(num_answers == 0 || num_prompt_rows <= spec_.scheduler.max_prefill_rows,
-         absl::StrCat(num_prompt_rows, " rows of prompts beside ", num_answers, " answers"));
-  Expect(num_running <= spec_.scheduler.max_running, absl::StrCat(num_running, " run"));
-  Expect(!plan.slices.empty() || snapshot.sequences.empty(), "a step without rows");
+  promises_.Expect(num_answers == num_due, num_answers, " of ", num_due, " answers go on");
+  promises_.Expect(num_rows <= spec_.scheduler.max_step_rows, num_rows, " rows in a step");
+  promises_.Expect(num_answers == 0 || num_prompt_rows <= spec_.scheduler.max_prefill_rows,
+                   num_prompt_rows, " rows of prompts beside ", num_answers, " answers");
+  promises_.Expect(num_running <= spec_.scheduler.max_running, num_running, " run");
+  promises_.Expect(!plan.slices.empty() || snapshot.sequences.empty(), "a step without rows");
 }
 
 void SchedulerWorld::CheckPreemptions(const Snapshot& snapshot, const StepPlan& plan) {
@@ -289,15 +292,15 @@ void SchedulerWorld::CheckPreemptions(const Snapshot& snapshot, const StepPlan& 
   }
   for (const SequenceId id : plan.preempted) {
     const SequenceView& victim = Find(snapshot, id);
-    Expect(victim.running, absl::StrCat("sequence ", id, " was preempted, but waits"));
+    promises_.Expect(victim.running, "sequence ", id, " was preempted, but waits");
     if (plan.admitted.empty()) {
-      Expect(id != FirstInRank(snapshot), absl::StrCat("sequence ", id, " was first in rank"));
+      promises_.Expect(id != FirstInRank(snapshot), "sequence ", id, " was first in rank");
       // At the last admission every running sequence had a block to spare, so one must have filled
       // two since then.
       const int64_t num_rows =
           (num_steps_ - last_admission_) * (1 + spec_.max_drafts) + spec_.max_drafts;
-      Expect(num_rows > spec_.scheduler.block_tokens,
-             absl::StrCat("preempted ", num_steps_ - last_admission_, " steps after an admission"));
+      promises_.Expect(num_rows > spec_.scheduler.block_tokens, "preempted ",
+                       num_steps_ - last_admission_, " steps after an admission");
       ++num_preempted_;
       continue;
     }
@@ -307,8 +310,8 @@ void SchedulerWorld::CheckPreemptions(const Snapshot& snapshot, const StepPlan& 
       if (view.tenant == victim.tenant) return view.priority > victim.priority;
       return num_left[victim.tenant] + num_admitted[victim.tenant] > num_left[view.tenant];
     };
-    Expect(std::any_of(plan.admitted.begin(), plan.admitted.end(), may_displace),
-           absl::StrCat("sequence ", id, " was displaced by nobody who may"));
+    promises_.Expect(std::any_of(plan.admitted.begin(), plan.admitted.end(), may_displace),
+                     "sequence ", id, " was displaced by nobody who may");
   }
 }
 
@@ -332,12 +335,6 @@ int64_t SchedulerWorld::num_prompt_rows_left(int tenant) const {
                            if (sequence.request.tenant != tenant) return sum;
                            return sum + (num_left > 1 ? num_left : 0);
                          });
-}
-
-void SchedulerWorld::Expect(bool holds, const std::string& what) {
-  if (!holds && violations_.size() < 20) {
-    violations_.push_back(absl::StrCat("step ", num_steps_, ": ", what));
-  }
 }
 
 }  // namespace orrery

@@ -20,7 +20,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "services/attention/scheduler.h"
+#include "tests/simulation/promises.h"
 
 namespace orrery {
 
@@ -96,7 +98,7 @@ class SchedulerWorld {
   int num_preempted() const { return num_preempted_; }  // for blocks
   int num_displaced() const { return num_displaced_; }
   // Promises that were broken; empty is good.
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<std::string>& violations() const { return promises_.broken(); }
   int64_t Below(int64_t limit) { return static_cast<int64_t>(rng_() % limit); }
 
  private:
@@ -124,7 +126,6 @@ class SchedulerWorld {
   void Admit(Sequence& sequence);
   // Takes its blocks and computes. True when the answer is complete.
   bool Run(Sequence& sequence, int num_rows);
-  void Expect(bool holds, const std::string& what);
 
   const Spec spec_;
   WorldBlocks blocks_;
@@ -137,7 +138,7 @@ class SchedulerWorld {
   int64_t last_admission_ = -1;
   int num_preempted_ = 0;
   int num_displaced_ = 0;
-  std::vector<std::string> violations_;
+  Promises promises_{[this] { return absl::StrCat("step ", num_steps_); }};
   std::mt19937_64 rng_;
 };
 

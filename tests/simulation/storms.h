@@ -3,7 +3,8 @@
 //
 //   std::vector<std::string> broken = RunStorm(seed);   // promises that did not hold; empty is good
 //
-// The same seed gives the same storm, so a seed is a complete bug report. Some milliseconds each.
+// The same seed gives the same storm, so a seed is a complete bug report. A fraction of a millisecond each; of
+// fifty seeds one is a large storm, of some twenty.
 #ifndef ORRERY_TESTS_SIMULATION_STORMS_H_
 #define ORRERY_TESTS_SIMULATION_STORMS_H_
 

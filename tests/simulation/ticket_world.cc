@@ -3,8 +3,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace orrery {
 namespace {
 
@@ -43,10 +41,11 @@ TicketWorld::TicketWorld(EventLoop& loop, const TicketWorldSpec& spec)
 void TicketWorld::Run() {
   loop_.After(absl::ZeroDuration(), [this] { DispatchNext(); });
   while (loop_.RunOne()) {
-    Expect(table_.num_open() == static_cast<int>(open_.size()), "a slot was lost");
+    promises_.Expect(table_.num_open() == static_cast<int>(open_.size()), "a slot was lost");
   }
-  Expect(open_.empty() && num_closed_ == spec_.num_tickets, "a ticket never ended");
-  for (const Shard& shard : shards_) Expect(shard.inbox.empty(), "a shard forgot a frame");
+  promises_.Expect(open_.empty() && num_closed_ == spec_.num_tickets, "a ticket never ended");
+  for (const Shard& shard : shards_)
+    promises_.Expect(shard.inbox.empty(), "a shard forgot a frame");
 }
 
 // Some rows of every shard's, in frames.
@@ -82,7 +81,8 @@ void TicketWorld::DispatchNext() {
                             .num_entries = static_cast<int>(open.frames[i].size())});
   }
   const absl::StatusOr<Ticket> ticket = table_.Open(table_frames);
-  Expect(ticket.ok() == (static_cast<int>(open_.size()) < spec_.max_open), "Open misjudged");
+  promises_.Expect(ticket.ok() == (static_cast<int>(open_.size()) < spec_.max_open),
+                   "Open misjudged");
   if (!ticket.ok()) return;  // as many open as allowed: try again later
   ++num_dispatched_;
   open.ticket = *ticket;
@@ -137,7 +137,7 @@ void TicketWorld::OnDispatch(int peer, const std::string& bytes) {
   auto inbound = std::make_unique<Inbound>();
   inbound->bytes = bytes;
   absl::StatusOr<DispatchView> view = ParseDispatch(inbound->bytes);
-  Expect(view.ok(), "a shard cannot read a frame");
+  promises_.Expect(view.ok(), "a shard cannot read a frame");
   if (!view.ok()) return;
   inbound->source = kRank;
   inbound->header = view->header;
@@ -153,14 +153,14 @@ void TicketWorld::OnDispatch(int peer, const std::string& bytes) {
 // On these links it may overtake the frames that it takes back; then they are answered, too late.
 void TicketWorld::OnAbandon(int peer, const std::string& bytes) {
   const absl::StatusOr<FrameHeader> header = ParseAbandon(bytes);
-  Expect(header.ok(), "a shard cannot read an abandon");
+  promises_.Expect(header.ok(), "a shard cannot read an abandon");
   if (!header.ok()) return;
   const Ticket ticket{.slot = header->ticket_slot, .generation = header->ticket_generation};
   const Inbox::Frames dropped = shards_[peer].inbox.DropTicket(kRank, ticket);
   for (const auto& inbound : dropped) {
     const Ticket of_frame{.slot = inbound->header.ticket_slot,
                           .generation = inbound->header.ticket_generation};
-    Expect(!table_.IsOpen(of_frame), "a frame of an open ticket was dropped");
+    promises_.Expect(!table_.IsOpen(of_frame), "a frame of an open ticket was dropped");
   }
   num_dropped_ += static_cast<int>(dropped.size());
   Trace(dropped.size());
@@ -174,7 +174,7 @@ void TicketWorld::RunNextGroup(int peer) {
   ++num_groups_;
   std::vector<std::string> replies;
   for (const auto& inbound : group) {
-    Expect(inbound->frame.layer == group[0]->frame.layer, "a group is of two layers");
+    promises_.Expect(inbound->frame.layer == group[0]->frame.layer, "a group is of two layers");
     ++num_frames_run_;
     replies.push_back(RunFrame(*inbound));
   }
@@ -225,7 +225,7 @@ void TicketWorld::Crash(int peer) {
 
 void TicketWorld::OnReply(int peer, const std::string& bytes) {
   const absl::StatusOr<ReplyView> view = ParseReply(bytes);
-  Expect(view.ok(), "the rank cannot read a reply");
+  promises_.Expect(view.ok(), "the rank cannot read a reply");
   if (!view.ok()) return;
   const FrameHeader& header = view->header;
   const auto place = open_.find(header.ticket_slot);
@@ -241,10 +241,10 @@ void TicketWorld::OnReply(int peer, const std::string& bytes) {
        .num_entries = static_cast<int>(header.num_entries)},
       bytes);
   Trace(static_cast<uint64_t>(verdict));
-  Expect(verdict != TicketTable::Verdict::kWrong, "a true reply was called wrong");
-  Expect((verdict == TicketTable::Verdict::kLate) == !is_open, "late was misjudged");
+  promises_.Expect(verdict != TicketTable::Verdict::kWrong, "a true reply was called wrong");
+  promises_.Expect((verdict == TicketTable::Verdict::kLate) == !is_open, "late was misjudged");
   if (verdict != TicketTable::Verdict::kAccepted) return;
-  Expect(is_first, "a frame was answered twice");
+  promises_.Expect(is_first, "a frame was answered twice");
   if (!is_first) return;
   place->second.accepted.insert(header.frame_index);
   CloseIfSettled(header.ticket_slot);
@@ -260,14 +260,14 @@ void TicketWorld::Close(uint32_t slot) {
   open_.erase(slot);
   ++num_closed_;
   const std::vector<TicketTable::Outcome> outcomes = table_.Close(open.ticket);
-  Expect(outcomes.size() == open.frames.size(), "a frame has no outcome");
+  promises_.Expect(outcomes.size() == open.frames.size(), "a frame has no outcome");
   TellShardsToDrop(open, outcomes);
   for (size_t i = 0; i < outcomes.size(); ++i) {
     ++final_states_[outcomes[i].state];
     Trace(static_cast<uint64_t>(outcomes[i].state));
     const bool answered = outcomes[i].state == TicketTable::FrameState::kAnswered;
-    Expect(answered == (open.accepted.count(static_cast<uint32_t>(i)) > 0),
-           "an accepted reply is not what its frame ended with");
+    promises_.Expect(answered == (open.accepted.count(static_cast<uint32_t>(i)) > 0),
+                     "an accepted reply is not what its frame ended with");
     if (answered) CheckResults(open, i, outcomes[i].reply);
   }
 }
@@ -290,21 +290,18 @@ void TicketWorld::TellShardsToDrop(const OpenTicket& open,
 
 void TicketWorld::CheckResults(const OpenTicket& open, size_t frame, const std::string& reply) {
   const absl::StatusOr<ReplyView> view = ParseReply(reply);
-  Expect(view.ok() && view->states.size() == open.frames[frame].size(), "a reply is not whole");
+  promises_.Expect(view.ok() && view->states.size() == open.frames[frame].size(),
+                   "a reply is not whole");
   if (!view.ok()) return;
   const std::byte* next = view->results;
   for (size_t i = 0; i < view->states.size(); ++i) {
     if (view->states[i] != EntryState::kDone) continue;
     const Result result = Read<Result>(next);
     next += sizeof(Result);
-    Expect(result.number == open.number, "a result belongs to another ticket");
-    Expect(result.expert == static_cast<uint64_t>(open.frames[frame][i].expert),
-           "a result belongs to another entry");
+    promises_.Expect(result.number == open.number, "a result belongs to another ticket");
+    promises_.Expect(result.expert == static_cast<uint64_t>(open.frames[frame][i].expert),
+                     "a result belongs to another entry");
   }
-}
-
-void TicketWorld::Expect(bool condition, const std::string& what) {
-  if (!condition) violations_.push_back(absl::StrCat(absl::FormatTime(loop_.Now()), ": ", what));
 }
 
 void TicketWorld::Trace(uint64_t value) {

@@ -30,6 +30,7 @@
 #include "exchange/ticket_table.h"
 #include "tests/simulation/event_loop.h"
 #include "tests/simulation/link.h"
+#include "tests/simulation/promises.h"
 
 namespace orrery {
 
@@ -51,7 +52,7 @@ class TicketWorld {
   void Run();
 
   // What should not have happened, with the time; empty when all is well.
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<std::string>& violations() const { return promises_.broken(); }
   const ReplyCounters& counters() const { return table_.counters(); }
   int num_closed() const { return num_closed_; }
   // Frames by their final TicketTable::FrameState.
@@ -97,7 +98,6 @@ class TicketWorld {
   void Close(uint32_t slot);
   void TellShardsToDrop(const OpenTicket& open, const std::vector<TicketTable::Outcome>& outcomes);
   void CheckResults(const OpenTicket& open, size_t frame, const std::string& reply);
-  void Expect(bool condition, const std::string& what);
   void Trace(uint64_t value);
 
   EventLoop& loop_;
@@ -113,7 +113,7 @@ class TicketWorld {
   int num_groups_ = 0;
   int num_frames_run_ = 0;
   std::map<TicketTable::FrameState, int> final_states_;
-  std::vector<std::string> violations_;
+  Promises promises_{[this] { return loop_.When(); }};
   uint64_t trace_ = 0;
 };
 

@@ -23,7 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(50);
-// Members give open answers 5 s to end; then they are slow, not busy.
+// Beyond the time to drain (limits.drain_ms): members then give open calls 5 s to end, and who takes longer is
+// slow, not busy.
 constexpr absl::Duration kStopPatience = absl::Seconds(8);
 constexpr int kTailLines = 10;
 
@@ -213,7 +214,8 @@ void Launcher::Stop() {
     for (Member& member : members_) {
       if (member.role == role) member.process->Signal(SIGTERM);
     }
-    const absl::Time deadline = absl::Now() + kStopPatience;
+    const absl::Time deadline =
+        absl::Now() + absl::Milliseconds(cluster_.limits().drain_ms()) + kStopPatience;
     for (Member& member : members_) {
       if (member.role != role || member.process->WaitUntil(deadline).has_value()) continue;
       member.process->Signal(SIGKILL);
