@@ -7,8 +7,12 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
@@ -42,7 +46,9 @@ struct Run {
   std::atomic<int64_t> num_done = 0;
   std::atomic<bool> should_stop = false;
   std::mutex mutex;
-  std::vector<BrokenSeed> broken;  // guarded by mutex
+  // Guarded by mutex.
+  std::vector<BrokenSeed> broken;
+  std::map<std::string, int64_t> happened;
 };
 
 thread_local uint64_t seed_under_way = 0;
@@ -72,11 +78,12 @@ void Work(Run& run) {
     if (number >= run.num_seeds) return;
     const uint64_t seed = run.first + static_cast<uint64_t>(number);
     seed_under_way = seed;
-    std::vector<std::string> violations = RunStorm(seed);
+    StormReport report = RunStorm(seed);
     ++run.num_done;
-    if (violations.empty()) continue;
     std::lock_guard<std::mutex> lock(run.mutex);
-    run.broken.push_back({seed, std::move(violations)});
+    for (const auto& [what, count] : report.happened) run.happened[what] += count;
+    if (report.broken.empty()) continue;
+    run.broken.push_back({seed, std::move(report.broken)});
     if (run.broken.size() >= kMaxBrokenSeeds) run.should_stop = true;
   }
 }
@@ -108,6 +115,9 @@ void Simulate(Run& run, Terminal& out) {
     out.Print("seed ", broken.seed, " (again: orrery simulate --seeds=1 --seed=", broken.seed,
               ")\n");
     for (const std::string& violation : broken.violations) out.Print("  ", violation, "\n");
+  }
+  for (const auto& [what, count] : run.happened) {
+    out.Print(absl::StrFormat("%14d %s\n", count, what));
   }
   const int64_t num_done = run.num_done;
   out.Print(absl::StrFormat("%d seeds, %.0f a second; %d broke a promise\n", num_done,

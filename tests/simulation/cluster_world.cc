@@ -225,6 +225,7 @@ void ClusterWorld::SendEnd(int64_t id, int attempt, const absl::Status& status) 
 
 // Its open requests go with it, and their sequences; of the last tokens some have not reached the clients.
 void ClusterWorld::CrashRouter() {
+  ++num_router_crashes_;
   core_ = MakeCore(spec_.num_ranks);
   for (size_t rank = 0; rank < ranks_.size(); ++rank) {
     ranks_[rank].sequences.clear();

@@ -56,6 +56,7 @@ class ClusterWorld {
   // How many requests ended with which code.
   const std::map<absl::StatusCode, int>& endings() const { return endings_; }
   int num_crashes() const { return num_crashes_; }
+  int num_router_crashes() const { return num_router_crashes_; }
   int num_replays() const { return num_replays_; }
   int num_resumed() const { return num_resumed_; }
   int num_preemptions() const { return num_preemptions_; }
@@ -119,6 +120,7 @@ class ClusterWorld {
   SequenceId next_sequence_ = 1;
   int num_ended_ = 0;
   int num_crashes_ = 0;
+  int num_router_crashes_ = 0;
   int num_replays_ = 0;
   int num_resumed_ = 0;
   int num_preemptions_ = 0;

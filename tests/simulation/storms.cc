@@ -1,8 +1,10 @@
 #include "tests/simulation/storms.h"
 
 #include <algorithm>
+#include <map>
 #include <random>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "tests/simulation/cluster_world.h"
@@ -37,8 +39,9 @@ class Chance {
 };
 
 using Violations = std::vector<std::string>;
+using Happened = std::map<std::string, int64_t>;
 
-Violations TicketStorm(Chance& chance) {
+Violations TicketStorm(Chance& chance, Happened& happened) {
   TicketWorldSpec spec;
   spec.num_shards = 1 + chance.Below(3, 5);
   spec.num_tickets = 3 + chance.Below(10, 80);
@@ -52,24 +55,32 @@ Violations TicketStorm(Chance& chance) {
   EventLoop loop(chance.Seed());
   TicketWorld world(loop, spec);
   world.Run();
+  happened["tickets"] += world.num_closed();
+  happened["tickets given up"] += world.num_abandoned();
+  happened["frames dropped by shards"] += world.num_dropped();
+  happened["replies late"] += world.counters().late;
+  happened["replies repeated"] += world.counters().duplicate;
+  const auto lost = world.final_states().find(TicketTable::FrameState::kLost);
+  if (lost != world.final_states().end()) happened["frames lost"] += lost->second;
   return world.violations();
 }
 
-Violations ClusterStorm(Chance& chance) {
+Violations ClusterStorm(Chance& chance, Happened& happened) {
   ClusterWorldSpec spec;
   spec.num_ranks = 1 + chance.Below(3, 4);
   spec.num_requests = 3 + chance.Below(10, 80);
   spec.max_waiting_requests = 1 + chance.Below(8);
+  spec.scheduler.block_tokens = 1 << chance.Below(4);
   spec.scheduler.max_running = 1 + chance.Below(6);
   spec.scheduler.max_prefill_rows = 1 + chance.Below(12);
   spec.scheduler.max_step_rows = spec.scheduler.max_running + spec.scheduler.max_prefill_rows;
   spec.max_prompt_tokens = 1 + chance.Below(40, 80);
-  spec.max_answer_tokens = 1 + chance.Below(10, 30);
+  spec.max_answer_tokens = 1 + chance.Below(20, 30);
   // What the longest sequence needs, and little more.
   spec.num_blocks =
       (spec.max_prompt_tokens + spec.max_answer_tokens) / spec.scheduler.block_tokens + 1 +
-      chance.Below(4, 12);
-  spec.arrival_gap = absl::Microseconds(200 + chance.Below(20'000));
+      chance.Below(6, 12);
+  spec.arrival_gap = absl::Microseconds(200 + chance.Below(2'000, 20'000));
   spec.crash_per_step = chance.UpTo(0.1, 0.02);
   spec.cancel_per_token = chance.UpTo(0.1, 0.05);
   spec.router_crash_per_token = chance.UpTo(0.02, 0.002);
@@ -77,14 +88,23 @@ Violations ClusterStorm(Chance& chance) {
   EventLoop loop(chance.Seed());
   ClusterWorld world(loop, spec);
   world.Run();
+  happened["requests"] += spec.num_requests;
+  happened["rank crashes"] += world.num_crashes();
+  happened["router crashes"] += world.num_router_crashes();
+  happened["requests replayed"] += world.num_replays();
+  happened["requests resumed"] += world.num_resumed();
+  happened["requests set back"] += world.num_preemptions();
+  for (const auto& [code, count] : world.endings()) {
+    happened[absl::StrCat("requests ended ", absl::StatusCodeToString(code))] += count;
+  }
   return world.violations();
 }
 
 // Shards crash, stand still, drain and come back, one at a time.
-Violations RecoveryStorm(Chance& chance) {
+Violations RecoveryStorm(Chance& chance, Happened& happened) {
   RecoveryWorldSpec spec;
   spec.num_shards = 2 + chance.Below(3, 4);
-  spec.num_experts = 2 * spec.num_shards + chance.Below(8, 40);
+  spec.num_experts = 2 + 2 * spec.num_shards + chance.Below(8, 40);
   spec.num_moe_layers = 1 + chance.Below(2, 4);
   spec.topk = 1 + chance.Below(4, 6);
   spec.num_layers = 20 + chance.Below(40, 400);
@@ -95,6 +115,10 @@ Violations RecoveryStorm(Chance& chance) {
   EventLoop loop(chance.Seed());
   RecoveryWorld world(loop, spec);
   world.Run();
+  happened["layers"] += spec.num_layers;
+  happened["shard troubles"] += world.num_troubles();
+  happened["shards asked beside a late one"] += world.num_hedges();
+  happened["experts loaded by heirs"] += world.num_loaded();
   return world.violations();
 }
 
@@ -110,7 +134,7 @@ WorldRequest DrawRequest(Chance& chance, int num_tenants, int longest) {
 
 // Tenants, priorities, drafts, shared prefixes, caches that hold little more than the longest sequence,
 // budgets that answers fill: everything finishes, and no slower than one by one.
-Violations SchedulerStorm(Chance& chance) {
+Violations SchedulerStorm(Chance& chance, Happened& happened) {
   SchedulerWorld::Spec spec;
   spec.seed = chance.Seed();
   spec.max_drafts = chance.Below(4);
@@ -136,8 +160,12 @@ Violations SchedulerStorm(Chance& chance) {
       for (int steps = chance.Below(10, 30); steps > 0; --steps) world.Step();
     }
   }
+  const bool is_idle = world.RunUntilIdle(num_steps_alone);
+  happened["steps"] += world.num_steps();
+  happened["sequences set back"] += world.num_preempted();
+  happened["sequences displaced"] += world.num_displaced();
   Violations violations;
-  if (!world.RunUntilIdle(num_steps_alone)) {
+  if (!is_idle) {
     violations.push_back(absl::StrCat("not idle after ", num_steps_alone, " steps"));
   }
   const auto& more = world.violations();
@@ -147,22 +175,22 @@ Violations SchedulerStorm(Chance& chance) {
 
 }  // namespace
 
-std::vector<std::string> RunStorm(uint64_t seed) {
+StormReport RunStorm(uint64_t seed) {
   struct World {
     const char* name;
-    Violations (*run)(Chance& chance);
+    Violations (*run)(Chance& chance, Happened& happened);
   };
-  std::vector<std::string> broken;
+  StormReport report;
   for (const World& world :
        {World{"tickets", TicketStorm}, World{"cluster", ClusterStorm},
         World{"scheduler", SchedulerStorm}, World{"recovery", RecoveryStorm}}) {
     // Of its own, so that a change to one world leaves the storms of the others as they were.
     Chance chance(seed * 1000 + world.name[0], /*is_large=*/seed % kLargeOneOf == 0);
-    for (const std::string& violation : world.run(chance)) {
-      broken.push_back(absl::StrCat(world.name, ": ", violation));
+    for (const std::string& violation : world.run(chance, report.happened)) {
+      report.broken.push_back(absl::StrCat(world.name, ": ", violation));
     }
   }
-  return broken;
+  return report;
 }
 
 }  // namespace orrery
