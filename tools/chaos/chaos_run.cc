@@ -35,6 +35,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   limits.set_heir_bytes(options.scenario.heir_bytes);
   limits.set_balance_ms(options.scenario.balance_ms);
   limits.set_fixed_placement(options.scenario.fixed_placement);
+  victim_options.num_questions = options.scenario.num_questions;
   victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.has_proxies = options.scenario.has_proxies;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
