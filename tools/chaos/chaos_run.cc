@@ -58,6 +58,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   limits.set_heir_bytes(options.scenario.heir_bytes);
   limits.set_balance_ms(options.scenario.balance_ms);
   limits.set_fixed_placement(options.scenario.fixed_placement);
+  victim_options.num_questions = options.scenario.num_questions;
   victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.busy_share = options.scenario.busy_share;
   victim_options.has_proxies = options.scenario.has_proxies;

@@ -269,6 +269,7 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .num_shards = 6,
        .heir_bytes = kRoomForCopies,
        .balance_ms = 1000,
+       .num_questions = 6,
        .asks_by_zipf = true,
        .harm = BalanceSkewedLoad},
   };

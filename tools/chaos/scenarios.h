@@ -38,6 +38,7 @@ struct ChaosScenario {
   int64_t heir_bytes = 0;
   int balance_ms = 0;
   bool fixed_placement = false;
+  int num_questions = 24;
   // Question k is asked about 1 / k times as often as the first.
   bool asks_by_zipf = false;
   // Whether ranks reach their shards through proxies.

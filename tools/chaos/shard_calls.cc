@@ -15,38 +15,37 @@
 namespace orrery {
 namespace {
 
-// On a machine that 32 clients keep busy, connecting alone may take seconds.
+// On a machine that is busy with the cluster.
 constexpr absl::Duration kCallTimeout = absl::Seconds(30);
 
-void Prepare(grpc::ClientContext& context) {
-  SetDeadline(context, absl::Now() + kCallTimeout);
+// One unary call, which waits for its connection.
+template <typename Service, typename Request, typename Response>
+absl::StatusOr<Response> Call(const std::string& address, const Request& request,
+                              grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&, Response*)) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
+  grpc::ClientContext context;
   context.set_wait_for_ready(true);
+  SetDeadline(context, absl::Now() + kCallTimeout);
+  const auto stub = Service::NewStub(channel);
+  Response response;
+  RETURN_IF_ERROR(FromGrpcStatus((stub.get()->*method)(&context, request, &response)));
+  return response;
 }
 
 }  // namespace
 
 absl::StatusOr<internal::MemberDescription> DescribeShard(const std::string& address) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
-  grpc::ClientContext context;
-  Prepare(context);
-  internal::MemberDescription description;
-  RETURN_IF_ERROR(
-      FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &description)));
-  return description;
+  return Call<internal::Member>(address, internal::DescribeRequest(),
+                                &internal::Member::Stub::Describe);
 }
 
 absl::StatusOr<internal::RowCounts> CountRows(const std::string& address) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
-  grpc::ClientContext context;
-  Prepare(context);
-  internal::RowCounts counts;
-  RETURN_IF_ERROR(
-      FromGrpcStatus(internal::Placement::NewStub(channel)->CountRows(&context, {}, &counts)));
-  return counts;
+  return Call<internal::Placement>(address, internal::CountRowsRequest(),
+                                   &internal::Placement::Stub::CountRows);
 }
 
 absl::Status HoldCopies(const std::string& address, absl::Span<const ExpertKey> copies) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, MakeChannel(address, {}));
   internal::HoldCopiesRequest request;
   request.set_from("orrery chaos");
   for (const ExpertKey& key : copies) {
@@ -54,11 +53,8 @@ absl::Status HoldCopies(const std::string& address, absl::Span<const ExpertKey> 
     copy->set_layer(key.layer);
     copy->set_expert(key.expert);
   }
-  grpc::ClientContext context;
-  Prepare(context);
-  internal::HoldCopiesResponse response;
-  return FromGrpcStatus(
-      internal::Placement::NewStub(channel)->HoldCopies(&context, request, &response));
+  return Call<internal::Placement>(address, request, &internal::Placement::Stub::HoldCopies)
+      .status();
 }
 
 double ImbalanceBetween(absl::Span<const internal::RowCounts> before,

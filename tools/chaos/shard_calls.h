@@ -3,7 +3,8 @@
 //   ASSIGN_OR_RETURN(const internal::RowCounts counts, CountRows(shard.address()));
 //   RETURN_IF_ERROR(HoldCopies(shard.address(), {{.layer = 3, .expert = 9}}));
 //
-// Errors: those of the calls, UNAVAILABLE and DEADLINE_EXCEEDED among them. Each ends within some seconds.
+// Errors: those of the calls, UNAVAILABLE and DEADLINE_EXCEEDED among them. Each waits for its connection, and
+// ends within half a minute.
 #ifndef ORRERY_TOOLS_CHAOS_SHARD_CALLS_H_
 #define ORRERY_TOOLS_CHAOS_SHARD_CALLS_H_
 
