@@ -58,8 +58,7 @@ TEST(Overload, EveryRequestIsAnsweredRightOrRefusedOrLate) {
     });
   }
   for (std::thread& client : clients) client.join();
-  EXPECT_EQ(ends.num_answered + ends.num_refused + ends.num_late,
-            kNumClients * kRequestsPerClient);
+  EXPECT_EQ(ends.num_answered + ends.num_refused + ends.num_late, kNumClients * kRequestsPerClient);
   EXPECT_GT(ends.num_answered, 0);
   EXPECT_GT(ends.num_refused, 0);
   // And it is none the worse for it.
