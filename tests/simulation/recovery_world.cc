@@ -123,6 +123,7 @@ void RecoveryWorld::BeginLayer() {
     entries_.push_back(
         {.row = 0, .expert = expert, .result = static_cast<int32_t>(entries_.size())});
   }
+  answered_.assign(entries_.size(), false);
   layer_begin_ = loop_.Now();
   recovery_.Begin(
       {.layer = layer_ % spec_.num_moe_layers, .timeout = kTimeout, .entries = entries_},
@@ -194,7 +195,10 @@ void RecoveryWorld::Answer(uint32_t id) {
         of_layer_.count(id) == 0  // nobody waits for it any more
             ? EntryState::kDone
             : StateOf(shards_[ask.peer], {layer_ % spec_.num_moe_layers, entry.expert});
-    if (state == EntryState::kDone) continue;
+    if (state == EntryState::kDone) {
+      if (of_layer_.count(id) > 0) answered_[entry.result] = true;
+      continue;
+    }
     report.push_back({.peer = ask.peer, .entry = entry, .state = state, .eta_ms = kEtaMs});
   }
   Finish(id, report, /*is_answered=*/true);
@@ -225,6 +229,8 @@ void RecoveryWorld::Finish(uint32_t id, const CombineReport& report, bool is_ans
 
 void RecoveryWorld::EndLayer(absl::Duration stall) {
   longest_stall_ = std::max(longest_stall_, stall);
+  promises_.Expect(std::find(answered_.begin(), answered_.end(), false) == answered_.end(),
+                   "it is done, but a shard has not answered for it");
   const absl::Duration limit =
       spec_.is_doubled ? spec_.hedge.min_patience + kMaxHedgedStall : kMaxLoadStall;
   if (stall > limit) promises_.Break(absl::StrCat("it stalled for ", absl::FormatDuration(stall)));

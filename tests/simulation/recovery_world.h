@@ -102,6 +102,7 @@ class RecoveryWorld {
   std::map<uint32_t, Ask> asks_;
   std::set<uint32_t> of_layer_;  // asks that the layer at hand waits for
   std::vector<DispatchEntry> entries_;
+  std::vector<bool> answered_;  // [entries_] by a shard that holds its expert
   uint32_t next_ask_ = 1;
   int layer_ = 0;  // counts those that ran
   absl::Time layer_begin_;

@@ -173,6 +173,7 @@ void SchedulerWorld::Preempt(Sequence& sequence) {
   for (auto it = sequence.blocks.rbegin(); it != sequence.blocks.rend(); ++it) {
     blocks_.Release(*it);
   }
+  num_steps_again_ += sequence.num_computed / spec_.scheduler.max_step_rows + 1;
   sequence.blocks.clear();
   sequence.running = false;
   sequence.num_computed = 0;

@@ -97,6 +97,8 @@ class SchedulerWorld {
   const WorldOutcome& outcome(SequenceId id) const { return outcomes_.at(id); }
   int num_preempted() const { return num_preempted_; }  // for blocks
   int num_displaced() const { return num_displaced_; }
+  // What it takes to compute again what was set back, when nothing else is done meanwhile.
+  int64_t num_steps_again() const { return num_steps_again_; }
   // Promises that were broken; empty is good.
   const std::vector<std::string>& violations() const { return promises_.broken(); }
   int64_t Below(int64_t limit) { return static_cast<int64_t>(rng_() % limit); }
@@ -138,6 +140,7 @@ class SchedulerWorld {
   int64_t last_admission_ = -1;
   int num_preempted_ = 0;
   int num_displaced_ = 0;
+  int64_t num_steps_again_ = 0;
   Promises promises_{[this] { return absl::StrCat("step ", num_steps_); }};
   std::mt19937_64 rng_;
 };

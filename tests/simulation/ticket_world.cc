@@ -215,12 +215,23 @@ void TicketWorld::Crash(int peer) {
   shards_[peer].from_rank->Cut();
   loop_.After(absl::Microseconds(200), [this, peer] {
     for (int lane = 0; lane < kNumLanes; ++lane) table_.PeerLost(peer, static_cast<Lane>(lane));
+    for (const auto& [slot, open] : open_) {
+      promises_.Expect(!WaitsOnlyFor(open, peer) || table_.Settled(open.ticket),
+                       "a frame of a lost peer is still waited for");
+    }
     for (uint32_t slot = 0; slot < static_cast<uint32_t>(spec_.max_open); ++slot) {
       CloseIfSettled(slot);
     }
   });
   loop_.After(loop_.Between(absl::Milliseconds(1), absl::Milliseconds(30)),
               [this, peer] { shards_[peer].up = true; });
+}
+
+bool TicketWorld::WaitsOnlyFor(const OpenTicket& open, int peer) {
+  for (size_t i = 0; i < open.frames.size(); ++i) {
+    if (open.peers[i] != peer && open.accepted.count(static_cast<uint32_t>(i)) == 0) return false;
+  }
+  return true;
 }
 
 void TicketWorld::OnReply(int peer, const std::string& bytes) {

@@ -93,6 +93,8 @@ class TicketWorld {
   void RunNextGroup(int peer);
   std::string RunFrame(const Inbound& inbound);
   void Crash(int peer);
+  // Every frame is the peer's, or answered.
+  static bool WaitsOnlyFor(const OpenTicket& open, int peer);
   void OnReply(int peer, const std::string& bytes);
   void CloseIfSettled(uint32_t slot);
   void Close(uint32_t slot);
