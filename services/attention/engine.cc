@@ -16,6 +16,8 @@ namespace {
 
 // Idle tenants whose credit is remembered.
 constexpr size_t kMaxTenants = 1024;
+// A megabyte of token ids: a small cache is no reason to let little wait for it.
+constexpr int64_t kLeastWaitingTokens = 1 << 18;
 
 // Keys the hashes of the prefix cache, so that nobody outside can construct collisions.
 uint64_t DrawHashKey() {
@@ -28,7 +30,8 @@ EngineOptions Complete(EngineOptions options) {
   // A draft's keys and values stand behind the last known token.
   options.scheduler.lookahead_tokens = options.num_draft_tokens;
   if (options.max_waiting_tokens == 0) {
-    options.max_waiting_tokens = int64_t{4} * options.num_kv_blocks * kKvBlockTokens;
+    options.max_waiting_tokens =
+        std::max<int64_t>(int64_t{4} * options.num_kv_blocks * kKvBlockTokens, kLeastWaitingTokens);
   }
   return options;
 }
