@@ -54,7 +54,7 @@ struct EngineOptions {
   // as many, and no tenant gets more than what is left: whoever comes next finds a place. Replays have as
   // many places again, of which anyone may have all: who was admitted once is not refused for fairness.
   int max_waiting_requests = 256;
-  // Prompt tokens of waiting requests likewise; 0: four times what the cache holds.
+  // Prompt tokens of waiting requests likewise; 0: four times what the cache holds, at least 262144.
   int64_t max_waiting_tokens = 0;
   int max_context_tokens = 0;  // prompt and answer together
   int num_kv_blocks = 0;       // at least what max_context_tokens needs

@@ -10,6 +10,11 @@
 #include "model/weight_list.h"
 
 namespace orrery {
+namespace {
+
+constexpr absl::Duration kPauseAfterFailure = absl::Minutes(1);
+
+}  // namespace
 
 Copies::Copies(const ShardParts& parts, CopiesOptions options, std::atomic<int64_t>* loaded_bytes)
     : parts_(parts), options_(std::move(options)), loaded_bytes_(loaded_bytes) {
@@ -43,7 +48,7 @@ bool Copies::IsServed(Key key) const {
 MissingAnswer Copies::Ask(ExpertKey expert, int num_rows) {
   const Key key = {expert.layer, expert.expert};
   std::lock_guard lock(mutex_);
-  if (!Exists(expert) || !is_prepared_ || stopping_ || failed_.count(key) > 0) return {};
+  if (!Exists(expert) || !is_prepared_ || stopping_ || HasFailed(key)) return {};
   // Just now it becomes a slot.
   if (held_.count(key) > 0) return {.state = EntryState::kLoading, .eta_ms = 1};
   const auto place = waiting_.find(key);
@@ -146,7 +151,7 @@ std::optional<Copies::Key> Copies::NextToLoad() const {
     return std::nullopt;
   }
   for (const Key& key : *wanted_) {
-    if (held_.count(key) == 0 && failed_.count(key) == 0) return key;
+    if (held_.count(key) == 0 && !HasFailed(key)) return key;
   }
   return std::nullopt;
 }
@@ -173,6 +178,11 @@ std::optional<Copies::Key> Copies::TakeDroppable() {
   return droppable;
 }
 
+bool Copies::HasFailed(Key key) const {
+  const auto failed = failed_until_.find(key);
+  return failed != failed_until_.end() && absl::Now() < failed->second;
+}
+
 void Copies::Load(Key key) {
   const absl::Time begin = absl::Now();
   std::optional<Key> dropped;
@@ -193,7 +203,7 @@ void Copies::Load(Key key) {
       held_.insert(key);
       load_time_ = (load_time_ + (absl::Now() - begin)) / 2;
     } else if (has_room) {
-      failed_.insert(key);
+      failed_until_[key] = absl::Now() + kPauseAfterFailure;
     }
   }
   if (weights.ok()) {

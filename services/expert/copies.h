@@ -80,6 +80,8 @@ class Copies {
   // The lock is held for all that follow.
   bool Exists(ExpertKey key) const;
   bool IsServed(Key key) const;
+  // Lately; it may be the disk's, and pass.
+  bool HasFailed(Key key) const;
   // Who goes first of those that wait; then what is wanted and not here, if there is room.
   std::optional<Key> NextToLoad() const;
   // What is here, wanted no more, and served by its home.
@@ -104,7 +106,7 @@ class Copies {
   // In order; nullopt until the first list.
   std::optional<std::vector<Key>> wanted_;
   std::set<Key> held_;
-  std::set<Key> failed_;
+  std::map<Key, absl::Time> failed_until_;              // not tried again before that
   absl::Duration load_time_ = absl::Milliseconds(100);  // of one expert, lately
   std::thread thread_;
 };

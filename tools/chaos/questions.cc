@@ -39,6 +39,7 @@ std::string DifferenceOfChoice(const Choice& expected, const Choice& got) {
     return absl::StrCat("it ended for reason ", got.finished.reason(), ", not ",
                         expected.finished.reason());
   }
+  if (expected.finished.stop() != got.finished.stop()) return "another stop string ended it";
   const v1::Usage& ours = expected.finished.usage();
   const v1::Usage& theirs = got.finished.usage();
   if (ours.output_tokens() != theirs.output_tokens() ||
