@@ -150,14 +150,17 @@ class EdgeTest : public testing::Test, public ChannelSink {
     MakeEdge("fake 2");
     FormWithShard();
   }
-  // The test's part is the shard's.
-  void FormWithShard() {
+  // The test's part is the shard's, here and below.
+  void AcceptInvitation() {
     up_->OnOpen();
     const auto invite = other_->Await(MessageKind::kInvite);
     ASSERT_TRUE(invite.has_value());
     attempt_ = invite->attempt;
     ASSERT_EQ(Tell({.kind = MessageKind::kAccept}), absl::StatusCode::kOk);
     ASSERT_TRUE(other_->Await(MessageKind::kGreeting).has_value());
+  }
+  void FormWithShard() {
+    ASSERT_NO_FATAL_FAILURE(AcceptInvitation());
     ASSERT_EQ(Tell({.kind = MessageKind::kGreeting}), absl::StatusCode::kOk);
     ASSERT_TRUE(other_->Await(MessageKind::kUp).has_value());
     ASSERT_EQ(Tell({.kind = MessageKind::kUp, .num_freed = 1}), absl::StatusCode::kOk);
@@ -260,12 +263,7 @@ TEST_F(EdgeTest, SaysWhyTheShardDeclined) {
 TEST_F(EdgeTest, LooksForTheGreetingOnceItWasSent) {
   MakeEdge("fake 2");
   other_->SetRows("what an edge before this one left");
-  up_->OnOpen();
-  const auto invite = other_->Await(MessageKind::kInvite);
-  ASSERT_TRUE(invite.has_value());
-  attempt_ = invite->attempt;
-  ASSERT_EQ(Tell({.kind = MessageKind::kAccept}), absl::StatusCode::kOk);
-  ASSERT_TRUE(other_->Await(MessageKind::kGreeting).has_value());
+  ASSERT_NO_FATAL_FAILURE(AcceptInvitation());
   other_->SetRows("orrery");
   ASSERT_EQ(Tell({.kind = MessageKind::kGreeting}), absl::StatusCode::kOk);
   ASSERT_TRUE(other_->Await(MessageKind::kUp).has_value());
