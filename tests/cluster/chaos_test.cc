@@ -35,6 +35,8 @@ TEST(Chaos, ShardsAreKilled) { Survives("kill_shard", 10); }
 TEST(Chaos, RanksAreKilled) { Survives("kill_rank", 10); }
 TEST(Chaos, RoutersAreKilled) { Survives("kill_router", 5); }
 TEST(Chaos, ShardsAreStopped) { Survives("stop_shard", 5); }
+TEST(Chaos, ShardsAreKilledWhoseExpertsASpareHolds) { Survives("kill_held_shard", 3); }
+TEST(Chaos, ShardsAreStoppedWhoseExpertsASpareHolds) { Survives("stop_held_shard", 3); }
 TEST(Chaos, TheNetworkIsHarmed) { Survives("network", 12); }
 TEST(Chaos, AShardThatFlipsBitsIsFoundAndNoAnswerDiffers) { Survives("bit_flip", 1); }
 TEST(Chaos, EverythingIsRestarted) { Survives("rolling_restart", 1); }

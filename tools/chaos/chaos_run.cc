@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
+#include "tools/chaos/placement_scenarios.h"
 
 namespace orrery {
 namespace {
@@ -22,6 +23,8 @@ double LongestSeconds(const std::vector<absl::Duration>& durations) {
   return absl::ToDoubleSeconds(*std::max_element(durations.begin(), durations.end()));
 }
 
+// Beyond the deadline at which another holder is asked.
+constexpr absl::Duration kBesideHedge = absl::Seconds(1);
 constexpr double kMaxMibPerHour = 1.0;
 constexpr double kMaxDescriptorsPerHour = 1.0;
 
@@ -46,6 +49,11 @@ bool ChaosReport::is_flat() const {
                      [](const auto& member) { return IsFlat(member.second); });
 }
 
+int ChaosReport::num_long_pauses() const {
+  return static_cast<int>(std::count_if(
+      pauses.begin(), pauses.end(), [this](absl::Duration pause) { return pause > pause_limit; }));
+}
+
 absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   Victim::Options victim_options = options.victim;
   victim_options.topology.num_routers = options.scenario.num_routers;
@@ -58,6 +66,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   limits.set_heir_bytes(options.scenario.heir_bytes);
   limits.set_balance_ms(options.scenario.balance_ms);
   limits.set_fixed_placement(options.scenario.fixed_placement);
+  limits.set_max_hedge_ms(options.scenario.max_hedge_ms);
   victim_options.num_questions = options.scenario.num_questions;
   victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.busy_share = options.scenario.busy_share;
@@ -67,6 +76,11 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   report.scenario = options.scenario.name;
   report.seed = victim_options.seed;
   report.may_differ = options.scenario.may_differ;
+  if (options.scenario.has_second_holders) {
+    RETURN_IF_ERROR(HoldEverything(*victim));
+    report.pause_limit =
+        absl::Milliseconds(victim->cluster().limits().max_hedge_ms()) + kBesideHedge;
+  }
   Growth growth(options.warm_up);
   for (int fault = 0; fault < options.num_faults; ++fault) {
     const absl::Time next = absl::Now() + options.scenario.every;
@@ -89,6 +103,10 @@ std::string ReportText(const ChaosReport& report) {
       report.scenario, report.seed, report.pauses.size(), report.streams.num_answers,
       report.streams.num_errors, report.streams.num_differing, MedianSeconds(report.pauses),
       LongestSeconds(report.pauses));
+  if (report.pause_limit < absl::InfiniteDuration()) {
+    absl::StrAppendFormat(&text, "%d pauses longer than %.2f s, which is what hedges allow\n",
+                          report.num_long_pauses(), absl::ToDoubleSeconds(report.pause_limit));
+  }
   for (const auto& [member, slope] : report.growth) {
     absl::StrAppendFormat(&text, "%s %s: %+.2f MiB/h, %+.2f descriptors/h, seen for %.1f min\n",
                           IsFlat(slope) ? " " : "!", member, slope.mib_per_hour,
@@ -106,6 +124,10 @@ std::string ReportJson(const ChaosReport& report) {
       {"faults", report.pauses.size()},      {"answers", report.streams.num_answers},
       {"errors", report.streams.num_errors}, {"differing", report.streams.num_differing},
       {"problems", report.streams.problems}, {"pauses_s", nlohmann::json::array()}};
+  if (report.pause_limit < absl::InfiniteDuration()) {
+    json["long_pauses"] = report.num_long_pauses();
+    json["pause_limit_s"] = absl::ToDoubleSeconds(report.pause_limit);
+  }
   for (const absl::Duration pause : report.pauses) {
     json["pauses_s"].push_back(absl::ToDoubleSeconds(pause));
   }

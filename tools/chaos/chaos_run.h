@@ -2,7 +2,7 @@
 //
 //   ASSIGN_OR_RETURN(ChaosReport report, RunChaos({.scenario = scenario, .num_faults = 10, ...}));
 //   Print(ReportText(report));
-//   return report.all_well() ? 0 : 1;
+//   return report.all_well() && report.num_long_pauses() == 0 ? 0 : 1;
 #ifndef ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 #define ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 
@@ -37,12 +37,16 @@ struct ChaosReport {
   // Answers that differ are what it measures, not what it must not have.
   bool may_differ = false;
   std::vector<absl::Duration> pauses;  // the longest of each fault
+  // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
+  absl::Duration pause_limit = absl::InfiniteDuration();
   // By member; empty unless the scenario runs for long.
   std::map<std::string, Growth::Slope> growth;
 
   bool all_well() const {
     return streams.num_errors == 0 && (may_differ || streams.num_differing == 0) && is_flat();
   }
+  // Pauses above the limit. Not part of all_well: a test's machine may be busy.
+  int num_long_pauses() const;
   // Nothing grows by more than 1 MiB or one descriptor an hour.
   bool is_flat() const;
 };

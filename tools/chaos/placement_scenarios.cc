@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/types/span.h"
 #include "tools/chaos/shard_calls.h"
 
 namespace orrery {
@@ -98,6 +99,22 @@ absl::Status SetBalancing(Victim& victim, bool is_on) {
   return absl::OkStatus();
 }
 
+// Says it again and again: a shard that is checking its files does not listen yet.
+absl::Status AwaitHeld(Victim& victim, const internal::ClusterMember& shard,
+                       absl::Span<const ExpertKey> copies) {
+  for (int look = 0; look < kNumLooks; ++look) {
+    const absl::Status told = HoldCopies(shard.address(), copies);
+    if (!told.ok() && !absl::IsUnavailable(told)) return told;
+    ASSIGN_OR_RETURN(const internal::MemberDescription description, DescribeShard(shard.address()));
+    if (description.heir_offer().num_copies() == static_cast<int>(copies.size())) {
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(victim.LetTimePass(kLookInterval));
+  }
+  return absl::DeadlineExceededError(
+      absl::StrCat(shard.name(), " does not hold the ", copies.size(), " copies that it was told"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> PlaceAtRandom(Victim& victim) {
@@ -115,6 +132,22 @@ absl::StatusOr<std::string> PlaceAtRandom(Victim& victim) {
   ASSIGN_OR_RETURN(const int num_again, PlaceOnce(victim, /*gone=*/-1));
   return absl::StrCat(num_copies, " copies at random, ", num_without, " others while ", name,
                       " was gone, and ", num_again, " when it was back");
+}
+
+absl::Status HoldEverything(Victim& victim) {
+  // Every shard counts all experts; the first is no spare, and ready.
+  ASSIGN_OR_RETURN(const internal::RowCounts counts,
+                   CountRows(victim.cluster().expert(0).address()));
+  std::vector<ExpertKey> all;
+  for (const internal::LayerRowCounts& layer : counts.layer()) {
+    for (int expert = 0; expert < layer.rows_size(); ++expert) {
+      all.push_back({.layer = layer.layer(), .expert = expert});
+    }
+  }
+  for (const internal::ClusterMember& shard : victim.cluster().expert()) {
+    if (shard.spare()) RETURN_IF_ERROR(AwaitHeld(victim, shard, all));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> BalanceSkewedLoad(Victim& victim) {

@@ -20,6 +20,9 @@ constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
 constexpr absl::Duration kLongestNetworkFault = absl::Seconds(3);
 // For some twenty experts of the bundled model, 74 KB each.
 constexpr int64_t kRoomForCopies = 1'500'000;
+// For all of them.
+constexpr int64_t kRoomForAll = 10'000'000;
+constexpr int kShortHedgeMs = 500;
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
@@ -224,6 +227,22 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
       {.name = "stop_shard",
        .summary = "SIGSTOP of an expert shard for 0.2 to 10 s",
        .num_shards = 4,
+       .harm = StopShard},
+      {.name = "kill_held_shard",
+       .summary = "as kill_shard, while a spare shard holds every expert too: judges the pauses",
+       .num_spare_shards = 1,
+       .heir_bytes = kRoomForAll,
+       .fixed_placement = true,
+       .max_hedge_ms = kShortHedgeMs,
+       .has_second_holders = true,
+       .harm = KillShard},
+      {.name = "stop_held_shard",
+       .summary = "as stop_shard, while a spare shard holds every expert too: judges the pauses",
+       .num_spare_shards = 1,
+       .heir_bytes = kRoomForAll,
+       .fixed_placement = true,
+       .max_hedge_ms = kShortHedgeMs,
+       .has_second_holders = true,
        .harm = StopShard},
       {.name = "network",
        .summary =

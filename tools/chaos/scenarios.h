@@ -39,6 +39,9 @@ struct ChaosScenario {
   int balance_ms = 0;
   bool fixed_placement = false;
   int num_questions = 24;
+  int max_hedge_ms = 0;
+  // A spare shard holds a copy of every expert, so that a shard that fails is nobody's only holder.
+  bool has_second_holders = false;
   // Question k is asked about 1 / k times as often as the first.
   bool asks_by_zipf = false;
   // Whether ranks reach their shards through proxies.

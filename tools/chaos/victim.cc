@@ -71,7 +71,7 @@ absl::Duration Victim::Between(absl::Duration least, absl::Duration most) {
 std::vector<std::string> Victim::NamesOf(internal::Role role) const {
   std::vector<std::string> names;
   for (const auto& [its_role, member] : AllMembers(launcher_->cluster())) {
-    if (its_role == role) names.push_back(member->name());
+    if (its_role == role && !member->spare()) names.push_back(member->name());
   }
   return names;
 }

@@ -58,6 +58,7 @@ class Victim {
   int Below(int num);
   // Any moment between the two is as likely on a logarithmic scale.
   absl::Duration Between(absl::Duration least, absl::Duration most);
+  // Of those that are no spares, as below.
   std::string AnyOf(internal::Role role);
   std::vector<std::string> NamesOf(internal::Role role) const;
 
