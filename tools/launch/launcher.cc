@@ -165,7 +165,8 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path,
 
 absl::Status Launcher::WaitUntilReady(absl::Duration timeout, const OnProgress& on_progress,
                                       const std::function<bool()>& should_stop) {
-  const absl::Time deadline = started_at_ + timeout;
+  const absl::Time begin = absl::Now();
+  const absl::Time deadline = begin + timeout;
   v1::ClusterStatusResponse status = EveryoneStarting();
   while (true) {
     RETURN_IF_ERROR(CheckAlive());
@@ -180,7 +181,7 @@ absl::Status Launcher::WaitUntilReady(absl::Duration timeout, const OnProgress& 
   }
   keep_folder_ = true;
   return absl::DeadlineExceededError(absl::StrCat(
-      "the cluster is not ready after ", Seconds(absl::Now() - started_at_), ":\n  ",
+      "the cluster is not ready after ", Seconds(absl::Now() - begin), ":\n  ",
       absl::StrJoin(WhoIsNotReady(status), "\n  "), "\noutput of the members: ", folder_));
 }
 
