@@ -106,6 +106,7 @@ class CopiesTest : public ::testing::Test {
     std::lock_guard lock(mutex_);
     return std::count(loaded_.begin(), loaded_.end(), expert) > 0;
   }
+  // There is no event to wait for; preparing takes microseconds here, and the test's time limit ends it if it hangs.
   void AwaitPrepared() {
     while (!copies_->room().has_value()) std::this_thread::yield();
   }

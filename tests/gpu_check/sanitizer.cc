@@ -53,6 +53,7 @@ absl::StatusOr<std::string> RunUnder(const std::string& tool, const std::string&
 void RegisterSanitizer(const GpuCheckOptions& options) {
   for (const std::string tool : kTools) {
     RegisterTest(kSuite, tool, [tool, options] {
+      // A GPU machine need not have the toolkit; the summary counts this as skipped.
       if (!fs::exists(options.compute_sanitizer)) {
         GTEST_SKIP() << "no " << options.compute_sanitizer << ": say --compute_sanitizer";
       }
