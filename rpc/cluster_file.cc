@@ -188,6 +188,16 @@ std::vector<RoleAndMember> AllMembers(const internal::ClusterFile& cluster) {
   return members;
 }
 
+internal::ClusterFile WithoutRetiring(internal::ClusterFile cluster) {
+  for (auto* const members :
+       {cluster.mutable_router(), cluster.mutable_attention(), cluster.mutable_expert()}) {
+    members->erase(std::remove_if(members->begin(), members->end(),
+                                  [](const ClusterMember& member) { return member.retiring(); }),
+                   members->end());
+  }
+  return cluster;
+}
+
 std::vector<bool> SpareShards(const internal::ClusterFile& cluster) {
   std::vector<bool> is_spare;
   for (const ClusterMember& shard : cluster.expert()) is_spare.push_back(shard.spare());

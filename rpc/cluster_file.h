@@ -49,6 +49,9 @@ struct RoleAndMember {
 };
 std::vector<RoleAndMember> AllMembers(const internal::ClusterFile& cluster);
 
+// The cluster as its ranks and shards see it: those that retire belong to another one.
+internal::ClusterFile WithoutRetiring(internal::ClusterFile cluster);
+
 // [num shards] Which expert shards are spare: they are no expert's home (placement/placement.h).
 std::vector<bool> SpareShards(const internal::ClusterFile& cluster);
 

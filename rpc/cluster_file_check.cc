@@ -209,7 +209,8 @@ class Checker {
   void CheckMembers(const std::string& role, const Members& members) {
     if (!members.empty() && NumNeeded(members) == 0) {
       AddMissing(file_.Nested(members.Get(0), role, 0).At("spare"),
-                 absl::StrCat("every ", role, " member is spare: at least one must not be"));
+                 absl::StrCat("every ", role,
+                              " member is spare or retiring: at least one must be neither"));
     }
     for (int i = 0; i < members.size(); ++i) {
       const ClusterMember& member = members.Get(i);
@@ -218,6 +219,11 @@ class Checker {
       CheckAddress(role, member, block.At("address"));
       CheckThreads(role, member, block);
       CheckGpu(role, member, block);
+      if (role == "router" && member.retiring()) {
+        Add(block.At("retiring"),
+            absl::StrCat("router \"", member.name(),
+                         "\" cannot retire: it serves the ranks of both; leave it out instead"));
+      }
     }
   }
 

@@ -41,11 +41,13 @@ inline constexpr int kMaxStepRows = 1 << 16;
 // the one that is not given follows the other. Those given must be in range.
 void FillLimitDefaults(internal::Limits& limits);
 
-// How many of these members are no spares.
+// How many of these members the cluster needs: those that are neither spares nor retiring.
 template <typename Members>
 int NumNeeded(const Members& members) {
   int num_needed = 0;
-  for (const internal::ClusterMember& member : members) num_needed += !member.spare();
+  for (const internal::ClusterMember& member : members) {
+    num_needed += !member.spare() && !member.retiring();
+  }
   return num_needed;
 }
 

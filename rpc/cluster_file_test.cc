@@ -234,7 +234,26 @@ TEST(ClusterFile, KnowsWhichShardsAreSpareAndThatOneMustNotBe) {
   EXPECT_EQ(cluster->limits().max_failed_shards(), 0);
 
   EXPECT_THAT(ProblemsOf(Replaced("router {", "router { spare: true")),
-              HasSubstr("every router member is spare: at least one must not be"));
+              HasSubstr("every router member is spare or retiring: at least one must be neither"));
+}
+
+TEST(ClusterFile, RanksAndShardsSeeNoneThatRetires) {
+  const std::string old =
+      "attention { name: \"attention-9\" address: \"h:1\" retiring: true }\n"
+      "expert { name: \"expert-9\" address: \"h:2\" retiring: true }\n";
+  const auto cluster = ParseClusterFile(kGood + old, "c.txt");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->limits().max_failed_shards(), 0);
+  const internal::ClusterFile seen = WithoutRetiring(*cluster);
+  EXPECT_TRUE(FindMember(*cluster, internal::ROLE_EXPERT, "expert-9").ok());
+  EXPECT_FALSE(FindMember(seen, internal::ROLE_EXPERT, "expert-9").ok());
+  EXPECT_FALSE(FindMember(seen, internal::ROLE_ATTENTION, "attention-9").ok());
+  EXPECT_EQ(AllMembers(seen).size() + 2, AllMembers(*cluster).size());
+
+  EXPECT_THAT(ProblemsOf(Replaced("attention {", "attention { retiring: true")),
+              HasSubstr("every attention member is spare or retiring"));
+  EXPECT_THAT(ProblemsOf(Replaced("router {", "router { retiring: true")),
+              HasSubstr("cannot retire: it serves the ranks of both"));
 }
 
 TEST(ClusterFile, RefusesLimitsOutsideTheirRange) {

@@ -28,6 +28,7 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   status.set_name(view.info.name);
   status.set_role(RoleName(view.info.role));
   status.set_address(view.info.address);
+  status.set_retiring(view.info.is_retiring);
   if (!view.is_reachable && view.info.is_spare) {
     status.set_state("absent");
     return;

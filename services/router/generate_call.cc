@@ -77,12 +77,6 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
   if (action.kind == Action::Kind::kFinish) return FinishWith(action.status);
 
   answer_.emplace(shared_.model, sequence_, options_.answer);
-  if (DeadlineOf(*context_) > options_.deadline) {
-    overdue_.Set(absl::ToChronoTime(options_.cut_off), [weak = weak_from_this()](bool has_passed) {
-      const std::shared_ptr<GenerateCall> call = weak.lock();
-      if (has_passed && call != nullptr) call->OnOverdue();
-    });
-  }
   SendStarted();
   Do(action);
 }
@@ -209,7 +203,28 @@ void GenerateCall::WriteNext() {
   is_writing_ = true;
   grpc::WriteOptions options;
   if (pending_.size() > 1) options.set_buffer_hint();  // the next one follows at once
+  written_since_ = absl::Now();
+  if (stalled_ == nullptr) WatchForStall();
   StartWrite(&pending_.front(), options);
+}
+
+void GenerateCall::WatchForStall() {
+  stalled_ = std::make_unique<grpc::Alarm>();
+  stalled_->Set(absl::ToChronoTime(written_since_ + options_.max_stall),
+                [weak = weak_from_this()](bool has_passed) {
+                  const std::shared_ptr<GenerateCall> call = weak.lock();
+                  if (has_passed && call != nullptr) call->OnStallAlarm();
+                });
+}
+
+void GenerateCall::OnStallAlarm() {
+  std::unique_ptr<grpc::Alarm> passed;  // let go of outside the lock
+  const std::lock_guard lock(mutex_);
+  passed = std::move(stalled_);
+  if (state_ == State::kFinished || !is_writing_) return;
+  if (absl::Now() < written_since_ + options_.max_stall) return WatchForStall();
+  has_stalled_ = true;
+  context_->TryCancel();  // OnCancel follows
 }
 
 void GenerateCall::OnWriteDone(bool ok) {
@@ -228,13 +243,6 @@ void GenerateCall::OnWriteDone(bool ok) {
 void GenerateCall::OnCancel() {
   const std::lock_guard lock(mutex_);
   Cancel();
-}
-
-void GenerateCall::OnOverdue() {
-  const std::lock_guard lock(mutex_);
-  if (state_ == State::kFinished) return;
-  is_overdue_ = true;
-  context_->TryCancel();  // OnCancel follows
 }
 
 void GenerateCall::Cancel() {
@@ -267,7 +275,7 @@ void GenerateCall::EndAttemptIfOver() {
 Action GenerateCall::TellEnd() {
   return shared_.state->With([this](RouterCore& core) {
     const int64_t number = options_.number;
-    if (is_overdue_) return core.OnDeadline(number);
+    if (has_stalled_) return core.OnStalled(number);
     if (is_cancelled_) return core.OnCancelled(number);
     if (is_superseded_) return core.OnSuperseded(number);
     if (state_ == State::kWaiting) {

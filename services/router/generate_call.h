@@ -72,9 +72,8 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   struct Options {
     int64_t number = 0;  // for the core
     absl::Time deadline;
-    // Later than the deadline, for the rank's DEADLINE_EXCEEDED to become the answer's end: when a
-    // client that gave no deadline, and does not take what there is, is cut off.
-    absl::Time cut_off;
+    // A client that takes nothing of what there is for so long is cut off.
+    absl::Duration max_stall;
     AnswerTranslator::Options answer;
     // Of an answer that began by another call: with which model, its token, and the client's number of
     // this attempt.
@@ -112,8 +111,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnRankDone(absl::Status status);
   // It has waited for a rank, or need not wait any more.
   void OnWaited();
-  // It is still here at the cut-off.
-  void OnOverdue();
+  void OnStallAlarm();
 
   // --- The rest is called with the mutex held ---
   // What the core says first.
@@ -126,6 +124,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool Take(const internal::SequenceEvent& event);
   void Send(const v1::GenerateResponse& response);
   void WriteNext();
+  void WatchForStall();
   void Cancel();
   // Nothing more is wanted of the rank, nor waited for.
   void GiveUp();
@@ -150,14 +149,16 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<AnswerTranslator> answer_;
   int64_t num_told_tokens_ = 0;  // of the answer's, what the core knows of
   uint32_t num_starts_ = 0;
-  grpc::Alarm overdue_;
   std::unique_ptr<grpc::Alarm> waiting_;  // while in kWaiting; another one each time
 
   // The client's side.
   std::deque<grpc::ByteBuffer> pending_;  // the first is being written, if one is
   bool is_writing_ = false;
+  absl::Time written_since_;  // since when it is being written
+  std::unique_ptr<grpc::Alarm>
+      stalled_;  // set while something is written, and beyond; another one each time
   bool is_cancelled_ = false;
-  bool is_overdue_ = false;
+  bool has_stalled_ = false;
   bool is_superseded_ = false;
 
   // The rank's side, of the attempt under way.

@@ -338,7 +338,6 @@ class ShortRequestTest : public GenerateCallTest {
   static Setup InShort() {
     Setup setup = WithLongAnswers();
     setup.service.max_request_time = absl::Milliseconds(200);
-    setup.service.max_reading_time = absl::Milliseconds(200);
     setup.service.workers.max_waiting_bytes = 4'000;
     return setup;
   }
@@ -355,19 +354,6 @@ TEST_F(ShortRequestTest, AClientWithoutADeadlineGetsTheRouters) {
   const grpc::Status status = reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_THAT(status.error_message(), HasSubstr("after 1 tokens of attention-0"));
-}
-
-TEST_F(ShortRequestTest, AClientWithoutADeadlineThatDoesNotReadIsCutOff) {
-  for (const int num_tokens : {800, 100'000}) {
-    streaming_[0].num_tokens = num_tokens;
-    grpc::ClientContext context;
-    const auto reader = stub_->Generate(&context, LongQuestion());
-    AwaitStall();
-    EXPECT_TRUE(AwaitNoneOpen()) << num_tokens;
-    v1::GenerateResponse response;
-    while (reader->Read(&response)) continue;
-    reader->Finish();
-  }
 }
 
 TEST_F(ShortRequestTest, TooManyRequestsForTheWorkersAreRefused) {
@@ -389,6 +375,30 @@ TEST_F(ShortRequestTest, TooManyRequestsForTheWorkersAreRefused) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("waiting to be tokenized"));
   release.set_value();
+}
+
+class ImpatientTest : public GenerateCallTest {
+ protected:
+  static Setup Impatient() {
+    Setup setup = WithLongAnswers();
+    setup.service.max_stall = absl::Milliseconds(200);
+    return setup;
+  }
+  ImpatientTest() : GenerateCallTest(Impatient()) {}
+};
+
+// Whether the rank is through with the answer or held back.
+TEST_F(ImpatientTest, AClientThatDoesNotReadIsCutOff) {
+  for (const int num_tokens : {800, 100'000}) {
+    streaming_[0].num_tokens = num_tokens;
+    grpc::ClientContext context;
+    const auto reader = stub_->Generate(&context, LongQuestion());
+    AwaitStall();
+    EXPECT_TRUE(AwaitNoneOpen()) << num_tokens;
+    v1::GenerateResponse response;
+    while (reader->Read(&response)) continue;
+    reader->Finish();
+  }
 }
 
 }  // namespace

@@ -71,11 +71,15 @@ void Membership::Judge(int index) {
       view.description.state() != internal::MEMBER_STATE_READY) {
     return;
   }
-  view.is_accepted = true;
-  const bool is_first = model_ == nullptr;
+  const bool is_first = model_ == nullptr || view.info.is_retiring;
   ModelIdentity merged =
       is_first ? ModelIdentity{own_, view.description.numerics_id()} : ModelIdentity(*model_);
   MergeFingerprint(FromProto(view.description.fingerprint()), merged.fingerprint);
+  if (view.info.is_retiring) {
+    view.retiring_model = std::make_shared<const ModelIdentity>(std::move(merged));
+    return;
+  }
+  view.is_accepted = true;
   if (is_first || merged.fingerprint.files.size() > model_->fingerprint.files.size()) {
     model_ = std::make_shared<const ModelIdentity>(std::move(merged));
   }
@@ -96,16 +100,33 @@ std::string Membership::Refusal(const MemberView& view) const {
   }
   if (view.info.role == internal::ROLE_ROUTER || !KnowsItsModel(description)) return "";
   const Fingerprint theirs = FromProto(description.fingerprint());
-  const std::string compared_with = model_ != nullptr ? model_rank_ : "the router";
-  const absl::Status same = CheckSameModel(model_ != nullptr ? model_->fingerprint : own_, theirs);
+  const bool is_measured = model_ != nullptr && !view.info.is_retiring;
+  const std::string compared_with = is_measured ? model_rank_ : "the router";
+  const absl::Status same = CheckSameModel(is_measured ? model_->fingerprint : own_, theirs);
   if (!same.ok()) {
     return absl::StrCat("has another model than ", compared_with, ": ", same.message());
   }
-  if (model_ != nullptr && description.numerics_id() != model_->numerics_id) {
+  if (is_measured && description.numerics_id() != model_->numerics_id) {
     return absl::StrCat("has numerics id \"", description.numerics_id(), "\", ", compared_with,
                         " has \"", model_->numerics_id, "\"");
   }
   return "";
+}
+
+bool Membership::Serves(int rank, const ModelIdentity& model) const {
+  const MemberView& view = members_[rank];
+  const auto& served = view.info.is_retiring ? view.retiring_model : model_;
+  return served != nullptr && served->CheckSame(model).ok();
+}
+
+absl::Status Membership::CheckServed(const ModelIdentity& model) const {
+  if (model_ == nullptr) return absl::OkStatus();
+  const absl::Status same = model_->CheckSame(model);
+  for (const int rank : ranks_) {
+    if (!members_[rank].info.is_retiring) continue;
+    if (members_[rank].retiring_model == nullptr || Serves(rank, model)) return absl::OkStatus();
+  }
+  return same;
 }
 
 bool Membership::IsUsable(int member) const {

@@ -9,6 +9,9 @@
 // left. So a rank that comes back with another model never displaces the ones that serve. Shards
 // are judged by the same measure for the status page only: it is the ranks that use them.
 //
+// Retiring ranks (proto/cluster.proto) decide nothing and are refused for nothing but another
+// config.json: each serves a model of its own, to answers that were begun with that one.
+//
 // It does not ask anybody (member_watch.h does) and knows no time. Threads: none of its own; guard
 // it from outside.
 #ifndef ORRERY_SERVICES_ROUTER_MEMBERSHIP_H_
@@ -28,7 +31,8 @@ struct MemberInfo {
   internal::Role role = internal::ROLE_UNSPECIFIED;
   std::string name;
   std::string address;
-  bool is_spare = false;  // see proto/cluster.proto
+  bool is_spare = false;     // see proto/cluster.proto
+  bool is_retiring = false;  // likewise
 };
 
 // What the bits of an answer come from. Of a model of many files nobody need know all.
@@ -49,8 +53,10 @@ struct MemberView {
   internal::MemberDescription description;
   // Why it is refused although it answers; empty if it is not.
   std::string refusal;
-  // A ready attention rank whose model and numerics id are those of the cluster.
+  // A ready attention rank, not retiring, whose model and numerics id are those of the cluster.
   bool is_accepted = false;
+  // Of a retiring rank, what it served when it was ready last; null while that is not known.
+  std::shared_ptr<const ModelIdentity> retiring_model;
 };
 
 class Membership {
@@ -68,8 +74,14 @@ class Membership {
 
   // Reachable, not refused, ready.
   bool IsUsable(int member) const;
-  // What the accepted ranks serve; null while there are none. What is given out does not change.
+  // What new requests are answered with, that is, what the accepted ranks serve; null while there are
+  // none. What is given out does not change.
   const std::shared_ptr<const ModelIdentity>& model() const { return model_; }
+  // Whether this usable rank serves that model.
+  bool Serves(int rank, const ModelIdentity& model) const;
+  // FAILED_PRECONDITION if every rank is known to serve something else, with both values; OK also while
+  // nobody knows.
+  absl::Status CheckServed(const ModelIdentity& model) const;
 
   // One sentence, empty if it is usable: "attention-1 is loading (12 of 40 MB)".
   std::string WhyNotUsable(int member) const;

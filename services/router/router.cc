@@ -111,8 +111,9 @@ std::optional<Balancer::Options> BalancingOf(
     const internal::ClusterFile& cluster, const ModelConfig& config, const std::string& self,
     const std::vector<MemberInfo>& members,
     const std::vector<std::shared_ptr<grpc::Channel>>& channels) {
-  if (cluster.limits().fixed_placement() || cluster.expert_size() < 2) return std::nullopt;
-  const std::vector<ExpertRange> homes = HomePlacement(config.num_experts, SpareShards(cluster));
+  const internal::ClusterFile staying = WithoutRetiring(cluster);
+  if (cluster.limits().fixed_placement() || staying.expert_size() < 2) return std::nullopt;
+  const std::vector<ExpertRange> homes = HomePlacement(config.num_experts, SpareShards(staying));
   Balancer::Options options;
   options.core.self = self;
   options.core.num_groups =
@@ -120,7 +121,7 @@ std::optional<Balancer::Options> BalancingOf(
   options.interval = absl::Milliseconds(cluster.limits().balance_ms());
   size_t shard = 0;
   for (size_t i = 0; i < members.size(); ++i) {
-    if (members[i].role != internal::ROLE_EXPERT) continue;
+    if (members[i].role != internal::ROLE_EXPERT || members[i].is_retiring) continue;
     options.core.homes[static_cast<int>(i)] = homes[shard++];
     options.channels[static_cast<int>(i)] = channels[i];
   }
@@ -141,7 +142,11 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   RankChannels ranks;
   for (const auto& [role, member] : AllMembers(cluster)) {
     if (member == self) continue;
-    others.push_back({role, member->name(), member->address(), member->spare()});
+    others.push_back({.role = role,
+                      .name = member->name(),
+                      .address = member->address(),
+                      .is_spare = member->spare(),
+                      .is_retiring = member->retiring()});
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
     if (role != internal::ROLE_ATTENTION) continue;
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],

@@ -79,17 +79,15 @@ Action RouterCore::OnResumed(int64_t request, const std::string& tenant,
         Full(absl::StrCat("the router has ", num_resumed_, " resumed requests of at most ",
                           num_places, "; try again later")));
   }
-  if (membership_.model() != nullptr) {
-    const absl::Status same = membership_.model()->CheckSame(model);
-    if (!same.ok()) {
-      return FinishWith(absl::FailedPreconditionError(absl::StrCat(
-          "the answer was begun with another model than is served now: ", same.message())));
-    }
+  if (const absl::Status served = membership_.CheckServed(model); !served.ok()) {
+    return FinishWith(absl::FailedPreconditionError(absl::StrCat(
+        "the answer was begun with another model than is served now: ", served.message())));
   }
   Request opened;
   opened.tenant = tenant;
   opened.is_resumed = true;
   opened.is_begun = true;
+  opened.model = std::make_shared<const ModelIdentity>(model);
   return Open(request, std::move(opened));
 }
 
@@ -110,9 +108,9 @@ Action RouterCore::Open(int64_t number, Request request) {
     return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
   }
   if (!Assign(request, /*excluded=*/-1).has_value()) {
-    return FinishWith(absl::UnavailableError(WhyNotReady()));
+    return FinishWith(absl::UnavailableError(WhyNoRank(request)));
   }
-  request.model = membership_.model();
+  if (request.model == nullptr) request.model = membership_.model();
   request.is_resumed ? ++num_resumed_ : ++num_open_[request.tenant];
   const Action action = StartOn(request.member, /*is_replay=*/request.is_begun);
   requests_.emplace(number, std::move(request));
@@ -204,6 +202,12 @@ Action RouterCore::OnCancelled(int64_t request) {
   return Finish(request, absl::CancelledError("the client cancelled the request"));
 }
 
+Action RouterCore::OnStalled(int64_t request) {
+  return Finish(request, absl::ResourceExhaustedError(
+                             absl::StrCat("cut off: after ", Find(request).num_tokens,
+                                          " tokens of the rank the client took no more of them")));
+}
+
 Action RouterCore::OnSuperseded(int64_t request) {
   return Finish(request, absl::AbortedError(absl::StrCat("after ", Find(request).num_tokens,
                                                          " tokens another call of the client "
@@ -212,14 +216,27 @@ Action RouterCore::OnSuperseded(int64_t request) {
 
 bool RouterCore::IsReady() const {
   return std::any_of(membership_.ranks().begin(), membership_.ranks().end(),
-                     [this](int member) { return membership_.IsUsable(member); });
+                     [this](int member) { return IsUsable(/*request=*/{}, member); });
 }
 
-std::string RouterCore::WhyNotReady() const {
-  if (IsReady()) return "";
+std::string RouterCore::WhyNotReady() const { return IsReady() ? "" : WhyNoRank(/*request=*/{}); }
+
+std::string RouterCore::WhyNoRank(const Request& request) const {
   std::vector<std::string> reasons;
-  for (const int member : membership_.ranks()) reasons.push_back(membership_.WhyNotUsable(member));
-  return absl::StrCat("no attention rank is ready: ", absl::StrJoin(reasons, "; "));
+  for (const int member : membership_.ranks()) {
+    const MemberInfo& rank = membership_.member(member).info;
+    if (!membership_.IsUsable(member)) {
+      const bool could_serve = request.model != nullptr || !rank.is_retiring;
+      if (could_serve) reasons.push_back(membership_.WhyNotUsable(member));
+    } else if (request.model != nullptr) {
+      reasons.push_back(absl::StrCat(rank.name, " serves another model or numerics id"));
+    }
+  }
+  std::string what = "no attention rank is ready";
+  if (request.model != nullptr) {
+    absl::StrAppend(&what, " that serves numerics id \"", request.model->numerics_id, "\"");
+  }
+  return absl::StrCat(what, ": ", absl::StrJoin(reasons, "; "));
 }
 
 int RouterCore::num_open_requests(int member) const {
@@ -259,9 +276,10 @@ std::optional<int> RouterCore::Assign(Request& request, int excluded) {
 
 bool RouterCore::IsUsable(const Request& request, int member) const {
   if (!membership_.IsUsable(member)) return false;
-  const auto& model = membership_.model();
-  return request.model == nullptr || request.model == model ||
-         (model != nullptr && request.model->CheckSame(*model).ok());
+  const bool is_retiring = membership_.member(member).info.is_retiring;
+  if (request.model == nullptr) return !is_retiring;
+  return (!is_retiring && request.model == membership_.model()) ||
+         membership_.Serves(member, *request.model);
 }
 
 RouterCore::Request& RouterCore::Find(int64_t request) {

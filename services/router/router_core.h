@@ -11,7 +11,8 @@
 // row without a token in between are counted; max_attempts of them end it. A rank that is full before
 // anything was started is another matter: one other is tried, then the client hears of it.
 //
-// A replay stays with its model: a rank that serves another by then does not get it.
+// A replay stays with its model: a rank that serves another by then does not get it. New requests get the
+// model of the cluster; a retiring rank (membership.h) gets only what was begun with its own.
 //
 // No clock, no threads, no gRPC: the service calls it under a mutex, tests and simulations call it
 // plainly. An event for a request that is not open is a bug of the caller and crashes.
@@ -90,7 +91,7 @@ class RouterCore {
 
   // --- Requests: `request` is any number that is not open ---
   Action OnRequest(int64_t request, const std::string& tenant);
-  // An answer that was begun elsewhere, with this model: FAILED_PRECONDITION if it is not ours.
+  // An answer that was begun elsewhere, with this model: FAILED_PRECONDITION if no rank serves it.
   Action OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model);
   // `count` more tokens came. Any number may be told together, at the latest before the request fails or
   // ends.
@@ -100,13 +101,15 @@ class RouterCore {
   Action OnRetry(int64_t request);
   Action OnDeadline(int64_t request);
   Action OnCancelled(int64_t request);
+  // The client does not take what there is.
+  Action OnStalled(int64_t request);
   // The client continues it by another call.
   Action OnSuperseded(int64_t request);
 
   // --- What it knows ---
-  // Whether a request could be answered now.
+  // Whether a new request could be answered now.
   bool IsReady() const;
-  // Why not: every rank with its reason.
+  // Why not: every rank that could, with its reason.
   std::string WhyNotReady() const;
   const Membership& membership() const { return membership_; }
   const std::optional<internal::BalanceView>& balance() const { return balance_; }
@@ -127,9 +130,9 @@ class RouterCore {
     bool is_resumed = false;  // holds a place of those
     // Whether a rank may have begun it: it is replayed from then on, and no rank's queue refuses it.
     bool is_begun = false;
-    std::shared_ptr<const ModelIdentity> model;
-    int num_failures = 0;  // since the last token
-    int num_waits = 0;     // since the last token
+    std::shared_ptr<const ModelIdentity> model;  // null until a new request has a rank
+    int num_failures = 0;                        // since the last token
+    int num_waits = 0;                           // since the last token
     bool was_refused = false;
     int64_t num_tokens = 0;
     absl::Status last_failure;
@@ -144,6 +147,8 @@ class RouterCore {
   // The best rank other than `excluded`, counted for the request.
   std::optional<int> Assign(Request& request, int excluded);
   bool IsUsable(const Request& request, int member) const;
+  // Why none is: of each rank that might have been.
+  std::string WhyNoRank(const Request& request) const;
   Request& Find(int64_t request);
   Action Finish(int64_t request, absl::Status status);
 

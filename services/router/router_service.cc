@@ -121,7 +121,7 @@ absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* ra
   const int64_t number = ++num_requests_;
   GenerateCall::Options options{.number = number,
                                 .deadline = deadline,
-                                .cut_off = deadline + options_.max_reading_time,
+                                .max_stall = options_.max_stall,
                                 .answer = {.wants_logprobs = request.logprobs(),
                                            .starts_in_thinking = prompt.starts_in_thinking}};
   std::string request_id =

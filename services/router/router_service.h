@@ -41,9 +41,10 @@ class RouterService : public RawOrreryService {
     MemberInfo self;
     // Whether tenants share prefix-cache blocks.
     bool share_prefix_cache = false;
-    // For clients that give no deadline; and how long they may take to read the end.
+    // For clients that give no deadline.
     absl::Duration max_request_time = absl::Hours(1);
-    absl::Duration max_reading_time = absl::Seconds(10);
+    // A client that takes nothing of what there is for so long is cut off.
+    absl::Duration max_stall = absl::Minutes(1);
     WorkQueue::Options workers = {};
     ResumeTokens tokens = ResumeTokens::WithRandomKey();
   };

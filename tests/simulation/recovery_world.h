@@ -41,7 +41,7 @@ struct RecoveryWorldSpec {
   absl::Duration max_pause = absl::Milliseconds(20);  // between two of them
   bool is_doubled = false;                            // each expert has two holders
   double trouble = 0.05;                              // per layer, while nobody is in trouble
-  HedgeOptions hedge;
+  HedgeOptions hedge = {};
 };
 
 class RecoveryWorld {

@@ -93,6 +93,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   }
   report.growth = growth.Slopes();
   report.streams = victim->Stop();
+  report.num_not_logged_once = victim->CountNotLoggedOnce(report.streams.request_ids);
   return report;
 }
 
@@ -107,6 +108,10 @@ std::string ReportText(const ChaosReport& report) {
     absl::StrAppendFormat(&text, "%d pauses longer than %.2f s, which is what hedges allow\n",
                           report.num_long_pauses(), absl::ToDoubleSeconds(report.pause_limit));
   }
+  if (report.num_not_logged_once > 0) {
+    absl::StrAppendFormat(&text, "%d answers whose end is not exactly one line of a router's log\n",
+                          report.num_not_logged_once);
+  }
   for (const auto& [member, slope] : report.growth) {
     absl::StrAppendFormat(&text, "%s %s: %+.2f MiB/h, %+.2f descriptors/h, seen for %.1f min\n",
                           IsFlat(slope) ? " " : "!", member, slope.mib_per_hour,
@@ -119,11 +124,15 @@ std::string ReportText(const ChaosReport& report) {
 }
 
 std::string ReportJson(const ChaosReport& report) {
-  nlohmann::json json = {
-      {"scenario", report.scenario},         {"seed", report.seed},
-      {"faults", report.pauses.size()},      {"answers", report.streams.num_answers},
-      {"errors", report.streams.num_errors}, {"differing", report.streams.num_differing},
-      {"problems", report.streams.problems}, {"pauses_s", nlohmann::json::array()}};
+  nlohmann::json json = {{"scenario", report.scenario},
+                         {"seed", report.seed},
+                         {"faults", report.pauses.size()},
+                         {"answers", report.streams.num_answers},
+                         {"errors", report.streams.num_errors},
+                         {"differing", report.streams.num_differing},
+                         {"not_logged_once", report.num_not_logged_once},
+                         {"problems", report.streams.problems},
+                         {"pauses_s", nlohmann::json::array()}};
   if (report.pause_limit < absl::InfiniteDuration()) {
     json["long_pauses"] = report.num_long_pauses();
     json["pause_limit_s"] = absl::ToDoubleSeconds(report.pause_limit);

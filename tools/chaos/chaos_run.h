@@ -6,6 +6,7 @@
 #ifndef ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 #define ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -36,6 +37,8 @@ struct ChaosReport {
   StreamsReport streams;
   // Answers that differ are what it measures, not what it must not have.
   bool may_differ = false;
+  // Answers whose end is not exactly one line of the routers' logs.
+  int64_t num_not_logged_once = 0;
   std::vector<absl::Duration> pauses;  // the longest of each fault
   // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
   absl::Duration pause_limit = absl::InfiniteDuration();
@@ -43,7 +46,8 @@ struct ChaosReport {
   std::map<std::string, Growth::Slope> growth;
 
   bool all_well() const {
-    return streams.num_errors == 0 && (may_differ || streams.num_differing == 0) && is_flat();
+    return streams.num_errors == 0 && (may_differ || streams.num_differing == 0) &&
+           num_not_logged_once == 0 && is_flat();
   }
   // Pauses above the limit. Not part of all_well: a test's machine may be busy.
   int num_long_pauses() const;

@@ -29,7 +29,7 @@ struct ChaosScenario {
   // limits.audit_one_in; 0: as it comes.
   int audit_one_in = 0;
   // A fault begins every so long; zero: as soon as the cluster has recovered from the one before.
-  absl::Duration every;
+  absl::Duration every = absl::ZeroDuration();
   // Of its time, how much a client spends with a request open.
   double busy_share = 1.0;
   // Wrong results may reach answers: how many is what it measures.

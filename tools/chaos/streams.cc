@@ -58,7 +58,10 @@ void Streams::Ask(OrreryClient& client, const Question& question) {
 
   std::lock_guard<std::mutex> lock(mutex_);
   ++num_ended_;
-  if (answer.ok()) ++report_.num_answers;
+  if (answer.ok()) {
+    ++report_.num_answers;
+    report_.request_ids.push_back(answer->started.request_id());
+  }
   if (!answer.ok()) ++report_.num_errors;
   if (!difference.empty()) ++report_.num_differing;
   if ((!answer.ok() || !difference.empty()) && report_.problems.size() < kMaxProblems) {

@@ -27,9 +27,10 @@
 namespace orrery {
 
 struct StreamsReport {
-  int64_t num_answers = 0;    // that ended well and were compared
-  int64_t num_errors = 0;     // that ended with an error
-  int64_t num_differing = 0;  // that differ from the undisturbed answer
+  int64_t num_answers = 0;               // that ended well and were compared
+  int64_t num_errors = 0;                // that ended with an error
+  int64_t num_differing = 0;             // that differ from the undisturbed answer
+  std::vector<std::string> request_ids;  // of the answers
   // What went wrong, the first few.
   std::vector<std::string> problems;
 };

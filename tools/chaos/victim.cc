@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "tools/chaos/end_lines.h"
 
 namespace orrery {
 namespace {
@@ -188,5 +189,13 @@ absl::Status Victim::AwaitRecovery() {
 }
 
 StreamsReport Victim::Stop() { return streams_->Stop(); }
+
+int64_t Victim::CountNotLoggedOnce(const std::vector<std::string>& request_ids) const {
+  EndLines lines;
+  for (const internal::ClusterMember& router : cluster().router()) {
+    lines.Add(launcher_->Output(router.name()));
+  }
+  return lines.CountNotOnce(request_ids);
+}
 
 }  // namespace orrery

@@ -95,6 +95,8 @@ class Victim {
   Streams& streams() { return *streams_; }
   // After the last fault: asks nothing any more, and waits for what is under way.
   StreamsReport Stop();
+  // Of these requests, which were answered, those whose end the routers' logs do not tell exactly once.
+  int64_t CountNotLoggedOnce(const std::vector<std::string>& request_ids) const;
 
  private:
   explicit Victim(const Options& options) : options_(options), random_(options.seed) {}
