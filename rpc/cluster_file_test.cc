@@ -250,8 +250,8 @@ TEST(ClusterFile, RanksAndShardsSeeNoneThatRetires) {
   EXPECT_FALSE(FindMember(seen, internal::ROLE_ATTENTION, "attention-9").ok());
   EXPECT_EQ(AllMembers(seen).size() + 2, AllMembers(*cluster).size());
 
-  EXPECT_THAT(ProblemsOf(Replaced("attention {", "attention { retiring: true")),
-              HasSubstr("every attention member is spare or retiring"));
+  EXPECT_THAT(ProblemsOf(Replaced("expert {", "expert { retiring: true")),
+              HasSubstr("every expert member is spare or retiring"));
   EXPECT_THAT(ProblemsOf(Replaced("router {", "router { retiring: true")),
               HasSubstr("cannot retire: it serves the ranks of both"));
 }

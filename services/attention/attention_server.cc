@@ -93,7 +93,7 @@ absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::
 
 absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
     const AttentionServerOptions& options) {
-  const internal::ClusterFile cluster = WithoutRetiring(options.cluster);
+  const internal::ClusterFile& cluster = options.cluster;
   ASSIGN_OR_RETURN(const ClusterMember* me,
                    FindMember(cluster, internal::ROLE_ATTENTION, options.name));
   const std::string model_dir = ModelDir(cluster, *me);
@@ -112,8 +112,7 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
   rank->max_context_tokens_ = static_cast<int>(std::min<int64_t>(
       rank->max_context_tokens_, rank->kv_cache_tokens_ - rank->num_draft_tokens_));
 
-  ASSIGN_OR_RETURN(const CpuThreads threads,
-                   ThreadsFromProto(options.cluster, *me, NumUsableProcessors()));
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   const Backend backend = BackendFromProto(cluster.numerics());
   ASSIGN_OR_RETURN(rank->device_, MakeDevice(backend, me->gpu()));

@@ -32,7 +32,7 @@ std::string DescribeHome(ExpertRange home) {
 
 absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
     const ExpertServerOptions& options) {
-  const internal::ClusterFile cluster = WithoutRetiring(options.cluster);
+  const internal::ClusterFile& cluster = options.cluster;
   ASSIGN_OR_RETURN(const ClusterMember* me,
                    FindMember(cluster, internal::ROLE_EXPERT, options.name));
   const std::string model_dir = ModelDir(cluster, *me);
@@ -44,8 +44,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   }
   const Numerics numerics = NumericsFromProto(cluster.numerics());
 
-  ASSIGN_OR_RETURN(const CpuThreads threads,
-                   ThreadsFromProto(options.cluster, *me, NumUsableProcessors()));
+  ASSIGN_OR_RETURN(const CpuThreads threads, ThreadsFromProto(cluster, *me, NumUsableProcessors()));
   RETURN_IF_ERROR(KeepToProcessors(threads.cpus));
   std::unique_ptr<ExpertServer> expert(new ExpertServer());
   expert->cluster_ = cluster;

@@ -6,6 +6,7 @@
 // signal, and exits 0. Exits 1 with one sentence if it cannot start.
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -42,7 +43,8 @@ absl::Status Run() {
   SetLogName(options.name);
   RETURN_IF_ERROR(ArmFaultPoint(absl::GetFlag(FLAGS_die_at)));
   ASSIGN_OR_RETURN(options.flips, ParseBitFlips(absl::GetFlag(FLAGS_flip_one_in)));
-  ASSIGN_OR_RETURN(options.cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
+  ASSIGN_OR_RETURN(internal::ClusterFile cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
+  options.cluster = WithoutRetiring(std::move(cluster));
   ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   ASSIGN_OR_RETURN(const std::unique_ptr<ExpertServer> server, ExpertServer::Start(options));
   stop.Wait();
