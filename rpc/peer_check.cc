@@ -34,6 +34,12 @@ std::string Listed(std::vector<std::string> names) {
   return absl::StrJoin(names, " ");
 }
 
+// One for the process, which may have many connections to one server.
+RareWarnings& Warnings() {
+  static auto& warnings = *new RareWarnings;
+  return warnings;
+}
+
 class CallerCheck : public grpc::AuthMetadataProcessor {
  public:
   explicit CallerCheck(std::vector<std::string> callers) : callers_(std::move(callers)) {}
@@ -49,7 +55,7 @@ class CallerCheck : public grpc::AuthMetadataProcessor {
         absl::StrJoin(ToStrings(context->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME)), " "),
         "\")");
     const std::string may = Listed(callers_);
-    warnings_.Warn(
+    Warnings().Warn(
         absl::StrCat("refused a call: its certificate names ", who, "; who may call here: ", may));
     return ToGrpcStatus(absl::PermissionDeniedError(
         absl::StrCat("your certificate names ", who, "; who may call here: ", may)));
@@ -57,7 +63,6 @@ class CallerCheck : public grpc::AuthMetadataProcessor {
 
  private:
   const std::vector<std::string> callers_;
-  RareWarnings warnings_;
 };
 
 class ServerVerifier : public grpc::experimental::ExternalCertificateVerifier {
@@ -72,7 +77,7 @@ class ServerVerifier : public grpc::experimental::ExternalCertificateVerifier {
       const std::string problem =
           absl::StrCat("the certificate of ", std::string(target.data(), target.size()), " names ",
                        Listed(names), "; who is expected there: ", Listed(servers_));
-      warnings_.Warn(problem);
+      Warnings().Warn(problem);
       *sync_status = ToGrpcStatus(absl::UnauthenticatedError(problem));
     }
     return true;
@@ -82,7 +87,6 @@ class ServerVerifier : public grpc::experimental::ExternalCertificateVerifier {
 
  private:
   const std::vector<std::string> servers_;
-  RareWarnings warnings_;
 };
 
 }  // namespace

@@ -88,6 +88,7 @@ TEST(ClusterTls, RefusesWhoDoesNotBelongThereAndDisturbsNobodyElse) {
   const std::string folder = MakeFolder("refusing");
   Topology topology = AbacusTopology(1, 2);
   topology.tls = TlsOfFolder(folder);
+  topology.exchange = internal::EXCHANGE_GRPC;
   const auto cluster = StartReady(topology);
   ASSERT_NE(cluster, nullptr);
   OrreryClient client = Connect(*cluster);
@@ -159,6 +160,7 @@ TEST(ClusterTls, TakesNewCertificatesUnderThirtyTwoStreams) {
   const std::string folder = MakeFolder("rotated");
   Topology topology = AbacusTopology(2, 2);
   topology.tls = TlsOfFolder(folder);
+  topology.exchange = internal::EXCHANGE_GRPC;  // rows over TLS, too
   const auto cluster = StartReady(topology);
   ASSERT_NE(cluster, nullptr);
   OrreryClient client = Connect(*cluster);
