@@ -2,9 +2,11 @@
 // token, from whichever router answers.
 //
 //   ASSIGN_OR_RETURN(OrreryClient client,
-//                    OrreryClient::Connect({"10.0.0.1:7400", "10.0.0.2:7400"}, {}, absl::Seconds(5)));
+//                    OrreryClient::Connect({"10.0.0.1:7400", "10.0.0.2:7400"}, tls, absl::Seconds(5)));
 //   const auto print = [](const v1::Delta& delta) { Print(delta.text()); return true; };
 //   ASSIGN_OR_RETURN(Answer answer, client.Generate(request, absl::Minutes(5), print));
+//
+// `tls`: files of the client, with .peers = {"spiffe://orrery/router"} (rpc/credentials.h); {} for plain text.
 //
 // A call goes to the router that answered last. When that one is gone, the others are tried at once, each
 // once; an answer that has started is then resumed, with growing pauses, until its deadline, its attempts

@@ -1,7 +1,11 @@
 #include "rpc/address.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <charconv>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace orrery {
@@ -32,6 +36,14 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text) {
 std::string JoinHostPort(const HostPort& address) {
   const bool brackets = address.host.find(':') != std::string::npos;
   return absl::StrCat(brackets ? "[" : "", address.host, brackets ? "]" : "", ":", address.port);
+}
+
+bool IsLoopback(const HostPort& address) {
+  if (absl::EqualsIgnoreCase(address.host, "localhost")) return true;
+  in_addr v4;
+  if (inet_pton(AF_INET, address.host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6;
+  return inet_pton(AF_INET6, address.host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 }  // namespace orrery

@@ -2,7 +2,7 @@
 //
 //   ASSIGN_OR_RETURN(HostPort address, ParseHostPort("[::1]:7420"));   // host "::1", port 7420
 //
-// Names are not resolved here.
+// Names are not resolved here, so of names only localhost is known to be this machine.
 // Errors: INVALID_ARGUMENT, quoting the text.
 #ifndef ORRERY_RPC_ADDRESS_H_
 #define ORRERY_RPC_ADDRESS_H_
@@ -22,6 +22,8 @@ struct HostPort {
 absl::StatusOr<HostPort> ParseHostPort(std::string_view text);
 // With brackets if the host has colons.
 std::string JoinHostPort(const HostPort& address);
+// Whether nobody but this machine can be there: localhost, 127.0.0.0/8, ::1.
+bool IsLoopback(const HostPort& address);
 
 }  // namespace orrery
 

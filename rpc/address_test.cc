@@ -27,5 +27,16 @@ TEST(HostPort, SaysWhatIsWrongWithAnAddress) {
   }
 }
 
+TEST(HostPort, KnowsLoopbackAddresses) {
+  for (const char* text :
+       {"localhost:1", "LOCALHOST:1", "127.0.0.1:1", "127.8.9.10:1", "[::1]:1"}) {
+    EXPECT_TRUE(IsLoopback(*ParseHostPort(text))) << text;
+  }
+  for (const char* text :
+       {"0.0.0.0:1", "[::]:1", "128.0.0.1:1", "127.0.0.1.example:1", "host:1", "[::2]:1"}) {
+    EXPECT_FALSE(IsLoopback(*ParseHostPort(text))) << text;
+  }
+}
+
 }  // namespace
 }  // namespace orrery

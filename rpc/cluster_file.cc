@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "rpc/cluster_file_problems.h"
+#include "rpc/tls/tls_files.h"
 
 namespace orrery {
 namespace {
@@ -87,6 +88,12 @@ void FillDefaults(internal::ClusterFile& cluster) {
   }
   if (cluster.exchange() == internal::EXCHANGE_UNSPECIFIED) {
     cluster.set_exchange(internal::EXCHANGE_AUTO);
+  }
+  if (cluster.require_encryption() && cluster.exchange() == internal::EXCHANGE_AUTO) {
+    cluster.set_exchange(internal::EXCHANGE_GRPC);  // the only one that TLS covers
+  }
+  if (cluster.has_tls() && cluster.tls().trust_domain().empty()) {
+    cluster.mutable_tls()->set_trust_domain(kDefaultTrustDomain);
   }
   internal::Limits& limits = *cluster.mutable_limits();
   FillLimitDefaults(limits);

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/processors.h"
+#include "rpc/address.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_file_problems.h"
 
@@ -58,6 +59,7 @@ class Checker {
     CheckExchange();
     CheckLimits();
     CheckTls();
+    CheckEncryption();
     CheckMembers("router", cluster_.router());
     CheckMembers("attention", cluster_.attention());
     CheckMembers("expert", cluster_.expert());
@@ -203,6 +205,68 @@ class Checker {
                                                 "needed together"));
       }
     }
+    CheckTrustDomain(tls.trust_domain(), block.At("trust_domain"));
+    for (int i = 0; i < tls.client_size(); ++i) {
+      if (tls.client(i).find("://") != std::string::npos) continue;
+      Add(block.At("client", i), absl::StrCat("tls.client \"", tls.client(i),
+                                              "\" is no URI, such as spiffe://orrery/client"));
+    }
+  }
+
+  // A name of hosts, as spiffe://NAME/... has it; empty is the default.
+  void CheckTrustDomain(const std::string& name, const FileProblem& place) {
+    bool good = name.size() <= 255;
+    for (const char c : name) {
+      good = good &&
+             (absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '.' || c == '-' || c == '_');
+    }
+    if (!good) {
+      Add(place, absl::StrCat("bad tls.trust_domain \"", name,
+                              "\": at most 255 small letters, digits, '.', '-' and '_'"));
+    }
+  }
+
+  void CheckEncryption() {
+    const bool has_tls = cluster_.has_tls();
+    if (cluster_.require_encryption()) {
+      if (!has_tls) {
+        AddMissing(file_.At("require_encryption"),
+                   "require_encryption needs tls (`orrery certs` makes certificates)");
+      }
+      const internal::Exchange exchange = cluster_.exchange();
+      if (exchange == internal::EXCHANGE_SHM || exchange == internal::EXCHANGE_NCCL ||
+          exchange == internal::EXCHANGE_CUDA_IPC) {
+        Add(file_.At("exchange"),
+            absl::StrCat("exchange ", internal::Exchange_Name(exchange),
+                         " is never encrypted, which require_encryption forbids: take "
+                         "EXCHANGE_GRPC, or leave one of the two out"));
+      }
+    }
+    if (has_tls || cluster_.allow_plain_text()) return;
+    if (CheckPlainText("router", cluster_.router()) &&
+        CheckPlainText("attention", cluster_.attention())) {
+      CheckPlainText("expert", cluster_.expert());
+    }
+  }
+
+  // Whether all are loopback addresses; says so of the first that is not, as the remedy is one for all.
+  template <typename Members>
+  bool CheckPlainText(const std::string& role, const Members& members) {
+    for (int i = 0; i < members.size(); ++i) {
+      const ClusterMember& member = members.Get(i);
+      const absl::StatusOr<HostPort> address = ParseHostPort(member.address());
+      if (!address.ok() || IsLoopback(*address)) continue;
+      AddMissing(file_.Nested(member, role, i).At("address"),
+                 absl::StrCat("without tls, ", role, " \"", member.name(),
+                              "\" would speak plain "
+                              "text at ",
+                              member.address(),
+                              ", which is no loopback address: give "
+                              "the file tls (`orrery certs` makes certificates), or say "
+                              "allow_plain_text: true"));
+      return false;
+    }
+    return true;
   }
 
   template <typename Members>

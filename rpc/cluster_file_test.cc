@@ -94,6 +94,7 @@ attention { name: "a b" address: "h:70000" }
 attention { name: "router-0" address: ":1" }
 expert { name: "e-0" address: "h:1" }
   expert { name: "e-1" address: "H:1" }
+allow_plain_text: true
 )");
   EXPECT_THAT(problems, HasSubstr("has 11 problems"));
   EXPECT_THAT(problems, HasSubstr("c.txt:1:1: model.dir is missing"));
@@ -132,6 +133,7 @@ attention { name: "a" address: "h:2" num_threads: 5000 }
 attention { name: "b" address: "h:3" cpus: "7-0" }
 expert { name: "c" address: "h:4" cpus: "0-1,5" num_threads: 4 }
 expert { name: "d" address: "h:5" cpus: "0-1,5" num_threads: 3 }
+allow_plain_text: true
 )");
   EXPECT_THAT(problems, HasSubstr("has 4 problems"));
   EXPECT_THAT(problems, HasSubstr("c.txt:2:35: a router computes nothing"));
@@ -147,6 +149,7 @@ TEST(ClusterFile, ChecksTheGpuOfAMember) {
 router { name: "r" address: "h:1" gpu: 1 }
 attention { name: "a" address: "h:2" gpu: -1 }
 expert { name: "b" address: "h:3" gpu: 7 }
+allow_plain_text: true
 )");
   EXPECT_THAT(problems, HasSubstr("has 2 problems"));
   EXPECT_THAT(problems, HasSubstr("c.txt:2:35: a router computes nothing"));
@@ -179,6 +182,40 @@ TEST(ClusterFile, RefusesHalfGivenTls) {
   EXPECT_THAT(
       ProblemsOf(Replaced(" private_key: \"/etc/a.key\" ca: \"ca.pem\"", "")),
       AllOf(HasSubstr("c.txt:5:1: tls.private_key is missing"), HasSubstr("tls.ca is missing")));
+}
+
+TEST(ClusterFile, RefusesNamesThatNoCertificateHas) {
+  const std::string problems =
+      ProblemsOf(Replaced("ca: \"ca.pem\"", "ca: \"ca.pem\" trust_domain: \"a/b\" client: \"me\""));
+  EXPECT_THAT(problems, AllOf(HasSubstr("bad tls.trust_domain \"a/b\""),
+                              HasSubstr("tls.client \"me\" is no URI")));
+}
+
+TEST(ClusterFile, SpeaksPlainTextOnlyOnThisMachineUnlessAllowed) {
+  const std::string plain =
+      Replaced("tls { certificate: \"tls/a.pem\" private_key: \"/etc/a.key\" ca: \"ca.pem\" }", "");
+  EXPECT_THAT(ProblemsOf(plain),
+              AllOf(HasSubstr("has 1 problem"),
+                    HasSubstr("c.txt:9:27: without tls, expert "
+                              "\"expert-0\""),
+                    HasSubstr("orrery certs"), HasSubstr("allow_plain_text: true")));
+  EXPECT_EQ(ProblemsOf(plain + "allow_plain_text: true\n"), "");
+}
+
+TEST(ClusterFile, WithEncryptionRequiredRowsGoOverGrpcAndNothingElse) {
+  const std::string required = absl::StrCat(kGood, "require_encryption: true\n");
+  EXPECT_EQ(ParseClusterFile(kGood, "c.txt")->exchange(), internal::EXCHANGE_AUTO);
+  EXPECT_EQ(ParseClusterFile(required, "c.txt")->exchange(), internal::EXCHANGE_GRPC);
+  for (const char* exchange : {"EXCHANGE_SHM", "EXCHANGE_NCCL", "EXCHANGE_CUDA_IPC"}) {
+    EXPECT_THAT(ProblemsOf(absl::StrCat(required, "exchange: ", exchange, "\n")),
+                AllOf(HasSubstr(exchange), HasSubstr("require_encryption"), HasSubstr("12:1:")));
+  }
+  EXPECT_THAT(ProblemsOf(absl::StrCat(
+                  Replaced("tls { certificate: \"tls/a.pem\" private_key: \"/etc/a.key\" ca: "
+                           "\"ca.pem\" }",
+                           "allow_plain_text: true"),
+                  "require_encryption: true\n")),
+              HasSubstr("c.txt:11:1: require_encryption needs tls"));
 }
 
 // The limits of the good file with these in the place of its own; empty if they are refused.

@@ -1,52 +1,71 @@
 #include "rpc/credentials.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "grpcpp/security/tls_certificate_provider.h"
+#include "grpcpp/security/tls_credentials_options.h"
+#include "rpc/peer_check.h"
+#include "rpc/tls/certificate_copies.h"
 
 namespace orrery {
 namespace {
 
-// Certificates with their chains take some kilobytes; a file of this size is something else.
-constexpr size_t kMaxPemBytes = 1024 * 1024;
+using grpc::experimental::FileWatcherCertificateProvider;
 
-absl::StatusOr<std::string> ReadPem(const std::string& path, std::string_view what) {
-  const auto error = [&](int number) {
-    return absl::ErrnoToStatus(
-        number, absl::StrCat("cannot read the ", std::string(what), " \"", path, "\""));
-  };
-  std::FILE* const file = std::fopen(path.c_str(), "rb");
-  if (file == nullptr) return error(errno);
-  std::string text(kMaxPemBytes + 1, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file));
-  const int read_error = std::ferror(file) ? errno : 0;
-  std::fclose(file);
-  if (read_error != 0) return error(read_error);
-  if (text.size() > kMaxPemBytes || text.find("-----BEGIN ") == std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the ", std::string(what), " \"", path, "\" is not a PEM file"));
+// How often gRPC looks at the copies, and we at the files. More than a second lies between two changes of the copies:
+// gRPC notices that the certificate was replaced while it read the key by times of change in whole seconds.
+constexpr unsigned kProviderLookSeconds = 1;
+constexpr absl::Duration kLookInterval = absl::Milliseconds(1100);
+
+// All TLS files of this process, each read by one provider. gRPC keeps a provider for as long as any connection
+// might still ask it, and tells nobody when that ends; so there is no end here.
+class Providers {
+ public:
+  static Providers& OfProcess() {
+    static Providers& providers = *new Providers;
+    return providers;
   }
-  return text;
-}
 
-struct TlsTexts {
-  std::string certificate, private_key, ca;
+  absl::StatusOr<std::shared_ptr<FileWatcherCertificateProvider>> Get(const TlsFiles& files) {
+    std::lock_guard lock(mutex_);
+    const auto key = std::make_tuple(files.certificate, files.private_key, files.ca);
+    if (const auto known = all_.find(key); known != all_.end()) return known->second.provider;
+    Entry entry;
+    ASSIGN_OR_RETURN(entry.copies, CertificateCopies::Make(files));
+    const TlsFiles paths = entry.copies->paths();
+    entry.provider = std::make_shared<FileWatcherCertificateProvider>(
+        paths.private_key, paths.certificate, paths.ca, kProviderLookSeconds);
+    if (all_.empty()) std::thread([this] { LookForever(); }).detach();
+    return all_.emplace(key, std::move(entry)).first->second.provider;
+  }
+
+ private:
+  struct Entry {
+    std::unique_ptr<CertificateCopies> copies;
+    std::shared_ptr<FileWatcherCertificateProvider> provider;
+  };
+
+  void LookForever() {
+    while (true) {
+      absl::SleepFor(kLookInterval);
+      std::lock_guard lock(mutex_);
+      for (auto& [key, entry] : all_) entry.copies->Look();
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<std::tuple<std::string, std::string, std::string>, Entry> all_;  // guarded by mutex_
 };
 
-absl::StatusOr<TlsTexts> ReadAll(const TlsFiles& tls) {
-  if (tls.certificate.empty() || tls.private_key.empty() || tls.ca.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "TLS needs certificate, private_key and ca, or none of them; given: certificate \"",
-        tls.certificate, "\", private_key \"", tls.private_key, "\", ca \"", tls.ca, "\""));
-  }
-  TlsTexts texts;
-  ASSIGN_OR_RETURN(texts.certificate, ReadPem(tls.certificate, "certificate"));
-  ASSIGN_OR_RETURN(texts.private_key, ReadPem(tls.private_key, "private key"));
-  ASSIGN_OR_RETURN(texts.ca, ReadPem(tls.ca, "CA certificate"));
-  return texts;
+void WatchAll(grpc::experimental::TlsCredentialsOptions& options) {
+  options.watch_root_certs();
+  options.watch_identity_key_cert_pairs();
 }
 
 }  // namespace
@@ -54,23 +73,28 @@ absl::StatusOr<TlsTexts> ReadAll(const TlsFiles& tls) {
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
     const TlsFiles& tls) {
   if (tls.empty()) return grpc::InsecureChannelCredentials();
-  ASSIGN_OR_RETURN(const TlsTexts texts, ReadAll(tls));
-  grpc::SslCredentialsOptions options;
-  options.pem_root_certs = texts.ca;
-  options.pem_private_key = texts.private_key;
-  options.pem_cert_chain = texts.certificate;
-  return grpc::SslCredentials(options);
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  ASSIGN_OR_RETURN(const auto provider, Providers::OfProcess().Get(tls));
+  options.set_certificate_provider(provider);
+  WatchAll(options);
+  if (!tls.peers.empty()) {
+    options.set_certificate_verifier(MakeServerVerifier(tls.peers));
+    options.set_check_call_host(false);
+  }
+  return grpc::experimental::TlsCredentials(options);
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const TlsFiles& tls) {
   if (tls.empty()) return grpc::InsecureServerCredentials();
-  ASSIGN_OR_RETURN(const TlsTexts texts, ReadAll(tls));
-  grpc::SslServerCredentialsOptions options(
-      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_root_certs = texts.ca;
-  options.pem_key_cert_pairs.push_back({texts.private_key, texts.certificate});
-  return grpc::SslServerCredentials(options);
+  ASSIGN_OR_RETURN(const auto provider, Providers::OfProcess().Get(tls));
+  grpc::experimental::TlsServerCredentialsOptions options(provider);
+  WatchAll(options);
+  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  std::shared_ptr<grpc::ServerCredentials> credentials =
+      grpc::experimental::TlsServerCredentials(options);
+  if (!tls.peers.empty()) credentials->SetAuthMetadataProcessor(MakeCallerCheck(tls.peers));
+  return credentials;
 }
 
 }  // namespace orrery

@@ -20,6 +20,7 @@
 #include "grpcpp/server_builder.h"
 #include "rpc/address.h"
 #include "rpc/channel.h"
+#include "rpc/grpc_log.h"
 #include "rpc/keepalive.h"
 
 namespace orrery {
@@ -68,8 +69,8 @@ absl::Status WhyNotStarted(const HostPort& address) {
       return absl::InvalidArgumentError(
           absl::StrCat("cannot listen on ", text, ": this machine does not have the address"));
     case 0:
-      return absl::UnavailableError(absl::StrCat(
-          "cannot listen on ", text, ": are the TLS certificate and private key a pair?"));
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", text, ", and the system does not say why"));
     default:
       return absl::UnavailableError(
           absl::StrCat("cannot listen on ", text, ": ", std::strerror(bind_error)));
@@ -81,6 +82,14 @@ absl::Status WhyNotStarted(const HostPort& address) {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       const std::vector<grpc::Service*>& services) {
   ASSIGN_OR_RETURN(HostPort address, ParseHostPort(options.address));
+  if (options.tls.empty() && !options.allow_plain_text && !IsLoopback(address)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("without TLS nobody listens on ", JoinHostPort(address),
+                     ", which other machines reach: give the cluster file tls (`orrery certs` "
+                     "makes certificates), "
+                     "listen on 127.0.0.1, or say allow_plain_text: true"));
+  }
+  TakeOverGrpcLog();
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ServerCredentials> credentials,
                    MakeServerCredentials(options.tls));
   static std::once_flag health_enabled;  // the call is not thread-safe

@@ -11,11 +11,12 @@
 // cancelled then.
 //
 // Without TLS it also has a Unix socket for members on its own host (rpc/local_socket.h), which
-// rpc/member_channel.h finds.
+// rpc/member_channel.h finds; and it listens to nobody else, unless that is asked for.
 //
 // Threads: all methods may be called from any thread. Services must outlive the server.
 // Errors: ALREADY_EXISTS if the address is in use, INVALID_ARGUMENT or UNAVAILABLE if it cannot be
-// bound otherwise (both name it), and those of rpc/credentials.h.
+// bound otherwise (both name it), FAILED_PRECONDITION if it would speak plain text to other machines, and
+// those of rpc/credentials.h.
 #ifndef ORRERY_RPC_SERVER_H_
 #define ORRERY_RPC_SERVER_H_
 
@@ -39,6 +40,8 @@ struct ServerOptions {
   // host:port; port 0 takes a free one.
   std::string address;
   TlsFiles tls = {};
+  // Without TLS, the address need not be a loopback one.
+  bool allow_plain_text = false;
   // Name that health answers for besides "", usually the full name of the main service. May be
   // empty.
   std::string health_name = {};

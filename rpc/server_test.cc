@@ -17,7 +17,6 @@
 #include "rpc/local_socket.h"
 #include "rpc/member_channel.h"
 #include "rpc/status.h"
-#include "rpc/test_certificates.h"
 
 namespace orrery {
 namespace {
@@ -37,8 +36,8 @@ class FakeMember : public internal::Member::Service {
   std::atomic<int64_t> deadline_seconds = 0;
 };
 
-std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address, const TlsFiles& tls = {}) {
-  return MakeChannel(address, tls).value();
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address) {
+  return MakeChannel(address, {}).value();
 }
 
 absl::Status Describe(const std::shared_ptr<grpc::Channel>& channel,
@@ -105,7 +104,8 @@ TEST(Server, IsReachedThroughItsUnixSocketFromItsOwnHost) {
 
 TEST(Server, IsReachedOverTcpWhereItsUnixSocketIsNot) {
   FakeMember member;
-  const auto server = Server::Start({.address = "0.0.0.0:0"}, {&member}).value();
+  const auto server =
+      Server::Start({.address = "0.0.0.0:0", .allow_plain_text = true}, {&member}).value();
   // Another name of the address, as behind a port that a container publishes.
   const std::string address = absl::StrCat("127.0.0.1:", server->port());
   EXPECT_FALSE(SomebodyListensLocally(address));
@@ -147,9 +147,19 @@ TEST(Server, RefusesAddressesThatItCannotListenOn) {
   EXPECT_EQ(Server::Start({.address = "no port"}, {&member}).status().code(),
             absl::StatusCode::kInvalidArgument);
   // An address of the documentation range: no machine has it.
-  const absl::Status status = Server::Start({.address = "192.0.2.1:0"}, {&member}).status();
+  const absl::Status status =
+      Server::Start({.address = "192.0.2.1:0", .allow_plain_text = true}, {&member}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("192.0.2.1:0"));
+}
+
+TEST(Server, SpeaksPlainTextToOtherMachinesOnlyWhenAsked) {
+  FakeMember member;
+  const absl::Status status = Server::Start({.address = "0.0.0.0:0"}, {&member}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("allow_plain_text"));
+  EXPECT_TRUE(Server::Start({.address = "[::1]:0"}, {&member}).status().code() !=
+              absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(Server, AnswersHealthAsItIsTold) {
@@ -251,72 +261,6 @@ TEST(Channel, RefusesAddressesThatCannotBeReached) {
   for (const char* address : {"host", "host:0", "", "host:99999"}) {
     EXPECT_EQ(MakeChannel(address, {}).status().code(), absl::StatusCode::kInvalidArgument);
   }
-}
-
-class TlsTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    const auto server_files = MakeTestCertificates("server"),
-               client_files = MakeTestCertificates("client");
-    if (!server_files || !client_files) {
-      GTEST_SKIP() << "the openssl command is missing or failed: TLS IS NOT TESTED";
-    }
-    server_files_ = *server_files;
-    client_files_ = *client_files;
-    server_ = Server::Start({.address = "127.0.0.1:0", .tls = server_files_}, {&member_}).value();
-  }
-
-  FakeMember member_;
-  TlsFiles server_files_, client_files_;
-  std::unique_ptr<Server> server_;
-};
-
-TEST_F(TlsTest, LetsMembersOfOneAuthorityTalk) {
-  EXPECT_EQ(Describe(ChannelTo(server_->address(), client_files_)), absl::OkStatus());
-}
-
-TEST_F(TlsTest, HasNoUnixSocketWhichWouldBePlainText) {
-  EXPECT_FALSE(SomebodyListensLocally(server_->address()));
-  const auto channel = MemberChannel::Make(server_->address(), client_files_).value();
-  EXPECT_EQ(Describe(channel->Now()), absl::OkStatus());
-}
-
-TEST_F(TlsTest, RefusesPlainTextAndStrangers) {
-  EXPECT_FALSE(Describe(ChannelTo(server_->address())).ok());
-  TlsFiles stranger = MakeTestCertificates("stranger", "other_ca").value();
-  EXPECT_FALSE(Describe(ChannelTo(server_->address(), stranger)).ok());
-  // It trusts the server, but the server does not trust it.
-  stranger.ca = client_files_.ca;
-  EXPECT_FALSE(Describe(ChannelTo(server_->address(), stranger)).ok());
-}
-
-TEST_F(TlsTest, DoesNotStartWithAKeyThatIsNotTheCertificates) {
-  FakeMember member;
-  TlsFiles mixed = server_files_;
-  mixed.private_key = client_files_.private_key;
-  EXPECT_FALSE(Server::Start({.address = "127.0.0.1:0", .tls = mixed}, {&member}).ok());
-}
-
-TEST_F(TlsTest, NamesTheFileThatCannotBeUsed) {
-  TlsFiles missing = client_files_;
-  missing.private_key = ::testing::TempDir() + "/nowhere.key";
-  const absl::Status not_found = MakeChannel("localhost:1", missing).status();
-  EXPECT_EQ(not_found.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(not_found.message()), HasSubstr(missing.private_key));
-
-  TlsFiles folder = client_files_;
-  folder.ca = ::testing::TempDir();
-  EXPECT_THAT(std::string(MakeServerCredentials(folder).status().message()),
-              HasSubstr("CA certificate"));
-
-  TlsFiles not_pem = client_files_;
-  not_pem.certificate = "/proc/self/status";
-  EXPECT_THAT(std::string(MakeServerCredentials(not_pem).status().message()),
-              HasSubstr("is not a PEM file"));
-
-  TlsFiles partial = client_files_;
-  partial.ca.clear();
-  EXPECT_EQ(MakeServerCredentials(partial).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

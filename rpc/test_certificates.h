@@ -1,49 +1,55 @@
-// Certificates for tests, made with the openssl command. Header only.
+// Certificates for tests. Header only.
 //
-//   std::optional<TlsFiles> tls = MakeTestCertificates("server");  // for 127.0.0.1
-//   if (!tls) GTEST_SKIP() << "no openssl command";
+//   const TlsFiles tls = MakeTestCertificates("server");  // for 127.0.0.1
+//   const TlsFiles rank = MakeTestCertificates("rank", {.uri = "spiffe://orrery/attention"});
 //
-// Each `authority` is a CA of its own: members with the same one trust each other. Files go to the
-// test's own folder.
+// Each authority is a CA of its own, made when first named: members with the same one trust each other. Files go
+// to the test's own folder; those of a member that had some before take their place.
 #ifndef ORRERY_RPC_TEST_CERTIFICATES_H_
 #define ORRERY_RPC_TEST_CERTIFICATES_H_
 
-#include <sys/stat.h>
-
-#include <cstdlib>
-#include <optional>
+#include <fstream>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "rpc/credentials.h"
+#include "rpc/tls/make_certificates.h"
+#include "rpc/tls/tls_files.h"
 
 namespace orrery {
 
-inline std::optional<TlsFiles> MakeTestCertificates(const std::string& member,
-                                                    const std::string& authority = "ca") {
+struct TestCertificate {
+  std::string authority = "ca";
+  std::string uri = {};  // empty: none
+  std::vector<std::string> hosts = {"127.0.0.1", "localhost"};
+  Validity validity = Validity(absl::Hours(24));
+};
+
+inline void WriteTestFile(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::trunc) << text;
+}
+
+inline TlsFiles MakeTestCertificates(const std::string& member,
+                                     const TestCertificate& wanted = {}) {
+  static auto& authorities = *new std::map<std::string, Credential>;
   const std::string folder = ::testing::TempDir();
-  const TlsFiles files{.certificate = absl::StrCat(folder, "/", member, ".pem"),
+  const TlsFiles files{.certificate = absl::StrCat(folder, "/", member, ".crt"),
                        .private_key = absl::StrCat(folder, "/", member, ".key"),
-                       .ca = absl::StrCat(folder, "/", authority, ".pem")};
-  const std::string ca_key = absl::StrCat(folder, "/", authority, ".key");
-  const std::string make =
-      "openssl req -x509 -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes ";
-  const auto run = [](const std::string& command) {
-    return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
-  };
-  struct stat info;
-  if (stat(files.ca.c_str(), &info) != 0 &&
-      !run(absl::StrCat(make, "-subj /CN=", authority, " -keyout '", ca_key, "' -out '", files.ca,
-                        "'"))) {
-    return std::nullopt;
+                       .ca = absl::StrCat(folder, "/", wanted.authority, ".crt")};
+  if (!authorities.contains(wanted.authority)) {
+    authorities[wanted.authority] =
+        MakeAuthority(wanted.authority, Validity(absl::Hours(24))).value();
+    WriteTestFile(files.ca, authorities[wanted.authority].certificate);
   }
-  if (!run(absl::StrCat(make, "-subj /CN=", member, " -CA '", files.ca, "' -CAkey '", ca_key,
-                        "' -addext subjectAltName=IP:127.0.0.1,DNS:localhost",
-                        " -addext basicConstraints=critical,CA:FALSE -keyout '", files.private_key,
-                        "' -out '", files.certificate, "'"))) {
-    return std::nullopt;
-  }
+  const Credential made = Issue(authorities[wanted.authority], {.common_name = member,
+                                                                .uri = wanted.uri,
+                                                                .hosts = wanted.hosts,
+                                                                .validity = wanted.validity})
+                              .value();
+  WriteTestFile(files.certificate, made.certificate);
+  WriteTestFile(files.private_key, made.private_key);
   return files;
 }
 

@@ -10,7 +10,6 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "base/stop_signal.h"
-#include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "tools/bench/exchange/exchange_command.h"
 #include "tools/bench/kernels/kernels_command.h"
@@ -27,6 +26,7 @@
 #include "tools/flags/sampling_flags.h"
 #include "tools/flags/scenario_flags.h"
 #include "tools/flags/seed_flag.h"
+#include "tools/flags/tls_flags.h"
 #include "tools/launch/launcher.h"
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
@@ -83,12 +83,8 @@ struct Cluster {
 
 absl::StatusOr<Cluster> OpenCluster(StopSignal& stop, Terminal& out) {
   Cluster cluster;
-  const std::string path = absl::GetFlag(FLAGS_cluster);
-  if (!absl::GetFlag(FLAGS_router).empty() || !path.empty()) {
-    if (!path.empty()) {
-      ASSIGN_OR_RETURN(const internal::ClusterFile file, ReadClusterFile(path));
-      cluster.tls = TlsFilesOf(file);
-    }
+  if (!absl::GetFlag(FLAGS_router).empty() || !absl::GetFlag(FLAGS_cluster).empty()) {
+    ASSIGN_OR_RETURN(cluster.tls, TlsFromFlags());
     ASSIGN_OR_RETURN(cluster.client, ConnectFromFlags());
     return cluster;
   }
@@ -101,8 +97,9 @@ absl::StatusOr<Cluster> OpenCluster(StopSignal& stop, Terminal& out) {
       [&] { return stop.WaitFor(absl::ZeroDuration()); });
   out.ClearProgress();
   RETURN_IF_ERROR(ready);
-  ASSIGN_OR_RETURN(cluster.client, OrreryClient::Connect({cluster.launcher->router_address()}, {},
-                                                         kConnectTimeout));
+  cluster.tls = ClientTls(cluster.launcher->cluster());
+  ASSIGN_OR_RETURN(cluster.client, OrreryClient::Connect({cluster.launcher->router_address()},
+                                                         cluster.tls, kConnectTimeout));
   return cluster;
 }
 
@@ -153,8 +150,8 @@ absl::StatusOr<bool> BenchServe(const Wish& wish) {
             was_asked_to_stop = was_asked_to_stop || stop.WaitFor(absl::ZeroDuration());
             return was_asked_to_stop;
           },
-      .command = CommandFromFlags(
-          {kServeFlags, kScenarioFlags, kClusterFlags, kConnectFlags, kSamplingFlags, kSeedFlag})};
+      .command = CommandFromFlags({kServeFlags, kScenarioFlags, kClusterFlags, kConnectFlags,
+                                   kTlsFlags, kSamplingFlags, kSeedFlag})};
   ASSIGN_OR_RETURN(const std::unique_ptr<ServeBench> bench, ServeBench::Open(std::move(options)));
   out.Print(bench->result().command, "\nmodel \"", bench->result().model.name(), "\", ",
             bench->result().members.size(), " members, router at ", cluster.client->address(),

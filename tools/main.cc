@@ -17,6 +17,7 @@
 #include "tools/bench/model/model_command.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/bench_command.h"
+#include "tools/certs_command.h"
 #include "tools/chaos_command.h"
 #include "tools/chat_command.h"
 #include "tools/check_command.h"
@@ -29,6 +30,7 @@
 #include "tools/flags/sampling_flags.h"
 #include "tools/flags/scenario_flags.h"
 #include "tools/flags/seed_flag.h"
+#include "tools/flags/tls_flags.h"
 #include "tools/generate_command.h"
 #include "tools/pack_command.h"
 #include "tools/simulate_command.h"
@@ -60,28 +62,33 @@ std::vector<Command> Commands() {
       {"up",
        "start a cluster in the foreground; Ctrl-C stops it",
        RunUp,
-       {kClusterFlags, kConnectFlags},
+       {kClusterFlags, kConnectFlags, kTlsFlags},
        ""},
       {"chat",
        "talk to a running cluster",
        RunChat,
-       {kConnectFlags, kSamplingFlags, kSeedFlag, "tools/chat_command.cc"},
+       {kConnectFlags, kTlsFlags, kSamplingFlags, kSeedFlag, "tools/chat_command.cc"},
        ""},
       {"generate",
        "one answer from a running cluster",
        RunGenerate,
-       {kConnectFlags, kSamplingFlags, kSeedFlag, "tools/generate_command.cc"},
+       {kConnectFlags, kTlsFlags, kSamplingFlags, kSeedFlag, "tools/generate_command.cc"},
        ""},
       {"pack",
        "make a model ready to map, so that its members start at the speed of the disk",
        RunPack,
        {kClusterFlags, "tools/pack_command.cc"},
        ""},
-      {"status", "who is there, and how they are", RunStatus, {kConnectFlags}, ""},
+      {"status", "who is there, and how they are", RunStatus, {kConnectFlags, kTlsFlags}, ""},
+      {"certs",
+       "make a development CA and a certificate for each role, or renew these",
+       RunCerts,
+       {kTlsFlags, "tools/certs_command.cc"},
+       ""},
       {"eval",
        "ask every problem of a file, and score the answers",
        RunEval,
-       {kClusterFlags, kConnectFlags, kLocalFlags, "tools/eval_command.cc"},
+       {kClusterFlags, kConnectFlags, kTlsFlags, kLocalFlags, "tools/eval_command.cc"},
        "FILE.jsonl"},
       {"check",
        "compare golden folders with what this build computes, or one model's answers under many "
@@ -95,7 +102,7 @@ std::vector<Command> Commands() {
        "the exchange or the loading of weights",
        RunBench,
        {kServeFlags, kKernelsFlags, kModelFlags, kExchangeFlags, kClusterFlags, kLocalFlags,
-        kConnectFlags, kSamplingFlags, kScenarioFlags, kSeedFlag},
+        kConnectFlags, kTlsFlags, kSamplingFlags, kScenarioFlags, kSeedFlag},
        "serve | step | kernels | model | exchange | loading"},
       {"chaos",
        "harm a cluster under load again and again; every answer must be the undisturbed one",

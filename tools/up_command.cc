@@ -8,6 +8,7 @@
 #include "base/stop_signal.h"
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/connect.h"
+#include "tools/flags/tls_flags.h"
 #include "tools/launch/launcher.h"
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
@@ -19,6 +20,10 @@ constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launch() {
   const std::string cluster = absl::GetFlag(FLAGS_cluster);
+  if (!cluster.empty() && !absl::GetFlag(FLAGS_tls).empty()) {
+    return absl::InvalidArgumentError(
+        "--cluster says itself where the TLS files are: leave --tls out");
+  }
   if (!cluster.empty()) return Launcher::StartFile(cluster, LaunchOptionsFromFlags());
   ASSIGN_OR_RETURN(const Topology topology, TopologyFromFlags());
   return Launcher::StartLocal(topology, LaunchOptionsFromFlags());
@@ -53,7 +58,8 @@ absl::Status Up(Terminal& out) {
   }
   RETURN_IF_ERROR(ready);
   // Only a convenience: without it the others need --router.
-  const absl::Status remembered = RememberRouter(launcher->router_address());
+  const absl::Status remembered = RememberRouter(
+      launcher->router_address(), launcher->cluster().has_tls() ? launcher->cluster_path() : "");
   if (!remembered.ok()) out.Print(std::string(remembered.message()), "\n");
   out.Print(out.Green("ready"), ": router at ", launcher->router_address(),
             "\ntry `orrery chat`, `orrery generate --prompt=...`, `orrery status` in another "

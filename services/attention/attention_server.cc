@@ -143,7 +143,9 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
 
   ServerOptions server_options;
   server_options.address = me.address();
-  server_options.tls = TlsFilesOf(options.cluster);
+  server_options.tls =
+      MemberTls(options.cluster, internal::ROLE_ATTENTION, {internal::ROLE_ROUTER});
+  server_options.allow_plain_text = options.cluster.allow_plain_text();
   server_options.health_name = "orrery.internal.Attention";
   server_options.reflection = options.reflection;
   // The engine has twice as many places, and as many for replays, and is to refuse what exceeds them.
@@ -222,7 +224,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   rank_options.exchange.max_tickets = 6 * cluster.expert_size() + SecondAnswers::kMaxOpen;
   rank_options.rank_name = me.name();
   rank_options.gpu = me.gpu();
-  rank_options.tls = TlsFilesOf(cluster);
+  rank_options.tls = MemberTls(cluster, internal::ROLE_ATTENTION, {internal::ROLE_EXPERT});
   rank_options.transport = TransportFromProto(cluster.exchange());
   rank_options.is_on_gpu = BackendFromProto(cluster.numerics()) == Backend::kCuda;
   ShardWatch::Options watch_options;

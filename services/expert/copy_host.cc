@@ -144,11 +144,12 @@ void CopyHost::Drop(ExpertKey key) {
 }
 
 void CopyHost::WatchHomes() {
+  const TlsFiles tls = MemberTls(*parts_.cluster, internal::ROLE_EXPERT, {internal::ROLE_EXPERT});
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (int shard = 0; shard < parts_.cluster->expert_size(); ++shard) {
     if (shard == parts_.shard_index || homes_[shard].size() == 0) continue;
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
-        MakeChannel(parts_.cluster->expert(shard).address(), TlsFilesOf(*parts_.cluster));
+        MakeChannel(parts_.cluster->expert(shard).address(), tls);
     if (!channel.ok()) continue;  // then it is never seen to serve
     watched_.push_back(shard);
     channels.push_back(*std::move(channel));

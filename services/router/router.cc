@@ -136,7 +136,6 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   ASSIGN_OR_RETURN(const ClusterMember* self, FindMember(cluster, internal::ROLE_ROUTER, name));
   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster, ModelDir(cluster, *self)));
   if (!model.chat_template.ok()) LogWarning(model.chat_template.status().ToString());
-  const TlsFiles tls = TlsFilesOf(cluster);
   std::vector<MemberInfo> others;
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   RankChannels ranks;
@@ -147,6 +146,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
                       .address = member->address(),
                       .is_spare = member->spare(),
                       .is_retiring = member->retiring()});
+    const TlsFiles tls = MemberTls(cluster, internal::ROLE_ROUTER, {role});
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
     if (role != internal::ROLE_ATTENTION) continue;
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
@@ -171,7 +171,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
       core_options, limits.share_prefix_cache(), std::move(tokens));
   ServerOptions server_options;
   server_options.address = self->address();
-  server_options.tls = tls;
+  server_options.tls = FrontDoorTls(cluster);
+  server_options.allow_plain_text = cluster.allow_plain_text();
   server_options.health_name = "orrery.v1.Orrery";
   server_options.reflection = options.reflection;
   // The core has twice as many places, and as many for resumed requests, and is to refuse what exceeds them.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "rpc/cluster_tls.h"
 
 namespace orrery {
 
@@ -53,7 +54,7 @@ OrreryClient Connect(const Launcher& cluster) {
   for (const internal::ClusterMember& router : cluster.cluster().router()) {
     addresses.push_back(router.address());
   }
-  auto client = OrreryClient::Connect(addresses, {}, kPatience);
+  auto client = OrreryClient::Connect(addresses, ClientTls(cluster.cluster()), kPatience);
   EXPECT_TRUE(client.ok()) << client.status();
   return *std::move(client);
 }

@@ -1,12 +1,16 @@
 #include "tools/flags/cluster_flags.h"
 
+#include <filesystem>
+
 #include "absl/flags/flag.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "checkpoint/model_config.h"
+#include "tools/certs/development_certificates.h"
 #include "tools/flags/places.h"
+#include "tools/flags/tls_flags.h"
 
 ABSL_FLAG(std::string, model, "", "folder of the model; empty: the bundled one");
 ABSL_FLAG(int, ranks, 2, "number of attention ranks");
@@ -148,6 +152,10 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   ASSIGN_OR_RETURN(topology.exchange, ParseEnum<internal::Exchange>("exchange", "EXCHANGE_",
                                                                     absl::GetFlag(FLAGS_exchange)));
   topology.limits = LimitsFromFlags();
+  if (const std::string folder = absl::GetFlag(FLAGS_tls); !folder.empty()) {
+    topology.tls = TlsOfFolder(std::filesystem::absolute(folder).lexically_normal().string());
+    topology.tls.set_trust_domain(absl::GetFlag(FLAGS_trust_domain));
+  }
   topology.num_threads = absl::GetFlag(FLAGS_threads);
   ASSIGN_OR_RETURN(topology.gpus, GpusFromFlags());
   return topology;

@@ -10,7 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
+#include "tools/certs/development_certificates.h"
 #include "tools/flags/places.h"
+#include "tools/flags/tls_flags.h"
 
 ABSL_FLAG(std::vector<std::string>, router, {},
           "host:port of the router, or of several of one cluster: a,b; empty: that of the last "
@@ -30,42 +32,56 @@ std::string RouterFile() {
   return path.empty() ? RouterAddressFile() : path;
 }
 
-std::string RememberedRouter() {
+struct Remembered {
   std::string address;
+  std::string cluster_path;
+};
+
+Remembered RememberedRouter() {
+  Remembered remembered;
   std::ifstream file(RouterFile());
-  std::getline(file, address);
-  return address;
+  std::getline(file, remembered.address);
+  std::getline(file, remembered.cluster_path);
+  return remembered;
 }
 
 }  // namespace
 
 absl::StatusOr<OrreryClient> ConnectFromFlags() {
   std::vector<std::string> addresses = absl::GetFlag(FLAGS_router);
-  TlsFiles tls;
-  if (const std::string path = absl::GetFlag(FLAGS_cluster); !path.empty()) {
+  if (const std::string path = absl::GetFlag(FLAGS_cluster); addresses.empty() && !path.empty()) {
     ASSIGN_OR_RETURN(const internal::ClusterFile cluster, ReadClusterFile(path));
-    tls = TlsFilesOf(cluster);
-    if (addresses.empty()) {
-      for (const ClusterMember& router : cluster.router()) addresses.push_back(router.address());
-    }
+    for (const ClusterMember& router : cluster.router()) addresses.push_back(router.address());
   }
   if (addresses.empty()) {
-    const std::string remembered = RememberedRouter();
+    const std::string remembered = RememberedRouter().address;
     if (!remembered.empty()) addresses.push_back(remembered);
   }
   if (addresses.empty()) {
     return absl::NotFoundError(
         "no cluster is known: start one with `orrery up`, or say --router=HOST:PORT");
   }
+  ASSIGN_OR_RETURN(const TlsFiles tls, TlsFromFlags());
   return OrreryClient::Connect(addresses, tls, kConnectTimeout);
 }
 
-absl::Status RememberRouter(const std::string& address) {
+absl::StatusOr<TlsFiles> TlsFromFlags() {
+  if (const std::string folder = absl::GetFlag(FLAGS_tls); !folder.empty()) {
+    return ClientTlsOfFolder(folder, absl::GetFlag(FLAGS_trust_domain));
+  }
+  std::string path = absl::GetFlag(FLAGS_cluster);
+  if (path.empty() && absl::GetFlag(FLAGS_router).empty()) path = RememberedRouter().cluster_path;
+  if (path.empty()) return TlsFiles();
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, ReadClusterFile(path));
+  return ClientTls(cluster);
+}
+
+absl::Status RememberRouter(const std::string& address, const std::string& cluster_path) {
   const std::filesystem::path path = RouterFile();
   std::error_code error;
   if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
   std::ofstream file(path, std::ios::trunc);
-  file << address << "\n";
+  file << address << "\n" << cluster_path << "\n";
   file.close();
   if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path.string()));
   return absl::OkStatus();
@@ -73,7 +89,7 @@ absl::Status RememberRouter(const std::string& address) {
 
 void ForgetRouter(const std::string& address) {
   // A later `up` may have put its own there.
-  if (RememberedRouter() != address) return;
+  if (RememberedRouter().address != address) return;
   std::error_code ignored;
   std::filesystem::remove(RouterFile(), ignored);
 }

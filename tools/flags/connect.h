@@ -9,6 +9,7 @@
 #include "absl/flags/declare.h"
 #include "base/status.h"
 #include "client/orrery_client.h"
+#include "rpc/tls/tls_files.h"
 
 ABSL_DECLARE_FLAG(std::vector<std::string>, router);
 ABSL_DECLARE_FLAG(std::string, cluster);
@@ -21,8 +22,12 @@ inline constexpr char kConnectFlags[] = "tools/flags/connect.cc";
 // answers, NOT_FOUND if none is known.
 absl::StatusOr<OrreryClient> ConnectFromFlags();
 
-// What `up` leaves for ConnectFromFlags, and takes back when it stops.
-absl::Status RememberRouter(const std::string& address);
+// What it speaks with them: the files of --tls, else those of --cluster or of the last `orrery up`.
+absl::StatusOr<TlsFiles> TlsFromFlags();
+
+// What `up` leaves for ConnectFromFlags, and takes back when it stops. `cluster_path`: of a cluster file that says
+// how to speak TLS; empty: plain text.
+absl::Status RememberRouter(const std::string& address, const std::string& cluster_path);
 void ForgetRouter(const std::string& address);
 
 }  // namespace orrery

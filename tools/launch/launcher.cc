@@ -137,6 +137,7 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path,
                                     const std::map<internal::Role, std::string>& paths,
                                     const LaunchOptions& options) {
   ASSIGN_OR_RETURN(cluster_, ReadClusterFile(cluster_path));
+  cluster_path_ = fs::absolute(cluster_path).string();
   started_at_ = absl::Now();
   // Shards first: they take longest, and nobody waits for the router.
   std::vector<RoleAndMember> order = AllMembers(cluster_);
@@ -261,7 +262,7 @@ std::string Launcher::LastOutput(const std::string& name) const { return Tail(Ou
 std::optional<v1::ClusterStatusResponse> Launcher::AskRouter(absl::Duration patience) {
   if (!client_.has_value()) {
     absl::StatusOr<OrreryClient> client =
-        OrreryClient::Connect({router_address()}, TlsFilesOf(cluster_), patience);
+        OrreryClient::Connect({router_address()}, ClientTls(cluster_), patience);
     if (!client.ok()) return std::nullopt;
     client_ = *std::move(client);
   }

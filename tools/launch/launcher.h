@@ -95,6 +95,8 @@ class Launcher {
   std::string LastOutput(const std::string& name) const;
 
   const internal::ClusterFile& cluster() const { return cluster_; }
+  // The file that it was read from.
+  const std::string& cluster_path() const { return cluster_path_; }
   const std::string& router_address() const { return cluster_.router(0).address(); }
   int num_members() const { return static_cast<int>(members_.size()); }
   // Where output and cluster file are.
@@ -125,6 +127,7 @@ class Launcher {
   Member* Find(const std::string& name);
 
   internal::ClusterFile cluster_;
+  std::string cluster_path_;
   std::string folder_;
   bool keep_folder_ = false;
   absl::Time started_at_;

@@ -68,6 +68,7 @@ absl::StatusOr<internal::ClusterFile> MakeLocalCluster(const Topology& topology)
   *cluster.mutable_numerics() = topology.numerics;
   *cluster.mutable_limits() = topology.limits;
   cluster.set_exchange(topology.exchange);
+  if (!topology.tls.certificate().empty()) *cluster.mutable_tls() = topology.tls;
   size_t next_port = 0, next_gpu = 0;
   const auto fill = [&](internal::ClusterMember* member, const std::string& role, int index) {
     member->set_name(absl::StrCat(role, "-", index));

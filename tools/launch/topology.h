@@ -27,6 +27,7 @@ struct Topology {
   internal::Numerics numerics;
   internal::Limits limits;
   internal::Exchange exchange = internal::EXCHANGE_UNSPECIFIED;
+  internal::Tls tls;            // without a certificate: plain text
   int num_threads = 0;          // of each rank and shard; 0: their share of the processors
   std::vector<int> gpus = {0};  // taken in turn by ranks, then shards
 };

@@ -58,6 +58,9 @@ absl::StatusOr<std::unique_ptr<EchoShard>> EchoShard::Start(const EchoShardOptio
                    Server::Start({.address = options.address}, {shard->exchange_->service()}));
   ASSIGN_OR_RETURN(shard->bare_server_,
                    Server::Start({.address = options.bare_address}, {&shard->bare_}));
+  ASSIGN_OR_RETURN(shard->tls_server_,
+                   Server::Start({.address = options.tls_address, .tls = options.tls},
+                                 {shard->exchange_->service()}));
   shard->loop_ = std::make_unique<EchoLoop>(shard->exchange_.get(), options.exchange);
   shard->exchange_->SetAccepting(true);
   shard->shm_->SetAccepting(true);

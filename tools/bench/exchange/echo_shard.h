@@ -2,9 +2,10 @@
 // of an exchange with it is the exchange.
 //
 //   ASSIGN_OR_RETURN(auto shard, EchoShard::Start({.exchange = ..., .address = "127.0.0.1:7420",
-//                                                  .bare_address = "127.0.0.1:7421"}));
+//                                                  .bare_address = "127.0.0.1:7421",
+//                                                  .tls_address = "127.0.0.1:7422", .tls = tls}));
 //
-// It listens as expert shards do, on TCP, on a Unix socket and in shared memory, and at
+// It listens as expert shards do, on TCP, on a Unix socket and in shared memory, at tls_address with TLS, and at
 // bare_address for bare streams (bare_stream.h). Frames are served as services/expert/serve_loop.h
 // does: by the thread that brought them, or by a loop.
 #ifndef ORRERY_TOOLS_BENCH_EXCHANGE_ECHO_SHARD_H_
@@ -49,6 +50,8 @@ struct EchoShardOptions {
   ExchangeOptions exchange;
   std::string address;
   std::string bare_address;
+  std::string tls_address;
+  TlsFiles tls;
 };
 
 class EchoShard {
@@ -63,6 +66,7 @@ class EchoShard {
   std::unique_ptr<ShmListener> shm_;
   std::unique_ptr<Server> server_;
   std::unique_ptr<Server> bare_server_;
+  std::unique_ptr<Server> tls_server_;
   std::unique_ptr<EchoLoop> loop_;
 };
 

@@ -21,6 +21,7 @@ constexpr absl::Duration kPatience = absl::Seconds(10);
 constexpr int kNumWarmUpRounds = 3;
 constexpr double kMaxOverBare = 1.3;
 constexpr double kMinOverShm = 3.0;
+constexpr char kTcp[] = "grpc-tcp", kTls[] = "grpc-tls", kUnix[] = "grpc-unix", kShm[] = "shm";
 
 double Median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
@@ -123,17 +124,26 @@ class Bench {
 
   absl::Status Open() {
     const ExchangeOptions exchange = ExchangeOptionsOf(options_.shape);
-    for (const bool local : {false, true}) {
-      Way way = {.name = local ? "grpc-unix" : "grpc-tcp"};
-      const GrpcRankOptions grpc = {.exchange = exchange,
-                                    .rank_name = "bench",
-                                    .peers = {{"shard", options_.address}},
-                                    .local_sockets = local};
-      ASSIGN_OR_RETURN(way.own_exchange, MakeGrpcRankExchange(grpc));
-      RETURN_IF_ERROR(Add(std::move(way)));
-      ASSIGN_OR_RETURN(ways_.back().bare, BareStream::Open(options_.bare_address, local));
-    }
-    Way shm = {.name = "shm"};
+    const auto grpc = [&](const std::string& address) {
+      return GrpcRankOptions{
+          .exchange = exchange, .rank_name = "bench", .peers = {{"shard", address}}};
+    };
+    Way tcp = {.name = kTcp};
+    GrpcRankOptions over_tcp = grpc(options_.address);
+    over_tcp.local_sockets = false;
+    ASSIGN_OR_RETURN(tcp.own_exchange, MakeGrpcRankExchange(over_tcp));
+    ASSIGN_OR_RETURN(tcp.bare, BareStream::Open(options_.bare_address, /*local=*/false));
+    RETURN_IF_ERROR(Add(std::move(tcp)));
+    Way tls = {.name = kTls};
+    GrpcRankOptions over_tls = grpc(options_.tls_address);
+    over_tls.tls = options_.tls;
+    ASSIGN_OR_RETURN(tls.own_exchange, MakeGrpcRankExchange(over_tls));
+    RETURN_IF_ERROR(Add(std::move(tls)));
+    Way unix_socket = {.name = kUnix};
+    ASSIGN_OR_RETURN(unix_socket.own_exchange, MakeGrpcRankExchange(grpc(options_.address)));
+    ASSIGN_OR_RETURN(unix_socket.bare, BareStream::Open(options_.bare_address, /*local=*/true));
+    RETURN_IF_ERROR(Add(std::move(unix_socket)));
+    Way shm = {.name = kShm};
     ASSIGN_OR_RETURN(shm.own_exchange, MakeShmRankExchange({.exchange = exchange,
                                                             .rank_name = "bench",
                                                             .shard_names = {options_.address}}));
@@ -154,7 +164,6 @@ class Bench {
     for (int round = -kNumWarmUpRounds; round < options_.num_rounds; ++round) {
       for (Way& way : ways_) RETURN_IF_ERROR(Round(way, layer, /*counts=*/round >= 0));
     }
-    const std::vector<double>& shm = ways_[2].exchange_us;
     for (const Way& way : ways_) {
       ExchangeFigures& row = figures.emplace_back();
       row.way = way.name;
@@ -171,8 +180,11 @@ class Bench {
       if (way.bare != nullptr) {
         row.bare_us = Median(way.bare_us);
         row.ratio = Median(way.ratios);
-        row.over_shm = RatioOf(way.exchange_us, shm);
       }
+      if (way.name == kTcp || way.name == kTls || way.name == kUnix) {
+        row.over_shm = RatioOf(way.exchange_us, TimesOf(kShm));
+      }
+      if (way.name == kTls) row.over_tcp = RatioOf(way.exchange_us, TimesOf(kTcp));
       if (options_.on_figures) options_.on_figures(row);
     }
     return absl::OkStatus();
@@ -182,11 +194,16 @@ class Bench {
   absl::Status Add(Way way) {
     way.exchange = way.own_exchange.get();
     if (!way.exchange->AwaitConnected(0, absl::Now() + kPatience)) {
-      return absl::UnavailableError(
-          absl::StrCat(way.name, ": nobody answers at ", options_.address));
+      return absl::UnavailableError(absl::StrCat(way.name, ": nobody answers"));
     }
     ways_.push_back(std::move(way));
     return absl::OkStatus();
+  }
+
+  const std::vector<double>& TimesOf(const std::string& name) const {
+    return std::find_if(ways_.begin(), ways_.end(),
+                        [&](const Way& way) { return way.name == name; })
+        ->exchange_us;
   }
 
   const ExchangeBenchOptions& options_;

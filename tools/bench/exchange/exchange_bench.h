@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "exchange/exchange.h"
+#include "rpc/tls/tls_files.h"
 
 namespace orrery {
 
@@ -35,11 +36,13 @@ struct ExchangeBenchOptions {
   // Where the shard's process listens (echo_shard.h), once it runs.
   std::string address;
   std::string bare_address;
+  std::string tls_address;
+  TlsFiles tls;  // of the rank
   std::function<void(const struct ExchangeFigures&)> on_figures = nullptr;
 };
 
 struct ExchangeFigures {
-  std::string way;  // "grpc-tcp", "grpc-unix", "shm", "loopback"
+  std::string way;  // "grpc-tcp", "grpc-tls", "grpc-unix", "shm", "loopback"
   int num_rows = 0;
   size_t bytes_out = 0;  // of all frames
   size_t bytes_back = 0;
@@ -49,7 +52,8 @@ struct ExchangeFigures {
   // Where there is a stream underneath.
   std::optional<double> bare_us;
   std::optional<double> ratio;
-  std::optional<double> over_shm;  // this exchange's time over that of shared memory
+  std::optional<double> over_shm;  // of gRPC: this exchange's time over that of shared memory
+  std::optional<double> over_tcp;  // with TLS: over that of TCP without
 };
 
 struct ExchangeTarget {

@@ -25,12 +25,15 @@ constexpr Definition kDefinitions[] = {
      "a rank's Dispatch and Combine of one layer with one shard, which answers at once; median of "
      "the rounds' medians, and the fastest and slowest round"},
     {"way",
-     "grpc-tcp, grpc-unix, shm: to a shard in another process; loopback: to a thread of this one"},
+     "grpc-tcp, grpc-tls (TCP with mutual TLS), grpc-unix, shm: to a shard in another process; "
+     "loopback: to a "
+     "thread of this one"},
     {"bare",
      "byte buffers of the same sizes there and back on an open stream over the same kind of socket "
      "to the same process, nothing behind it; several frames one after the other"},
     {"x bare", "exchange over bare, both of the same round; median of the rounds"},
     {"x shm", "exchange over that of shared memory, both of the same round; median of the rounds"},
+    {"x tcp", "with TLS: exchange over that of grpc-tcp, likewise"},
 };
 
 std::string Optional(const std::optional<double>& value, const char* format) {
@@ -48,19 +51,19 @@ std::string ExchangeHeadText(const std::string& command, const ExchangeShape& sh
   return absl::StrFormat(
       "%s\n%s, %d cores, load average %.1f; rows of %d bytes to %d experts of one shard, results "
       "of "
-      "%d bytes\n\n%-10s %5s %9s %9s  %11s %21s %9s %7s %7s\n",
+      "%d bytes\n\n%-10s %5s %9s %9s  %11s %21s %9s %7s %7s %7s\n",
       command, machine.processor, machine.num_cores, machine.load_average, shape.row_bytes,
       shape.topk, shape.result_bytes, "way", "rows", "out B", "back B", "exchange us",
-      "(min to max)", "bare us", "x bare", "x shm");
+      "(min to max)", "bare us", "x bare", "x shm", "x tcp");
 }
 
 std::string ExchangeRowText(const ExchangeFigures& figures) {
-  return absl::StrFormat("%-10s %5d %9d %9d  %11.1f %21s %9s %7s %7s\n", figures.way,
+  return absl::StrFormat("%-10s %5d %9d %9d  %11.1f %21s %9s %7s %7s %7s\n", figures.way,
                          figures.num_rows, figures.bytes_out, figures.bytes_back,
                          figures.exchange_us,
                          absl::StrFormat("(%.1f to %.1f)", figures.fastest_us, figures.slowest_us),
                          Optional(figures.bare_us, "%.1f"), Optional(figures.ratio, "%.2f"),
-                         Optional(figures.over_shm, "%.2f"));
+                         Optional(figures.over_shm, "%.2f"), Optional(figures.over_tcp, "%.2f"));
 }
 
 std::string ExchangeEndText(const ExchangeBenchResult& result) {
@@ -92,7 +95,8 @@ std::string ExchangeJson(const std::string& command, const ExchangeShape& shape,
                       {"max", figures.slowest_us}}},
                     {"bare_us", ToJson(figures.bare_us)},
                     {"over_bare", ToJson(figures.ratio)},
-                    {"over_shm", ToJson(figures.over_shm)}});
+                    {"over_shm", ToJson(figures.over_shm)},
+                    {"over_tcp", ToJson(figures.over_tcp)}});
   }
   for (const ExchangeTarget& target : result.targets) {
     targets.push_back({{"text", target.text}, {"value", target.value}, {"held", target.held}});
