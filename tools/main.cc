@@ -60,7 +60,7 @@ std::vector<Command> Commands() {
       {"up",
        "start a cluster in the foreground; Ctrl-C stops it",
        RunUp,
-       {kClusterFlags, kConnectFlags},
+       {kClusterFlags, kConnectFlags, "tools/up_command.cc"},
        ""},
       {"chat",
        "talk to a running cluster",

@@ -106,6 +106,7 @@ class RouterCore {
   // --- What it knows ---
   // Whether a request could be answered now.
   bool IsReady() const;
+  bool is_stopping() const { return is_stopping_; }
   // Why not: every rank with its reason.
   std::string WhyNotReady() const;
   const Membership& membership() const { return membership_; }
