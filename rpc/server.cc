@@ -82,9 +82,13 @@ absl::Status WhyNotStarted(const HostPort& address) {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       const std::vector<grpc::Service*>& services) {
   ASSIGN_OR_RETURN(HostPort address, ParseHostPort(options.address));
-  if (options.tls.empty() && !options.allow_plain_text && !IsLoopback(address)) {
+  HostPort bound = address;
+  if (!options.listen_address.empty()) {
+    ASSIGN_OR_RETURN(bound, ParseHostPort(options.listen_address));
+  }
+  if (options.tls.empty() && !options.allow_plain_text && !IsLoopback(bound)) {
     return absl::FailedPreconditionError(
-        absl::StrCat("without TLS nobody listens on ", JoinHostPort(address),
+        absl::StrCat("without TLS nobody listens on ", JoinHostPort(bound),
                      ", which other machines reach: give the cluster file tls (`orrery certs` "
                      "makes certificates), "
                      "listen on 127.0.0.1, or say allow_plain_text: true"));
@@ -97,7 +101,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(JoinHostPort(address), credentials, &port);
+  builder.AddListeningPort(JoinHostPort(bound), credentials, &port);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   // With SO_REUSEPORT two processes would share a port and each see half of the calls.
@@ -122,8 +126,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
   auto server = std::unique_ptr<Server>(new Server());
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || port == 0) return WhyNotStarted(address);
-  address.port = port;
+  if (server->server_ == nullptr || port == 0) return WhyNotStarted(bound);
+  if (address.port == 0) address.port = port;
   server->port_ = port;
   server->address_ = JoinHostPort(address);
   server->health_name_ = options.health_name;

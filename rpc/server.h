@@ -37,8 +37,12 @@
 namespace orrery {
 
 struct ServerOptions {
-  // host:port; port 0 takes a free one.
+  // host:port by which others reach it; port 0 takes a free one. It binds here too, unless the next one says
+  // where, and is named so, as its Unix socket is.
   std::string address;
+  // host:port to bind, for an address that this machine need not know, such as a pod's DNS name; empty: the
+  // address.
+  std::string listen_address = {};
   TlsFiles tls = {};
   // Without TLS, the address need not be a loopback one.
   bool allow_plain_text = false;
@@ -64,7 +68,7 @@ class Server {
   ~Server();
 
   int port() const { return port_; }
-  // host:port with the actual port.
+  // The options' address; its port is the actual one if it was 0.
   const std::string& address() const { return address_; }
   // What health answers, for "" and health_name.
   void SetServing(bool serving);

@@ -1,6 +1,8 @@
 // Servers and channels against each other, on ports that the system picks.
 #include "rpc/server.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <future>
 #include <thread>
@@ -110,6 +112,23 @@ TEST(Server, IsReachedOverTcpWhereItsUnixSocketIsNot) {
   const std::string address = absl::StrCat("127.0.0.1:", server->port());
   EXPECT_FALSE(SomebodyListensLocally(address));
   EXPECT_EQ(Describe(MemberChannel::Make(address, {}).value()->Now()), absl::OkStatus());
+}
+
+// As in a pod, whose name others resolve.
+TEST(Server, BindsWhereItIsToldAndIsNamedByTheAddressThatOthersKnow) {
+  FakeMember member;
+  const std::string name = absl::StrCat("expert-3.invalid:", 20'000 + getpid() % 10'000);
+  const auto server =
+      Server::Start({.address = name, .listen_address = "127.0.0.1:0"}, {&member}).value();
+  EXPECT_EQ(server->address(), name);
+  EXPECT_EQ(Describe(ChannelTo(absl::StrCat("127.0.0.1:", server->port()))), absl::OkStatus());
+  EXPECT_EQ(Describe(MemberChannel::Make(name, {}).value()->Now()), absl::OkStatus());
+  const absl::Status status =
+      Server::Start({.address = name, .listen_address = absl::StrCat("127.0.0.1:", server->port())},
+                    {&member})
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("127.0.0.1:"));
 }
 
 TEST(Server, LeavesItsUnixSocketToTheNextOne) {

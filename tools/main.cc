@@ -62,7 +62,7 @@ std::vector<Command> Commands() {
       {"up",
        "start a cluster in the foreground; Ctrl-C stops it",
        RunUp,
-       {kClusterFlags, kConnectFlags, kTlsFlags},
+       {kClusterFlags, kConnectFlags, kTlsFlags, "tools/up_command.cc"},
        ""},
       {"chat",
        "talk to a running cluster",

@@ -6,6 +6,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
 #include "base/stop_signal.h"
+#include "rpc/cluster_file.h"
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/tls_flags.h"
@@ -13,20 +14,34 @@
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
 
+ABSL_FLAG(
+    int, monitoring_port, -1,
+    "the members answer probes and scrapes at this port of 127.0.0.1 and those behind it; 0: at "
+    "free ones; -1: they do not");
+
 namespace orrery {
 namespace {
 
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launch() {
+  LaunchOptions options = LaunchOptionsFromFlags();
+  options.monitoring_port = absl::GetFlag(FLAGS_monitoring_port);
   const std::string cluster = absl::GetFlag(FLAGS_cluster);
   if (!cluster.empty() && !absl::GetFlag(FLAGS_tls).empty()) {
     return absl::InvalidArgumentError(
         "--cluster says itself where the TLS files are: leave --tls out");
   }
-  if (!cluster.empty()) return Launcher::StartFile(cluster, LaunchOptionsFromFlags());
+  if (!cluster.empty()) return Launcher::StartFile(cluster, options);
   ASSIGN_OR_RETURN(const Topology topology, TopologyFromFlags());
-  return Launcher::StartLocal(topology, LaunchOptionsFromFlags());
+  return Launcher::StartLocal(topology, options);
+}
+
+void PrintMonitoring(const Launcher& launcher, Terminal& out) {
+  for (const auto& [role, member] : AllMembers(launcher.cluster())) {
+    const std::string address = launcher.MonitoringAddress(member->name());
+    if (!address.empty()) out.Print("http://", address, "/metrics of ", member->name(), "\n");
+  }
 }
 
 // Tells of members that end, until asked to stop or until no router is left.
@@ -64,6 +79,7 @@ absl::Status Up(Terminal& out) {
   out.Print(out.Green("ready"), ": router at ", launcher->router_address(),
             "\ntry `orrery chat`, `orrery generate --prompt=...`, `orrery status` in another "
             "terminal; Ctrl-C stops all\n");
+  PrintMonitoring(*launcher, out);
   const absl::Status end = Watch(*launcher, stop, out);
   ForgetRouter(launcher->router_address());
   out.Print("stopping\n");

@@ -143,6 +143,7 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
 
   ServerOptions server_options;
   server_options.address = me.address();
+  server_options.listen_address = options.listen_address;
   server_options.tls =
       MemberTls(options.cluster, internal::ROLE_ATTENTION, {internal::ROLE_ROUTER});
   server_options.allow_plain_text = options.cluster.allow_plain_text();
@@ -155,6 +156,9 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
                6 * (limits.max_running_sequences() + limits.max_waiting_requests()));
   ASSIGN_OR_RETURN(server_, Server::Start(server_options, {member_.get(), service_.get()}));
   LogInfo("listening on ", server_->address());
+  ASSIGN_OR_RETURN(monitor_, Monitor::Start(options.monitoring_address, member_.get(),
+                                            {.model = options.cluster.model().name(),
+                                             .kv_block_tokens = kKvBlockTokens}));
   return absl::OkStatus();
 }
 
@@ -273,6 +277,9 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
     *description.mutable_fingerprint() = ToProto(fingerprint_);
   });
   loaded_ = true;
+  monitor_->SetDetail(
+      {.heartbeat = &engine_->metrics().heartbeat,
+       .add_metrics = [this](MetricFamilies& families) { engine_->metrics().AddTo(families); }});
   server_->SetServing(true);
   LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks,
           " blocks of ", kKvBlockTokens, " tokens");
@@ -334,6 +341,7 @@ void AttentionServer::Stop(absl::Time deadline) {
   if (exchange_ != nullptr) exchange_->Close();
   server_->Stop(deadline);
   if (shard_watch_ != nullptr) shard_watch_->Stop();
+  if (monitor_ != nullptr) monitor_->Stop();
 }
 
 }  // namespace orrery

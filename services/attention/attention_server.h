@@ -24,6 +24,7 @@
 #include "proto/cluster.pb.h"
 #include "rpc/cluster_file.h"
 #include "rpc/member_service.h"
+#include "rpc/monitoring/monitor.h"
 #include "rpc/server.h"
 #include "services/attention/attention_service.h"
 #include "services/attention/engine.h"
@@ -38,6 +39,8 @@ struct AttentionServerOptions {
   std::string name;  // of an attention member in it
   CpuVariant cpu_variant = CpuVariant::kBest;
   bool reflection = false;
+  std::string listen_address = {};      // see rpc/server.h
+  std::string monitoring_address = {};  // see rpc/monitoring/monitor.h
 };
 
 class AttentionServer {
@@ -95,6 +98,7 @@ class AttentionServer {
   std::unique_ptr<MemberService> member_;
   std::unique_ptr<AttentionService> service_;
   std::unique_ptr<Server> server_;
+  std::unique_ptr<Monitor> monitor_;  // last: it looks at the others
 };
 
 }  // namespace orrery

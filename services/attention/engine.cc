@@ -36,6 +36,21 @@ EngineOptions Complete(EngineOptions options) {
   return options;
 }
 
+// By peer.
+std::vector<std::string> ShardNames(const ExpertDirectory* directory) {
+  std::vector<std::string> names;
+  if (directory == nullptr) return names;
+  for (int shard = 0; shard < directory->num_shards(); ++shard) {
+    names.push_back(directory->shard_name(shard));
+  }
+  return names;
+}
+
+StepParts WithMetrics(StepParts parts, RankMetrics* metrics) {
+  parts.metrics = metrics;
+  return parts;
+}
+
 Admission::Visit VisitOf(const GenerationRequest& asked) {
   return {.tenant = asked.tenant,
           .num_tokens = static_cast<int64_t>(asked.prompt_ids.size()) * asked.num_choices,
@@ -47,7 +62,8 @@ Admission::Visit VisitOf(const GenerationRequest& asked) {
 }  // namespace
 
 Engine::Engine(const StepParts& parts, const EngineOptions& options)
-    : parts_(parts),
+    : metrics_(ShardNames(parts.directory)),
+      parts_(WithMetrics(parts, &metrics_)),
       options_(Complete(options)),
       config_(parts.model->config),
       pool_({.num_blocks = options.num_kv_blocks,
@@ -61,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
                                                       const EngineOptions& options) {
   RETURN_IF_ERROR(CheckOptions(*parts.model, options));
   std::unique_ptr<Engine> engine(new Engine(parts, options));
-  ASSIGN_OR_RETURN(engine->step_, Step::Create(parts, StepOptionsOf(options)));
+  ASSIGN_OR_RETURN(engine->step_, Step::Create(engine->parts_, StepOptionsOf(options)));
   ASSIGN_OR_RETURN(engine->cache_,
                    KvCache::Create(*parts.model, options.num_kv_blocks, parts.device));
   engine->Publish();
@@ -154,8 +170,10 @@ bool Engine::TakeRequests() {
   bool stopping = false;
   {
     std::unique_lock lock(mutex_);
+    metrics_.heartbeat.Rest();
     // Nobody else brings work, so an idle loop may sleep until somebody does.
     arrived_.wait(lock, [this] { return stopping_ || !inbox_.empty() || !sequences_.empty(); });
+    metrics_.heartbeat.Beat();
     taken = std::exchange(inbox_, {});
     stopping = stopping_;
   }

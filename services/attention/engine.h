@@ -42,6 +42,7 @@
 #include "services/attention/courier.h"
 #include "services/attention/kv_cache.h"
 #include "services/attention/outbox.h"
+#include "services/attention/rank_metrics.h"
 #include "services/attention/scheduler.h"
 #include "services/attention/sequence.h"
 #include "services/attention/step.h"
@@ -105,6 +106,8 @@ class Engine {
   absl::StatusOr<std::shared_ptr<Outbox>> Submit(GenerationRequest request,
                                                  std::function<void()> on_news = nullptr);
   EngineLoad load() const;
+  // Of its steps. The heartbeat rests while there is nothing to do.
+  const RankMetrics& metrics() const { return metrics_; }
   // Ends all requests with UNAVAILABLE, tells so, and ends the loop. Idempotent.
   void Stop();
 
@@ -182,7 +185,8 @@ class Engine {
   bool HasRoomFor(const Sequence& choice) const;
   void Fail(absl::Span<const Part> parts, const absl::Status& status);
 
-  const StepParts parts_;
+  RankMetrics metrics_;
+  const StepParts parts_;  // with these metrics
   const EngineOptions options_;
   const ModelConfig& config_;
 

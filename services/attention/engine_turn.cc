@@ -12,9 +12,13 @@
 namespace orrery {
 
 void Engine::RunTurn(std::vector<Part>& parts) {
-  const absl::Status stepped = step_->Run(MakeBatch(parts), cache_, /*probe=*/nullptr);
+  const Batch batch = MakeBatch(parts);
+  const absl::Time begin = absl::Now();
+  const absl::Status stepped = step_->Run(batch, cache_, /*probe=*/nullptr);
   if (!stepped.ok()) return Fail(parts, stepped);
   ++counters_.steps;
+  metrics_.step_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begin));
+  metrics_.step_rows.Observe(batch.num_rows());
   PassFaultPoint(FaultPoint::kBeforeCommit);
   for (const Part& part : parts) {
     if (part.sequence->asked().is_replay()) PassFaultPoint(FaultPoint::kInReplay);

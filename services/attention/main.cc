@@ -25,6 +25,12 @@ ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, die_at, "",
           "for tests: POINT:N, where the process dies as if by kill -9 (base/fault_point.h)");
+ABSL_FLAG(std::string, listen_address, "",
+          "host:port to bind, if not the address of the cluster file, like 0.0.0.0:7410");
+ABSL_FLAG(
+    std::string, monitoring_address, "",
+    "host:port of /metrics, /livez, /readyz and /startupz over plain HTTP, like 0.0.0.0:9400; "
+    "port 0: a free one; empty: none");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {
@@ -38,6 +44,8 @@ absl::Status Run() {
   AttentionServerOptions options;
   options.name = absl::GetFlag(FLAGS_name);
   options.reflection = absl::GetFlag(FLAGS_reflection);
+  options.listen_address = absl::GetFlag(FLAGS_listen_address);
+  options.monitoring_address = absl::GetFlag(FLAGS_monitoring_address);
   SetLogName(options.name);
   RETURN_IF_ERROR(ArmFaultPoint(absl::GetFlag(FLAGS_die_at)));
   ASSIGN_OR_RETURN(internal::ClusterFile cluster, ReadClusterFile(absl::GetFlag(FLAGS_cluster)));

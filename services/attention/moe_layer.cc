@@ -43,6 +43,7 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   layer.numerics_ = numerics;
   layer.exchange_ = parts.exchange;
   layer.directory_ = parts.directory;
+  layer.metrics_ = parts.metrics;
   layer.audit_one_in_ = options.audit_one_in;
   if (config.num_experts == 0) return layer;
 
@@ -155,6 +156,7 @@ absl::Status MoeLayer::Collect(int layer, const Batch& batch) {
 }
 
 absl::Status MoeLayer::Wait(int layer, const Batch& batch) {
+  if (metrics_ != nullptr) metrics_->heartbeat.Beat();
   const uint64_t version = directory_->version();
   const absl::Time now = absl::Now();
   if (now >= recovery_->deadline()) {
@@ -182,6 +184,9 @@ void MoeLayer::Land(int layer) {
   std::erase_if(flights_, [&](const Flight& flight) {
     if (!exchange_->Await(flight.ticket, absl::InfinitePast())) return false;
     const std::optional<absl::Duration> after = exchange_->AnsweredAfter(flight.ticket);
+    if (metrics_ != nullptr && after.has_value()) {
+      metrics_->exchange_seconds[flight.asked.peer].Observe(absl::ToDoubleSeconds(*after));
+    }
     const bool is_second =
         std::any_of(flight.asked.entries.begin(), flight.asked.entries.end(),
                     [&](const DispatchEntry& entry) { return recovery_->is_done(entry); });

@@ -25,6 +25,7 @@
 #include "services/attention/court.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
+#include "services/attention/rank_metrics.h"
 #include "services/attention/recovery.h"
 #include "services/attention/second_answers.h"
 #include "services/attention/shard_health.h"
@@ -40,6 +41,7 @@ class MoeLayer {
     Device* device = nullptr;
     RankExchange* exchange = nullptr;
     ExpertDirectory* directory = nullptr;
+    RankMetrics* metrics = nullptr;  // may be null
   };
   struct Options {
     int max_rows = 0;
@@ -142,6 +144,7 @@ class MoeLayer {
   GateParams gate_;
   RankExchange* exchange_ = nullptr;
   ExpertDirectory* directory_ = nullptr;
+  RankMetrics* metrics_ = nullptr;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
   Buffer logits_;          // [max_rows, num_experts]

@@ -77,13 +77,14 @@ absl::Status Step::Allocate() {
   const ModelConfig& config = model.config;
   Device* const device = parts_.device;
   ASSIGN_OR_RETURN(attention_, AttentionLayer::Create(model, options_.max_rows, device));
-  ASSIGN_OR_RETURN(
-      moe_, MoeLayer::Create(
-                config, model.numerics,
-                {.device = device, .exchange = parts_.exchange, .directory = parts_.directory},
-                {.max_rows = options_.max_rows,
-                 .hedge = parts_.hedge,
-                 .audit_one_in = parts_.audit_one_in}));
+  ASSIGN_OR_RETURN(moe_, MoeLayer::Create(config, model.numerics,
+                                          {.device = device,
+                                           .exchange = parts_.exchange,
+                                           .directory = parts_.directory,
+                                           .metrics = parts_.metrics},
+                                          {.max_rows = options_.max_rows,
+                                           .hedge = parts_.hedge,
+                                           .audit_one_in = parts_.audit_one_in}));
   const auto allocate = [&](size_t num_rows, size_t num_cols, MemoryKind kind) {
     return device->Allocate(num_rows * num_cols * sizeof(float), kind);
   };
@@ -174,6 +175,7 @@ Step::Pass Step::Begin(const Batch& batch, const KvCache& cache, StepProbe* prob
 }
 
 absl::Status Step::RunLayer(const LayerWeights& layer, const Pass& pass, Matrix hidden) {
+  if (parts_.metrics != nullptr) parts_.metrics->heartbeat.Beat();
   RETURN_IF_ERROR(Queue(layer, kAttention, pass, [&] {
     attention_.Run(layer, *places_, *pass.cache, *parts_.kernels, hidden);
   }));

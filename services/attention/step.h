@@ -35,6 +35,7 @@
 #include "services/attention/kv_cache.h"
 #include "services/attention/model.h"
 #include "services/attention/moe_layer.h"
+#include "services/attention/rank_metrics.h"
 #include "services/attention/replays.h"
 #include "services/attention/shard_health.h"
 
@@ -52,6 +53,7 @@ struct StepParts {
   HedgeOptions hedge = {};
   // See moe_layer.h.
   int audit_one_in = 10'000;
+  RankMetrics* metrics = nullptr;  // may be null
 };
 
 struct StepOptions {

@@ -84,6 +84,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
 
   ServerOptions server_options;
   server_options.address = me->address();
+  server_options.listen_address = options.listen_address;
   // Ranks bring rows, routers place copies, and shards that hold copies ask who is back.
   server_options.tls =
       MemberTls(cluster, internal::ROLE_EXPERT,
@@ -94,6 +95,9 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   ASSIGN_OR_RETURN(expert->server_,
                    Server::Start(server_options, {expert->member_.get(), &expert->placement_,
                                                   expert->exchange_->service()}));
+  ASSIGN_OR_RETURN(expert->monitor_,
+                   Monitor::Start(options.monitoring_address, expert->member_.get(),
+                                  {.model = cluster.model().name()}));
   RETURN_IF_ERROR(expert->ListenInSharedMemory(cluster, *me, exchange_options.exchange));
   LogInfo("listening on ", expert->server_->address(), ", loading ", DescribeHome(range), " from ",
           model_dir);
@@ -205,6 +209,11 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
     load->set_abandoned_frames(static_cast<int64_t>(dropped.abandoned));
     load->set_orphaned_frames(static_cast<int64_t>(dropped.orphaned));
   });
+  monitor_->SetDetail(
+      {.heartbeat = &loop_->heartbeat(), .add_metrics = [this](MetricFamilies& families) {
+         families.AddHistogram("orrery_expert_group_seconds", "Time to compute a group of frames.",
+                               loop_->group_seconds().Read());
+       }});
   Announce(fingerprint, held);
   copy_host_->Start(loop_.get());
   placement_.Serve(shard_.get(), &copy_host_->copies());
@@ -258,6 +267,7 @@ void ExpertServer::Stop(absl::Time deadline) {
   exchange_->Close();
   shm_.reset();
   server_->Stop(deadline);
+  if (monitor_ != nullptr) monitor_->Stop();
 }
 
 }  // namespace orrery

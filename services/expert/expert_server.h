@@ -28,6 +28,7 @@
 #include "proto/cluster.pb.h"
 #include "rpc/cluster_file.h"
 #include "rpc/member_service.h"
+#include "rpc/monitoring/monitor.h"
 #include "rpc/server.h"
 #include "services/expert/bit_flips.h"
 #include "services/expert/copy_host.h"
@@ -43,6 +44,8 @@ struct ExpertServerOptions {
   std::string name;  // of an expert member in it
   CpuVariant cpu_variant = CpuVariant::kBest;
   bool reflection = false;
+  std::string listen_address = {};               // see rpc/server.h
+  std::string monitoring_address = {};           // see rpc/monitoring/monitor.h
   std::optional<BitFlips> flips = std::nullopt;  // for tests
 };
 
@@ -88,8 +91,9 @@ class ExpertServer {
   std::unique_ptr<ShmListener> shm_;  // feeds exchange_ too; null if there is none
   std::unique_ptr<Server> server_;
   std::unique_ptr<ServeLoop> loop_;
-  std::unique_ptr<CopyHost> copy_host_;  // last: it uses the others
+  std::unique_ptr<CopyHost> copy_host_;  // it uses the others
   std::optional<Drain> drain_;
+  std::unique_ptr<Monitor> monitor_;  // last: it looks at all of them
 };
 
 }  // namespace orrery

@@ -50,7 +50,10 @@ void ServeLoop::ServeNext() {
   const std::optional<InboundGroup> group = exchange_->Receive(absl::InfinitePast());
   if (!group.has_value()) return;
   PassFaultPoint(FaultPoint::kAfterReceive);
+  heartbeat_.Beat();
   const absl::Span<const FrameAnswer> answers = shard_->Run(*group);
+  group_seconds_.Observe(absl::ToDoubleSeconds(heartbeat_.Age()));
+  heartbeat_.Rest();
   Count(answers);  // first, so that who has an answer finds it counted
   PassFaultPoint(FaultPoint::kBeforeReply);
   for (size_t i = 0; i < answers.size(); ++i) {

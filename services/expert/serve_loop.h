@@ -19,7 +19,9 @@
 #include <thread>
 
 #include "absl/types/span.h"
+#include "base/heartbeat.h"
 #include "exchange/exchange.h"
+#include "rpc/monitoring/instruments.h"
 #include "services/expert/shard.h"
 
 namespace orrery {
@@ -42,6 +44,10 @@ class ServeLoop {
   void Stop();
   // From any thread, also while it runs.
   ServeCounters counters() const;
+  // Beats with each group, and rests between them.
+  const Heartbeat& heartbeat() const { return heartbeat_; }
+  // To compute a group.
+  const Histogram& group_seconds() const { return group_seconds_; }
 
  private:
   void Run();
@@ -58,6 +64,8 @@ class ServeLoop {
   std::mutex at_work_;  // the shard belongs to who holds it
   mutable std::mutex mutex_;
   ServeCounters counters_;  // guarded by mutex_
+  Heartbeat heartbeat_;
+  Histogram group_seconds_{OneTwoFive(-5, 1)};
   std::thread thread_;
 };
 

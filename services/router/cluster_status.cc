@@ -104,8 +104,10 @@ internal::MemberDescription DescribeRouter(const RouterCore& core, const MemberI
   internal::MemberDescription description;
   description.set_name(self_info.name);
   description.set_role(internal::ROLE_ROUTER);
-  description.set_state(core.IsReady() ? internal::MEMBER_STATE_READY
-                                       : internal::MEMBER_STATE_WAITING);
+  description.set_state(core.is_stopping() ? internal::MEMBER_STATE_DRAINING
+                        : core.IsReady()   ? internal::MEMBER_STATE_READY
+                                           : internal::MEMBER_STATE_WAITING);
+  if (core.is_stopping()) description.add_problems("this router is stopping");
   if (!core.IsReady()) description.add_problems(core.WhyNotReady());
   description.mutable_fingerprint()->set_config_hash(fingerprint.config_hash);
   description.mutable_load()->set_running_requests(core.num_open_requests());

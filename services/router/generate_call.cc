@@ -51,7 +51,7 @@ class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::Sequence
 };
 
 GenerateCall::GenerateCall(grpc::CallbackServerContext* context, const Shared& shared)
-    : context_(context), shared_(shared) {}
+    : context_(context), shared_(shared), arrived_at_(absl::Now()) {}
 
 GenerateCall::~GenerateCall() = default;
 
@@ -65,7 +65,6 @@ std::shared_ptr<GenerateCall> GenerateCall::Accept(grpc::CallbackServerContext* 
 void GenerateCall::Start(internal::SequenceRequest sequence, const Options& options) {
   const std::lock_guard lock(mutex_);
   ORRERY_CHECK(state_ == State::kAccepted) << "state " << static_cast<int>(state_);
-  begun_at_ = absl::Now();
   options_ = options;
   sequence_ = std::move(sequence);
   const absl::StatusOr<std::shared_ptr<GenerateCall>> older =
@@ -100,6 +99,7 @@ Action GenerateCall::Open() {
 }
 
 void GenerateCall::SendStarted() {
+  shared_.metrics->OnStarted(sequence_.prompt_ids_size());
   v1::GenerateResponse response;
   v1::Started& started = *response.mutable_started();
   started.set_request_id(sequence_.request_id());
@@ -182,14 +182,28 @@ void GenerateCall::OnRead(const internal::SequenceEvent* event) {
 
 bool GenerateCall::Take(const internal::SequenceEvent& event) {
   v1::GenerateResponse response;
+  const int64_t num_before = answer_->num_tokens();
   refusal_ = answer_->Translate(event, response);
   if (!refusal_.ok()) {
     rank_->Cancel();
     return false;
   }
+  if (answer_->num_tokens() > num_before) MeasureToken(event.token().choice());
   if (answer_->num_tokens() == 1) TellTokens();
   if (response.event_case() != v1::GenerateResponse::EVENT_NOT_SET) Send(response);
   return !answer_->has_ended();
+}
+
+void GenerateCall::MeasureToken(int choice) {
+  shared_.metrics->OnToken();
+  const absl::Time now = absl::Now();
+  const auto last = last_token_at_.find(choice);
+  if (last != last_token_at_.end()) {
+    shared_.metrics->OnNextToken(now - last->second);
+  } else if (last_token_at_.empty()) {
+    shared_.metrics->OnFirstToken(now - arrived_at_);
+  }
+  last_token_at_[choice] = now;
 }
 
 void GenerateCall::Send(const v1::GenerateResponse& response) {
@@ -306,6 +320,8 @@ void GenerateCall::FinishWith(const absl::Status& status) {
   state_ = State::kFinished;
   shared_.calls->Leave(sequence_.request_id(), this);
   LogEnd(status);
+  shared_.metrics->OnEnded(status, answer_.has_value() ? answer_->num_tokens() : 0,
+                           absl::Now() - arrived_at_);
   AddTrailers(status, *context_);
   Finish(ToGrpcStatus(status));
 }
@@ -317,7 +333,7 @@ void GenerateCall::LogEnd(const absl::Status& status) const {
   const int64_t num_tokens = answer_.has_value() ? answer_->num_tokens() : 0;
   const std::string what =
       absl::StrCat(num_tokens, " tokens in ",
-                   absl::FormatDuration(absl::Trunc(absl::Now() - begun_at_, kLoggedTime)));
+                   absl::FormatDuration(absl::Trunc(absl::Now() - arrived_at_, kLoggedTime)));
   if (status.ok()) return LogInfo("request ", id, ": OK, ", what);
   LogWarning("request ", id, ": ", status.ToString(), "; ", what);
 }

@@ -50,6 +50,7 @@
 #include "rpc/member_channel.h"
 #include "services/router/answer_translator.h"
 #include "services/router/open_calls.h"
+#include "services/router/request_metrics.h"
 #include "services/router/resume_token.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
@@ -68,6 +69,7 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     const RankChannels* ranks = nullptr;
     OpenCalls* calls = nullptr;
     const ResumeTokens* tokens = nullptr;
+    RequestMetrics* metrics = nullptr;
   };
   struct Options {
     int64_t number = 0;  // for the core
@@ -122,6 +124,8 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void WaitFor(absl::Duration delay);
   // Whether more of the stream is wanted.
   bool Take(const internal::SequenceEvent& event);
+  // A token of this choice is passed on.
+  void MeasureToken(int choice);
   void Send(const v1::GenerateResponse& response);
   void WriteNext();
   void WatchForStall();
@@ -138,16 +142,17 @@ class GenerateCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   grpc::CallbackServerContext* const context_;  // not to be touched after Finish
   const Shared shared_;
+  const absl::Time arrived_at_;
 
   std::mutex mutex_;
   // Everything below is guarded by mutex_.
   std::shared_ptr<GenerateCall> self_;  // until OnDone
   State state_ = State::kAccepted;
-  absl::Time begun_at_;
   Options options_;
   internal::SequenceRequest sequence_;
   std::optional<AnswerTranslator> answer_;
-  int64_t num_told_tokens_ = 0;  // of the answer's, what the core knows of
+  int64_t num_told_tokens_ = 0;              // of the answer's, what the core knows of
+  std::map<int, absl::Time> last_token_at_;  // by choice
   uint32_t num_starts_ = 0;
   std::unique_ptr<grpc::Alarm> waiting_;  // while in kWaiting; another one each time
 

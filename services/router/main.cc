@@ -20,6 +20,12 @@
 
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
 ABSL_FLAG(std::string, name, "", "which router member of it this process is");
+ABSL_FLAG(std::string, listen_address, "",
+          "host:port to bind, if not the address of the cluster file, like 0.0.0.0:7400");
+ABSL_FLAG(
+    std::string, monitoring_address, "",
+    "host:port of /metrics, /livez, /readyz and /startupz over plain HTTP, like 0.0.0.0:9400; "
+    "port 0: a free one; empty: none");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {
@@ -34,7 +40,10 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(const internal::ClusterFile cluster,
                    ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
   ASSIGN_OR_RETURN(const std::unique_ptr<Router> router,
-                   Router::Start(cluster, name, {.reflection = absl::GetFlag(FLAGS_reflection)}));
+                   Router::Start(cluster, name,
+                                 {.reflection = absl::GetFlag(FLAGS_reflection),
+                                  .listen_address = absl::GetFlag(FLAGS_listen_address),
+                                  .monitoring_address = absl::GetFlag(FLAGS_monitoring_address)}));
   LogInfo("listening on ", router->address());
   stop.Wait();
   LogInfo("stopping");

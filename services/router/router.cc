@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "base/heartbeat.h"
 #include "base/log.h"
 #include "placement/placement.h"
 #include "rpc/channel.h"
@@ -14,6 +15,7 @@
 #include "rpc/cluster_tls.h"
 #include "rpc/member_service.h"
 #include "rpc/member_watch.h"
+#include "rpc/monitoring/monitor.h"
 #include "rpc/server.h"
 #include "services/router/balancer.h"
 #include "services/router/cluster_status.h"
@@ -62,6 +64,14 @@ class RouterImpl : public Router {
     return absl::OkStatus();
   }
 
+  absl::Status StartMonitor(const std::string& monitoring_address, const MemberFacts& facts) {
+    ASSIGN_OR_RETURN(monitor_, Monitor::Start(monitoring_address, &member_service_, facts));
+    monitor_->SetDetail({.heartbeat = &heartbeat_, .add_metrics = [this](MetricFamilies& families) {
+                           AddMetrics(families);
+                         }});
+    return absl::OkStatus();
+  }
+
   const std::string& address() const override { return server_->address(); }
 
   void Stop(absl::Time deadline) override {
@@ -73,6 +83,7 @@ class RouterImpl : public Router {
     // seconds.
     if (server_ != nullptr) server_->Stop(absl::Now() + kCloseTimeout);
     if (watch_ != nullptr) watch_->Stop();
+    if (monitor_ != nullptr) monitor_->Stop();
   }
 
  private:
@@ -89,9 +100,31 @@ class RouterImpl : public Router {
       after = core.membership().WhyNotUsable(member);
       is_ready = core.IsReady();
     });
+    heartbeat_.Beat();
     server_->SetServing(is_ready);
     if (before.empty() && !after.empty()) LogWarning(after);
     if (!before.empty() && after.empty()) LogInfo(answer->name(), " is ready");
+  }
+
+  void AddMetrics(MetricFamilies& families) {
+    service_->metrics().AddTo(families);
+    int64_t num_replays = 0;
+    std::vector<std::pair<MemberInfo, bool>> usable;
+    state_.With([&](RouterCore& core) {
+      num_replays = core.num_replays();
+      const Membership& members = core.membership();
+      for (int i = 0; i < members.num_members(); ++i) {
+        usable.emplace_back(members.member(i).info, members.IsUsable(i));
+      }
+    });
+    families.AddCounter("orrery_router_replays_total",
+                        "Times that an answer was continued at another rank.",
+                        static_cast<double>(num_replays));
+    for (const auto& [info, is_usable] : usable) {
+      families.AddGauge("orrery_router_member_usable",
+                        "1 if the member answers, fits and is ready.", is_usable ? 1 : 0,
+                        {{"member", info.name}, {"role", RoleName(info.role)}});
+    }
   }
 
   const ServedModel model_;
@@ -104,6 +137,8 @@ class RouterImpl : public Router {
   std::unique_ptr<Server> server_;
   std::unique_ptr<MemberWatch> watch_;
   std::optional<Balancer> balancer_;
+  Heartbeat heartbeat_;  // of the watch: its threads are gRPC's, its lock is the router's
+  std::unique_ptr<Monitor> monitor_;  // last: it looks at the others
 };
 
 // nullopt if nothing is to be balanced. `members`: as the membership has them.
@@ -171,6 +206,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
       core_options, limits.share_prefix_cache(), std::move(tokens));
   ServerOptions server_options;
   server_options.address = self->address();
+  server_options.listen_address = options.listen_address;
   server_options.tls = FrontDoorTls(cluster);
   server_options.allow_plain_text = cluster.allow_plain_text();
   server_options.health_name = "orrery.v1.Orrery";
@@ -179,6 +215,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection, 6 * core_options.max_open_requests);
   RETURN_IF_ERROR(router->Start(server_options, channels, ranks, balancing));
+  RETURN_IF_ERROR(
+      router->StartMonitor(options.monitoring_address, {.model = cluster.model().name()}));
   return std::unique_ptr<Router>(std::move(router));
 }
 

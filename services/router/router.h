@@ -21,6 +21,8 @@ namespace orrery {
 
 struct RouterOptions {
   bool reflection = false;
+  std::string listen_address = {};      // see rpc/server.h
+  std::string monitoring_address = {};  // see rpc/monitoring/monitor.h
 };
 
 class Router {

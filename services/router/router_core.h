@@ -109,6 +109,7 @@ class RouterCore {
   // --- What it knows ---
   // Whether a new request could be answered now.
   bool IsReady() const;
+  bool is_stopping() const { return is_stopping_; }
   // Why not: every rank that could, with its reason.
   std::string WhyNotReady() const;
   const Membership& membership() const { return membership_; }

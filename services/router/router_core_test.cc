@@ -440,6 +440,19 @@ TEST_F(RouterCoreTest, RefusesWhoAnswersUnderAnotherName) {
   EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("ROLE_EXPERT"), HasSubstr("ROLE_ATTENTION")));
 }
 
+TEST_F(RouterCoreTest, DescribesItselfAsReadyWaitingOrDraining) {
+  const MemberInfo self = {internal::ROLE_ROUTER, "router-0", "h:0"};
+  const auto describe = [&] { return DescribeRouter(core_, self, {}); };
+  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_WAITING);
+  EXPECT_THAT(describe().problems(0), HasSubstr("attention-0 at h:1 cannot be reached"));
+  SayReady(0);
+  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_READY);
+  EXPECT_EQ(describe().problems_size(), 0);
+  core_.OnStopping();
+  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_DRAINING);
+  EXPECT_EQ(describe().problems(0), "this router is stopping");
+}
+
 // Here and elsewhere: who balances says how it stands.
 TEST(ClusterStatus, ShowsWhoBalancesAndThatASpareIsAbsent) {
   RouterCore core({.max_open_requests = 4},

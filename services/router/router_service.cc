@@ -101,7 +101,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* RouterService::Generate(
                                      .state = state_,
                                      .ranks = &ranks_,
                                      .calls = &calls_,
-                                     .tokens = &options_.tokens});
+                                     .tokens = &options_.tokens,
+                                     .metrics = &metrics_});
   const absl::Time deadline =
       std::min(DeadlineOf(*context), absl::Now() + options_.max_request_time);
   const absl::Status queued = workers_.Push(request->Length(), [=, this] {

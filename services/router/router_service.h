@@ -23,6 +23,7 @@
 #include "grpcpp/channel.h"
 #include "proto/orrery.grpc.pb.h"
 #include "services/router/generate_call.h"
+#include "services/router/request_metrics.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
 #include "services/router/work_queue.h"
@@ -55,6 +56,7 @@ class RouterService : public RawOrreryService {
   RouterService(Options options, const ServedModel* model, RouterState* state,
                 const RankChannels& ranks);
 
+  const RequestMetrics& metrics() const { return metrics_; }
   // What reads and tokenizes requests; for tests.
   WorkQueue& workers() { return workers_; }
 
@@ -82,6 +84,7 @@ class RouterService : public RawOrreryService {
   RouterState* const state_;
   const RankChannels ranks_;
   OpenCalls calls_;
+  RequestMetrics metrics_;
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -142,7 +143,9 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path,
   // Shards first: they take longest, and nobody waits for the router.
   std::vector<RoleAndMember> order = AllMembers(cluster_);
   std::reverse(order.begin(), order.end());
+  int num_behind = static_cast<int>(order.size());
   for (const auto& [role, member] : order) {
+    --num_behind;
     if (options.left_out.contains(member->name()) || !IsOnThisMachine(member->address())) continue;
     ASSIGN_OR_RETURN(const std::string program, FindProgram(RoleName(role), options.bin_dir));
     const auto path = paths.find(role);
@@ -151,6 +154,10 @@ absl::Status Launcher::StartMembers(const std::string& cluster_path,
         absl::StrCat("--name=", member->name())};
     if (role != internal::ROLE_ROUTER) {
       argv.insert(argv.end(), options.compute_flags.begin(), options.compute_flags.end());
+    }
+    if (options.monitoring_port >= 0) {
+      const int port = options.monitoring_port == 0 ? 0 : options.monitoring_port + num_behind;
+      argv.push_back(absl::StrCat("--monitoring_address=127.0.0.1:", port));
     }
     const std::string output_path = absl::StrCat(folder_, "/", member->name(), ".log");
     ASSIGN_OR_RETURN(std::unique_ptr<ChildProcess> process, ChildProcess::Start(argv, output_path));
@@ -255,6 +262,15 @@ std::optional<ExitResult> Launcher::WaitForExit(const std::string& name, absl::T
 
 std::string Launcher::Output(const std::string& name) const {
   return ReadAll(absl::StrCat(folder_, "/", name, ".log"));
+}
+
+std::string Launcher::MonitoringAddress(const std::string& name) const {
+  constexpr std::string_view kBefore = "monitoring on ";
+  const std::string output = Output(name);
+  const size_t at = output.rfind(kBefore);
+  const size_t end = output.find('\n', at);
+  if (at == std::string::npos || end == std::string::npos) return "";
+  return output.substr(at + kBefore.size(), end - at - kBefore.size());
 }
 
 std::string Launcher::LastOutput(const std::string& name) const { return Tail(Output(name)); }

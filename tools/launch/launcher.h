@@ -44,6 +44,9 @@ struct LaunchOptions {
   std::string temp_dir;
   // Further flags of the attention and expert programs, like "--cpu_variant=avx2".
   std::vector<std::string> compute_flags;
+  // Port of 127.0.0.1 where the first member answers probes and scrapes (rpc/monitoring/README.md), each further
+  // one of the cluster file at the next; 0: each at a free one, -1: none does.
+  int monitoring_port = -1;
   // Names of members that are left out, as if their machine were missing.
   std::set<std::string> left_out;
   // The cluster as members of a role see it, if not as it is: a proxy in place of a peer, say. For
@@ -90,6 +93,8 @@ class Launcher {
   absl::Status Restart(const std::string& name, const std::vector<std::string>& flags = {});
   // How a member ended; waits at most until the deadline.
   std::optional<ExitResult> WaitForExit(const std::string& name, absl::Time deadline);
+  // host:port where it answers probes and scrapes, as it said last; empty while it has not.
+  std::string MonitoringAddress(const std::string& name) const;
   // What it wrote so far, in all its lives; the last lines of it, indented.
   std::string Output(const std::string& name) const;
   std::string LastOutput(const std::string& name) const;
