@@ -43,7 +43,7 @@ struct HttpAnswer {
 
 struct HttpServerOptions {
   // host:port; port 0 takes a free one.
-  std::string address;
+  std::string address = {};
   int max_connections = 32;
   int max_header_bytes = 8192;
   // For a request to arrive, and again for its answer to be taken.

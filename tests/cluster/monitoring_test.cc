@@ -1,4 +1,5 @@
 // The monitoring port of real processes: probes, and metrics compared with the table that documents them.
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -54,11 +56,12 @@ Metrics Documented(const std::string& role) {
   for (std::string line; std::getline(file, line);) {
     if (absl::StartsWith(line, "## ")) is_below = line == "## Metrics";
     if (!is_below || !absl::StartsWith(line, "| `")) continue;
-    // "", name, type, labels, of, meaning
-    const std::vector<std::string> cells = absl::StrSplit(line, " | ");
-    if (!absl::StrContains(cells[3], role) && cells[3] != "all") continue;
-    const std::vector<std::string> labels = CodeSpans(cells[2]);
-    metrics[CodeSpans(cells[0])[0]] = Show(cells[1], {labels.begin(), labels.end()});
+    // "", name, type, labels, of, meaning, ""
+    std::vector<std::string> cells = absl::StrSplit(line, '|');
+    for (std::string& cell : cells) absl::StripAsciiWhitespace(&cell);
+    if (!absl::StrContains(cells[4], role) && cells[4] != "all") continue;
+    const std::vector<std::string> labels = CodeSpans(cells[3]);
+    metrics[CodeSpans(cells[1])[0]] = Show(cells[2], {labels.begin(), labels.end()});
   }
   return metrics;
 }
@@ -247,12 +250,17 @@ TEST_F(ClusterMonitoring, ARankThatDrainsIsAliveButNotReady) {
     EXPECT_EQ(Get(member, "/startupz").status, 200) << member;
   }
   // Keeps the rank for as long as it takes to look.
-  std::thread asking([this] {
+  std::atomic<bool> has_looked = false;
+  std::thread asking([&] {
     v1::GenerateRequest request;
     request.set_text("so");
     request.set_ignore_eos(true);
     request.set_max_new_tokens(1500);
-    (void)Connect(*cluster_).Generate(request, kPatience);
+    const absl::Status end =
+        Connect(*cluster_)
+            .Generate(request, kPatience, [&](const v1::Delta&) { return !has_looked; })
+            .status();
+    EXPECT_EQ(end.code(), absl::StatusCode::kCancelled);
   });
   const absl::Time deadline = absl::Now() + kPatience;
   while (Value(Scrape("attention-0"), "orrery_attention_running_sequences") < 1 &&
@@ -266,9 +274,11 @@ TEST_F(ClusterMonitoring, ARankThatDrainsIsAliveButNotReady) {
   EXPECT_EQ(Value(Scrape("attention-0"), "orrery_member_state{state=\"draining\"}"), 1);
   // Its router has nobody left.
   EXPECT_THAT(AwaitStatus("router-0", "/readyz", 503).body, HasSubstr("draining"));
-  ASSERT_EQ(cluster_->Kill("attention-0", SIGTERM), absl::OkStatus());
-  ASSERT_EQ(cluster_->Kill("router-0", SIGKILL), absl::OkStatus());
+  has_looked = true;
   asking.join();
+  const auto exit = cluster_->WaitForExit("attention-0", absl::Now() + kPatience);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_EQ(exit->code, 0);
 }
 
 TEST_F(ClusterMonitoring, PromtoolAcceptsAllButTheAliases) {
