@@ -45,6 +45,8 @@ class RouterService : public RawOrreryService {
     absl::Duration max_request_time = absl::Hours(1);
     absl::Duration max_reading_time = absl::Seconds(10);
     WorkQueue::Options workers = {};
+    // Of answers of Tokenize and Detokenize that clients have not read yet; more end with RESOURCE_EXHAUSTED.
+    size_t max_reply_bytes = 16 << 20;
     ResumeTokens tokens = ResumeTokens::WithRandomKey();
   };
   // Channels of the attention ranks, by their index in the membership.
@@ -84,6 +86,7 @@ class RouterService : public RawOrreryService {
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};
+  std::atomic<size_t> num_reply_bytes_{0};
   // Last, because its threads use the rest. Nothing waits in it any more when it goes: work belongs
   // to calls, and the server, which the service outlives, waits for these.
   WorkQueue workers_;
