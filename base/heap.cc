@@ -13,6 +13,7 @@ constexpr size_t kMappedBytes = size_t{8} << 20;
 void KeepFreedMemory() {
   mallopt(M_MMAP_THRESHOLD, static_cast<int>(kMappedBytes));
   mallopt(M_TRIM_THRESHOLD, static_cast<int>(kKeptBytes));
+  mallopt(M_ARENA_MAX, kMaxHeaps);
 }
 
 }  // namespace orrery

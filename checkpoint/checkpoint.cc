@@ -16,7 +16,6 @@ namespace orrery {
 namespace {
 
 constexpr char kSingleFile[] = "model.safetensors";
-constexpr char kIndexFile[] = "model.safetensors.index.json";
 
 // A weights file: opened by the first tensor that is asked of it, hashed by the first fingerprint
 // after that.
@@ -68,9 +67,17 @@ struct Checkpoint::Impl {
   std::map<std::string, std::string> file_of_tensor;
   std::map<std::string, Shard> shards;  // By file name; the map itself never changes after Open().
 
+  absl::StatusOr<std::string> FileOf(const std::string& name) const;
   // The tensor as its file has it.
   absl::StatusOr<TensorView> Find(const std::string& name, const std::string& file_name);
 };
+
+absl::StatusOr<std::string> Checkpoint::Impl::FileOf(const std::string& name) const {
+  const auto file = file_of_tensor.find(name);
+  if (file != file_of_tensor.end()) return file->second;
+  return absl::NotFoundError(
+      absl::StrCat("tensor ", name, " is not in the checkpoint ", directory));
+}
 
 absl::StatusOr<TensorView> Checkpoint::Impl::Find(const std::string& name,
                                                   const std::string& file_name) {
@@ -105,7 +112,7 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& model_dir) {
   auto impl = std::make_unique<Impl>();
   impl->directory = model_dir;
   const std::string single = JoinPath(model_dir, kSingleFile);
-  const std::string index = JoinPath(model_dir, kIndexFile);
+  const std::string index = JoinPath(model_dir, kTensorIndexFile);
   if (FileExists(single)) {
     ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFile> file, SafetensorsFile::Open(single));
     for (const auto& [name, tensor] : file->tensors()) impl->file_of_tensor[name] = kSingleFile;
@@ -120,7 +127,7 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& model_dir) {
     for (const auto& [name, file] : impl->file_of_tensor) impl->shards[file];
   } else {
     return absl::NotFoundError(
-        absl::StrCat(model_dir, " has neither ", kSingleFile, " nor ", kIndexFile));
+        absl::StrCat(model_dir, " has neither ", kSingleFile, " nor ", kTensorIndexFile));
   }
   return Checkpoint(std::move(impl));
 }
@@ -135,15 +142,17 @@ std::vector<std::string> Checkpoint::files() const {
   return names;
 }
 
+absl::StatusOr<DType> Checkpoint::DTypeOf(const std::string& name) const {
+  ASSIGN_OR_RETURN(const std::string file, impl_->FileOf(name));
+  ASSIGN_OR_RETURN(const TensorView tensor, impl_->Find(name, file));
+  return tensor.dtype;
+}
+
 absl::StatusOr<TensorView> Checkpoint::Tensor(const std::string& name,
                                               const std::vector<int64_t>& shape) const {
-  const auto file = impl_->file_of_tensor.find(name);
-  if (file == impl_->file_of_tensor.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("tensor ", name, " is not in the checkpoint ", impl_->directory));
-  }
-  ASSIGN_OR_RETURN(TensorView tensor, impl_->Find(name, file->second));
-  const std::string path = JoinPath(impl_->directory, file->second);
+  ASSIGN_OR_RETURN(const std::string file, impl_->FileOf(name));
+  ASSIGN_OR_RETURN(TensorView tensor, impl_->Find(name, file));
+  const std::string path = JoinPath(impl_->directory, file);
   if (tensor.shape != shape) {
     return absl::InvalidArgumentError(
         absl::StrCat("tensor ", name, " in ", path, " has shape ", ShapeText(tensor.shape),

@@ -22,11 +22,15 @@
 #include <string>
 #include <vector>
 
+#include "base/dtypes.h"
 #include "base/status.h"
 #include "checkpoint/fingerprint.h"
 #include "checkpoint/safetensors.h"
 
 namespace orrery {
+
+// Names the files of a checkpoint that has several.
+inline constexpr char kTensorIndexFile[] = "model.safetensors.index.json";
 
 // Which weights files a fingerprint covers.
 enum class FingerprintScope {
@@ -44,6 +48,8 @@ class Checkpoint {
   bool Has(const std::string& name) const;
   // Names of the weights files, there or not.
   std::vector<std::string> files() const;
+  // As it is stored. Only its file's header is read.
+  absl::StatusOr<DType> DTypeOf(const std::string& name) const;
   // The tensor, mapped; its shape must be `shape`. Values are checked, which reads all of them: a
   // NaN or an infinity is DATA_LOSS. The view is valid while the checkpoint lives. An fp8 weight
   // X.weight has its scales in X.weight_scale_inv, f32 [ceil(outputs / block), ceil(inputs /

@@ -31,16 +31,19 @@ class CountingDevice final : public Device {
  public:
   std::string name() const override { return "nothing"; }
   absl::StatusOr<Buffer> Allocate(size_t num_bytes, MemoryKind kind) override {
-    if (kind == MemoryKind::kDevice) num_bytes_ += ReservedBytes(num_bytes);
+    (kind == MemoryKind::kDevice ? num_bytes_ : num_pinned_bytes_) += ReservedBytes(num_bytes);
     return Buffer(nullptr, num_bytes, [](void*) {});
   }
   absl::StatusOr<MemoryBytes> memory() const override { return MemoryBytes(); }
   std::unique_ptr<Stream> MakeStream() override { return std::make_unique<CountingStream>(); }
 
+  // Of the device, and of the host.
   size_t num_bytes() const { return num_bytes_; }
+  size_t num_pinned_bytes() const { return num_pinned_bytes_; }
 
  private:
   size_t num_bytes_ = 0;
+  size_t num_pinned_bytes_ = 0;
 };
 
 }  // namespace orrery

@@ -212,6 +212,9 @@ struct ExchangeOptions {
   // Bytes that may wait in one channel towards a peer that does not read, or in the inbox from one
   // peer; more and the peer counts as lost. At least kMaxFrameBytes.
   size_t max_queued_bytes = 64 * 1024 * 1024;
+  // Of a shard: bytes that may wait in the inbox from all ranks together, or have been received and not yet
+  // answered; who sends more counts as lost.
+  size_t max_inbox_bytes = size_t{4} << 30;
 };
 
 }  // namespace orrery

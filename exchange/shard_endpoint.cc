@@ -62,6 +62,12 @@ absl::StatusOr<std::shared_ptr<ChannelSink>> ShardEndpoint::Connect(
 
 namespace {
 
+size_t TotalBytes(const Inbox::Frames& frames) {
+  size_t total = 0;
+  for (const auto& inbound : frames) total += inbound->bytes.size();
+  return total;
+}
+
 absl::Status CheckLane(const FrameHeader& header, Lane lane) {
   if (header.lane == lane) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -110,6 +116,7 @@ absl::Status ShardEndpoint::OnAbandon(Stream& stream, std::string_view bytes) {
                               {.slot = header.ticket_slot, .generation = header.ticket_generation});
   counters_.abandoned += dropped.size();
   for (const auto& inbound : dropped) stream.held_bytes -= inbound->bytes.size();
+  held_bytes_ -= TotalBytes(dropped);
   return absl::OkStatus();
 }
 
@@ -121,7 +128,13 @@ absl::Status ShardEndpoint::Enqueue(Stream& stream, std::unique_ptr<Inbound> inb
                                                      " bytes of this rank, the limit is ",
                                                      options_.max_queued_bytes));
   }
+  if (held_bytes_ + inbound->bytes.size() > options_.max_inbox_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat("the shard's inbox holds ", held_bytes_,
+                                                     " bytes of all ranks, the limit is ",
+                                                     options_.max_inbox_bytes));
+  }
   stream.held_bytes += inbound->bytes.size();
+  held_bytes_ += inbound->bytes.size();
   inbox_.Push(std::move(inbound));
   // By Arrived.
   const bool announced_later = serve_ != nullptr && stream.arrival == Arrival::kAnnounced;
@@ -142,6 +155,7 @@ void ShardEndpoint::OnClosed(Stream& stream) {
   streams_.erase(place);
   dropped = inbox_.DropSource(stream.source);
   counters_.orphaned += dropped.size();
+  held_bytes_ -= TotalBytes(dropped);
 }
 
 void ShardEndpoint::SetServe(std::function<bool()> serve) {
@@ -205,6 +219,7 @@ void ShardEndpoint::Reply(const InboundFrame& frame, const FrameAnswer& answer) 
     ORRERY_CHECK(place != received_.end()) << "frame " << frame.reply_to << " has been answered";
     inbound = std::move(place->second);
     received_.erase(place);
+    held_bytes_ -= inbound->bytes.size();
     const auto stream = streams_.find(inbound->source);
     if (stream == streams_.end()) return;  // the rank is gone
     stream->second->held_bytes -= inbound->bytes.size();

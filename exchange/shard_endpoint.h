@@ -9,7 +9,7 @@
 // shard's loop. Frames of a connection that is gone, or of a ticket that its rank gave up, leave
 // the inbox, as nobody waits for their answer.
 // Bounds: frames that one connection has in the inbox, or received and not yet answered, may take
-// max_queued_bytes.
+// max_queued_bytes, those of all together max_inbox_bytes.
 //
 // Which frames run together, and which next, decides exchange/inbox.h.
 //
@@ -85,6 +85,7 @@ class ShardEndpoint : public ShardExchange {
   std::map<uint64_t, std::shared_ptr<Stream>> streams_;  // by Inbound::source; the open ones
   uint64_t next_source_ = 1;
   Inbox inbox_;
+  size_t held_bytes_ = 0;  // of all connections, those included that are gone
   std::map<uint64_t, std::unique_ptr<Inbound>> received_;  // by reply_to
   uint64_t next_reply_to_ = 1;
   InboxCounters counters_;

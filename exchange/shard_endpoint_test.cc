@@ -91,6 +91,22 @@ TEST_F(ShardEndpointTest, HandsOutDecodeFramesBeforeBulkFramesThatCameEarlier) {
   EXPECT_FALSE(ReceiveNow().has_value());
 }
 
+TEST_F(ShardEndpointTest, HoldsNoMoreOfAllRanksTogetherThanItsBound) {
+  const std::string frame = Dispatch(Lane::kDecode, 1);
+  ExchangeOptions options = kOptions;
+  options.max_inbox_bytes = 2 * frame.size();
+  ShardEndpoint endpoint(options, /*max_streams=*/3);
+  const auto one = endpoint.Connect(Lane::kDecode, decode_).value();
+  const auto other = endpoint.Connect(Lane::kDecode, bulk_).value();
+  ASSERT_TRUE(one->OnFrame(frame).ok());
+  ASSERT_TRUE(other->OnFrame(frame).ok());
+  const absl::Status refused = other->OnFrame(frame);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("bytes of all ranks, the limit is"));
+  one->OnClosed(absl::OkStatus());  // what nobody waits for makes room
+  EXPECT_TRUE(other->OnFrame(frame).ok());
+}
+
 // Two ranks, both lanes: whoever asked gets the answer to what it asked.
 TEST_F(ShardEndpointTest, GroupsTheFramesOfALayerAndAnswersEachWhereItCameFrom) {
   const auto other_ = std::make_shared<FakeChannel>();

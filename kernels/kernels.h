@@ -191,8 +191,10 @@ struct ScratchLimits {
   };
   Products products;       // the largest but for those of down
   Products down_products;  // of the largest FeedForward
-  // Of one Attend: its sequences, how many attends each has, and the longest context. 0: none.
+  // Of one Attend: its sequences, how many attends each has, key_dim and value_dim together, and the longest
+  // context. 0: none.
   int num_sequences = 0;
+  int attend_dims = 0;
   int attends_per_sequence = 1;
   int max_positions = 0;
   int max_rows = 0;  // of a batch with RowPlaces, which are part of it; 0: without
@@ -221,12 +223,9 @@ class Kernels {
   // not.
   virtual absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) = 0;
 
-  // What MakeWeight takes of the device's memory; data of the source is not looked at. 0 where weights
-  // lie in the memory of the host, which nobody reserves. Errors: of MakeWeight.
+  // What MakeWeight takes of the device's memory; data of the source is not looked at. Errors: of MakeWeight.
   virtual absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
-                                             WeightFormat held) const {
-    return size_t{0};
-  }
+                                             WeightFormat held) const = 0;
   // The same of scratch memory for calls within these limits, places of rows and graphs included.
   // ReserveScratch takes most of it, before any call; without, it is taken when a call first needs it,
   // which no captured work may do.

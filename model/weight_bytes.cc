@@ -1,5 +1,6 @@
 #include "model/weight_bytes.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -8,11 +9,11 @@
 namespace orrery {
 namespace {
 
-// Of one matrix; nothing where weights lie in the host's memory.
+// Of one matrix.
 absl::StatusOr<size_t> MatrixBytes(const WeightSource& source, ProductFormat format,
                                    WeightFormat held, const Kernels& kernels) {
   ASSIGN_OR_RETURN(const size_t num_bytes, kernels.WeightBytes(source, format, held));
-  return num_bytes == 0 ? 0 : ReservedBytes(num_bytes);
+  return ReservedBytes(num_bytes);
 }
 
 // Per head, as CheckpointLoader makes them.
@@ -98,6 +99,22 @@ absl::StatusOr<size_t> WeightBytes(const std::vector<WeightRecord>& records,
     }
   }
   return total;
+}
+
+size_t LoadingBytes(const std::vector<WeightRecord>& records) {
+  size_t most = 0;
+  for (const WeightRecord& record : records) {
+    for (const WeightItem& item : record.items) {
+      // In f32: the halves of kv_b_proj, of which one is turned around; a table of f16; vectors. The scales of
+      // other weights are less than a hundredth of them.
+      const size_t values = size_t{1} * item.num_rows * std::max(item.num_cols, 1);
+      const bool is_widened = item.kind == WeightItem::Kind::kKvHeads ||
+                              item.kind == WeightItem::Kind::kTable ||
+                              item.kind == WeightItem::Kind::kVector;
+      most = std::max(most, is_widened ? 2 * sizeof(float) * values : values / 64);
+    }
+  }
+  return most;
 }
 
 }  // namespace orrery

@@ -4,7 +4,7 @@
 //   RETURN_IF_ERROR(LoadModel(lister, ...).status());
 //   ASSIGN_OR_RETURN(size_t bytes, WeightBytes(lister.TakeRecords(), files.item_bytes(config, numerics, kernels)));
 //
-// It is for devices with memory of their own. Errors: those of Kernels::MakeWeight that follow from shapes.
+// Errors: those of Kernels::MakeWeight that follow from shapes.
 #ifndef ORRERY_MODEL_WEIGHT_BYTES_H_
 #define ORRERY_MODEL_WEIGHT_BYTES_H_
 
@@ -40,6 +40,9 @@ ProductFormat ProductFormatOf(WeightItem::Kind kind, DType stored, const Numeric
 
 absl::StatusOr<size_t> WeightBytes(const std::vector<WeightRecord>& records,
                                    const ItemBytes& item_bytes);
+
+// What the host needs beside the weights while a checkpoint's items are made into them, one after the other.
+size_t LoadingBytes(const std::vector<WeightRecord>& records);
 
 }  // namespace orrery
 

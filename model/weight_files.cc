@@ -129,8 +129,8 @@ ItemBytes WeightFiles::item_bytes(const ModelConfig& config, const Numerics& num
   }
   const auto stored = [this, by_config = StoredBy(config)](const WeightItem& item) {
     // A tensor that is missing is an error of the loading, which says more.
-    const auto tensor = checkpoint_->Tensor(item.name, {item.num_rows, item.num_cols});
-    return tensor.ok() ? tensor->dtype : by_config(item);
+    const absl::StatusOr<DType> dtype = checkpoint_->DTypeOf(item.name);
+    return dtype.ok() ? *dtype : by_config(item);
   };
   return BytesOf(config, stored, numerics, kernels);
 }

@@ -29,6 +29,10 @@ grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options) {
   // Who calls tries again where that is right. And the filter for it ends the process when trailers come without a
   // status (gRPC 1.51), as they may where bits flip on the way.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  if (options.fixed_window) {
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kFixedWindowBytes);
+  }
   if (options.own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return arguments;
 }

@@ -22,12 +22,17 @@ namespace orrery {
 // Largest message that members send each other; frames of rows have a smaller limit of their own.
 inline constexpr int kMaxMessageBytes = 16 * 1024 * 1024;
 
+// See ChannelOptions::fixed_window.
+inline constexpr int kFixedWindowBytes = 64 * 1024;
+
 struct ChannelOptions {
   // Channels to one address usually share a connection; this one gets its own, so that its frames
   // wait behind nobody's.
   bool own_connection = false;
   // A MemberChannel may use the Unix socket of a member on this host.
   bool local_socket = true;
+  // Of a stream that nobody reads, at most kFixedWindowBytes come; else gRPC lets more come when there is more.
+  bool fixed_window = false;
 };
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,

@@ -30,11 +30,15 @@
 #include "base/status.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "rpc/channel.h"
 #include "rpc/credentials.h"
 #include "rpc/local_socket.h"
 #include "rpc/wakeful.h"
 
 namespace orrery {
+
+// What gRPC's buffers hold of a call that is open, before any message: its memory, its headers.
+inline constexpr size_t kCallBufferBytes = 16 << 10;
 
 struct ServerOptions {
   // host:port by which others reach it; port 0 takes a free one. It binds here too, unless the next one says
@@ -58,6 +62,11 @@ struct ServerOptions {
   // Threads in handlers of services that block one per call, whoever calls; further calls end with
   // RESOURCE_EXHAUSTED. Callback services hold none. At least 2.
   int max_threads = 256;
+  int max_message_bytes = kMaxMessageBytes;
+  // What gRPC's buffers of all connections may hold: of messages that are arriving, or wait to be sent. It is a
+  // backstop: near it windows get small, beyond it gRPC refuses connections and ends calls with
+  // RESOURCE_EXHAUSTED, any of them. Services bound what they hold by themselves, and far below.
+  size_t max_buffer_bytes = size_t{32} << 20;
 };
 
 class Server {

@@ -97,6 +97,13 @@ std::string Details(const v1::MemberStatus& member) {
   return RankDetails(member);
 }
 
+// ", memory 0.31 of 2.0 GB": what it needs at most of what it may take.
+std::string MemoryDetails(const v1::MemberStatus& member) {
+  if (member.budget_bytes() == 0) return "";
+  return absl::StrFormat(", memory %.2f of %.1f GB", member.needed_bytes() * 1e-9,
+                         member.budget_bytes() * 1e-9);
+}
+
 }  // namespace
 
 std::string StatusTable(const v1::ClusterStatusResponse& status) {
@@ -106,7 +113,8 @@ std::string StatusTable(const v1::ClusterStatusResponse& status) {
   std::set<std::string> numerics_ids;
   for (const v1::MemberStatus& member : status.member()) {
     absl::StrAppendFormat(&table, "%-16s %-12s %-22s %-14s %s\n", member.name(), member.state(),
-                          member.address(), member.backend(), Details(member));
+                          member.address(), member.backend(),
+                          absl::StrCat(Details(member), MemoryDetails(member)));
     for (const std::string& problem : member.problem()) {
       absl::StrAppend(&table, "    ! ", problem, "\n");
     }

@@ -80,6 +80,13 @@ TEST_F(StatusTableTest, ShowsWhatARankSavedAndWhatItSetBack) {
   EXPECT_THAT(StatusTable(status_), Not(HasSubstr("leaked")));
 }
 
+TEST_F(StatusTableTest, ShowsWhatAMemberNeedsOfWhatItMayTake) {
+  v1::MemberStatus& router = Add("router-0", "router");
+  router.set_needed_bytes(312'000'000);
+  router.set_budget_bytes(2'000'000'000);
+  EXPECT_THAT(StatusTable(status_), HasSubstr("0 open, memory 0.31 of 2.0 GB\n"));
+}
+
 TEST_F(StatusTableTest, CallsALeakWhatItIs) {
   Add("attention-0", "attention").set_kv_blocks_leaked(3);
   EXPECT_THAT(StatusTable(status_), HasSubstr("! 3 leaked KV blocks"));

@@ -3,10 +3,12 @@
 #include <utility>
 
 #include "base/log.h"
+#include "exchange/buffer_bytes.h"
 #include "exchange/factory/either_channel.h"
 #include "exchange/factory/layer.h"
 #include "exchange/rank_endpoint.h"
 #include "exchange/shm/look_time.h"
+#include "exchange/shm/ring_bytes.h"
 #include "exchange/shm/shm_rank.h"
 
 namespace orrery {
@@ -56,6 +58,12 @@ absl::StatusOr<ChannelFactory> MakeChannels(const RankExchangeOptions& options) 
 }
 
 }  // namespace
+
+size_t RankExchangeBytes(const ExchangeOptions& options, int num_peers, int64_t max_entries) {
+  // Of each peer a frame that arrives and one that leaves, as gRPC has them; and two rings.
+  const size_t per_lane = 2 * 2 * kMaxFrameBytes + 2 * kRingBytes;
+  return RankBufferBytes(options, num_peers, max_entries) + num_peers * kNumLanes * per_lane;
+}
 
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeRankExchange(const RankExchangeOptions& options) {
   ASSIGN_OR_RETURN(const ChannelFactory channels, MakeChannels(options));

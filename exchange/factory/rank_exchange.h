@@ -52,6 +52,10 @@ struct RankExchangeOptions {
   absl::Duration max_backoff = absl::Seconds(2);  // as in the options of either transport
 };
 
+// What it holds at most: queues, replies, and memory that it shares with shards of its host.
+// max_entries: see exchange/buffer_bytes.h.
+size_t RankExchangeBytes(const ExchangeOptions& options, int num_peers, int64_t max_entries);
+
 absl::StatusOr<std::unique_ptr<RankExchange>> MakeRankExchange(const RankExchangeOptions& options);
 
 }  // namespace orrery

@@ -23,11 +23,10 @@
 #include "exchange/exchange.h"
 #include "exchange/shm/fd.h"
 #include "exchange/shm/ring.h"
+#include "exchange/shm/ring_bytes.h"
 
 namespace orrery {
 
-// Two of the largest frames; with less a ring could stay stuck at one that wraps around.
-inline constexpr size_t kRingBytes = 2 * kMaxFrameBytes;
 // More is refused when a rank asks for it.
 inline constexpr size_t kMaxRingBytes = 64 * kMaxFrameBytes;
 

@@ -77,6 +77,10 @@ class MirroredKernels : public Kernels {
   absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) override {
     return kernels_->MapWeight(image);
   }
+  absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
+                                     WeightFormat held) const override {
+    return kernels_->WeightBytes(source, format, held);
+  }
   void Embed(DType dtype, const void* table, absl::Span<const int32_t> ids, Matrix out) override;
   void RmsNorm(ConstMatrix x, const float* weight, float eps, Matrix out) override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;

@@ -51,6 +51,9 @@ class WeightImages : public KernelsConformance {
     const TestWeight source(c.dtype, {c.num_outputs, c.num_inputs, 32, 64}, 3);
     auto weight = kernels_->MakeWeight(source.source(), c.format, c.held);
     EXPECT_TRUE(weight.ok()) << weight.status();
+    WeightSource shape = source.source();
+    shape.data = nullptr;
+    EXPECT_EQ(*kernels_->WeightBytes(shape, c.format, c.held), (*weight)->Image()->bytes.size());
     return *std::move(weight);
   }
   std::vector<float> Multiply(const Weight& weight) {

@@ -184,6 +184,13 @@ void CpuKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
   });
 }
 
+size_t CpuKernels::AttendScratchValues(int attend_dims) {
+  // As AttendScratch has it, with key_dim and value_dim rounded up and of kAttendQueries queries.
+  const size_t dims = attend_dims + kSumBlock + kVectorLanes;
+  return (kKvBlockTokens + 2 * kAttendQueries) * dims +
+         kAttendQueries / kVectorLanes * AttendBlockJob::kMemoryPerGroup + 2 * kAttendQueries;
+}
+
 // Cuts every row tile of every sequence into pieces of at most `heads` heads.
 void CpuKernels::CutAttention(absl::Span<const AttendArgs> all, int heads) {
   attend_pieces_.clear();

@@ -25,6 +25,26 @@ CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
       gate_scores_(threads.num_threads),
       choices_(threads.num_threads) {}
 
+size_t CpuKernels::ScratchBytes(const ScratchLimits& limits) const {
+  // Rows that are prepared are padded by less than they have, but for very short ones; the last are read beyond
+  // their end (matmul.cc).
+  constexpr int kPadding = 64;
+  constexpr int64_t kRowsReadBehind = 15;
+  const auto prepared = [](const ScratchLimits::Products& products) {
+    return (products.num_rows + products.num_weights + kRowsReadBehind) *
+           (products.num_inputs + kPadding);
+  };
+  const int64_t prepared_values =
+      2 * std::max(prepared(limits.products), prepared(limits.down_products));
+  const int64_t gated_values = 2 * prepared(limits.down_products);  // gate and up
+  const int64_t decoded_values =
+      int64_t{kMaxDecodedPanels} * kVectorLanes *
+      (std::max(limits.products.num_inputs, limits.down_products.num_inputs) + kPadding);
+  const int64_t attend_values = AttendScratchValues(limits.attend_dims);
+  return sizeof(float) *
+         (prepared_values + gated_values + pool_.num_threads() * (decoded_values + attend_values));
+}
+
 int CpuKernels::NumPartsWorth(int64_t work) const {
   if (pool_.num_threads() == 1) return 1;
   const int64_t most = kPartsPerThread * pool_.num_threads();

@@ -44,12 +44,16 @@ class CpuKernels : public Kernels {
 
   std::string_view family() const override { return "x86-1"; }
   std::string_view variant() const override { return lanes_.name; }
+  // At most.
+  size_t ScratchBytes(const ScratchLimits& limits) const override;
 
   // matmul.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
                                                      ProductFormat format,
                                                      WeightFormat held) override;
   absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) override;
+  absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
+                                     WeightFormat held) const override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,
@@ -99,6 +103,8 @@ class CpuKernels : public Kernels {
   void FeedForwardPieces();
 
   // attention.cc
+  // Of a thread, in values.
+  static size_t AttendScratchValues(int attend_dims);
   void CutAttention(absl::Span<const AttendArgs> all, int heads);
 
   // Into how many parts work (in multiply-adds, or what takes as long) is worth cutting.

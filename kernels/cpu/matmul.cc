@@ -42,6 +42,11 @@ absl::StatusOr<std::unique_ptr<Weight>> CpuKernels::MapWeight(const WeightImage&
   return weight;
 }
 
+absl::StatusOr<size_t> CpuKernels::WeightBytes(const WeightSource& source, ProductFormat format,
+                                               WeightFormat held) const {
+  return PackedWeight::ImageBytes(source, format, held);
+}
+
 void CpuKernels::AddProduct(ConstMatrix x, const PackedWeight& weight, const float* bias,
                             Matrix out) {
   AddProductOf(num_prepared_, weight, bias, out);

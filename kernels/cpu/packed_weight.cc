@@ -72,6 +72,12 @@ WeightImageHeader HeaderOf(const WeightSource& source, ProductFormat format, Wei
   return header;
 }
 
+absl::Status CheckProducts(ProductFormat format) {
+  if (format != ProductFormat::kFp8) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "the x86 kernels do not multiply fp8 activations; the cuda and the reference kernels do");
+}
+
 // Fills the image of a weight, which starts as zeros.
 class Packer {
  public:
@@ -219,10 +225,7 @@ size_t PackedImage::panel_bytes() const {
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Make(const WeightSource& source,
                                                                  ProductFormat format,
                                                                  WeightFormat held) {
-  if (format == ProductFormat::kFp8) {
-    return absl::UnimplementedError(
-        "the x86 kernels do not multiply fp8 activations; the cuda and the reference kernels do");
-  }
+  RETURN_IF_ERROR(CheckProducts(format));
   RETURN_IF_ERROR(CheckWeightSource(source, format, held));
   ASSIGN_OR_RETURN(const PackedImage parts, PackedImage::Of(HeaderOf(source, format, held)));
   AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(parts.num_bytes());
@@ -242,6 +245,13 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Make(const WeightSou
   const absl::Span<const std::byte> bytes(memory.get(), parts.num_bytes());
   return std::unique_ptr<PackedWeight>(
       new PackedWeight(parts, {bytes, std::shared_ptr<std::byte[]>(std::move(memory))}));
+}
+
+absl::StatusOr<size_t> PackedWeight::ImageBytes(const WeightSource& source, ProductFormat format,
+                                                WeightFormat held) {
+  RETURN_IF_ERROR(CheckProducts(format));
+  ASSIGN_OR_RETURN(const PackedImage parts, PackedImage::Of(HeaderOf(source, format, held)));
+  return parts.num_bytes();
 }
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Map(const WeightImage& image) {

@@ -115,6 +115,9 @@ class PackedWeight final : public Weight {
   // RESOURCE_EXHAUSTED without memory.
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Make(
       const WeightSource& source, ProductFormat format, WeightFormat held = WeightFormat::kStored);
+  // How large its image will be. Errors of Make that follow from shapes and formats.
+  static absl::StatusOr<size_t> ImageBytes(const WeightSource& source, ProductFormat format,
+                                           WeightFormat held);
   // Views an image that Make made. INVALID_ARGUMENT for one that is not whole.
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Map(const WeightImage& image);
 

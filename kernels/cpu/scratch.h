@@ -15,6 +15,7 @@ class Scratch {
  public:
   float* Get(size_t num) {
     if (num > size_) {
+      memory_.reset();  // so that there are never both
       memory_ = TryAllocateAligned<float>(num);
       if (memory_ == nullptr) throw std::bad_alloc();
       size_ = num;

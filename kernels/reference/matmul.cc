@@ -24,7 +24,7 @@ class ReferenceWeight : public Weight {
                                                ProductFormat format) {
     WeightImageHeader header = MakeImageHeader(kImageLayout, num_outputs, num_inputs);
     header.product_format = static_cast<int32_t>(format);
-    const size_t num_bytes = ImageBytes(header);
+    const size_t num_bytes = ImageBytes(num_outputs, num_inputs);
     AlignedArray<std::byte> memory = TryAllocateAligned<std::byte>(num_bytes);
     if (memory == nullptr) return nullptr;
     std::memcpy(memory.get(), &header, sizeof(header));
@@ -37,9 +37,9 @@ class ReferenceWeight : public Weight {
         format_(static_cast<ProductFormat>(header.product_format)),
         image_(std::move(image)) {}
 
-  static size_t ImageBytes(const WeightImageHeader& header) {
-    return sizeof(header) +
-           sizeof(float) * static_cast<size_t>(header.num_outputs) * header.num_inputs;
+  static size_t ImageBytes(int num_outputs, int num_inputs) {
+    return sizeof(WeightImageHeader) +
+           sizeof(float) * static_cast<size_t>(num_outputs) * num_inputs;
   }
   size_t num_bytes() const override { return image_.bytes.size() - sizeof(WeightImageHeader); }
   absl::StatusOr<WeightImage> Image() const override { return image_; }
@@ -116,12 +116,18 @@ absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MakeWeight(const Weigh
 
 absl::StatusOr<std::unique_ptr<Weight>> ReferenceKernels::MapWeight(const WeightImage& image) {
   ASSIGN_OR_RETURN(const WeightImageHeader header, ReadImageHeader(image.bytes, kImageLayout));
-  if (image.bytes.size() != ReferenceWeight::ImageBytes(header)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an image of shape [", header.num_outputs, ", ", header.num_inputs, "] has ",
-                     ReferenceWeight::ImageBytes(header), " bytes, not ", image.bytes.size()));
+  const size_t num_bytes = ReferenceWeight::ImageBytes(header.num_outputs, header.num_inputs);
+  if (image.bytes.size() != num_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("an image of shape [", header.num_outputs, ", ",
+                                                   header.num_inputs, "] has ", num_bytes,
+                                                   " bytes, not ", image.bytes.size()));
   }
   return std::make_unique<ReferenceWeight>(header, image);
+}
+
+absl::StatusOr<size_t> ReferenceKernels::WeightBytes(const WeightSource& source, ProductFormat,
+                                                     WeightFormat) const {
+  return ReferenceWeight::ImageBytes(source.num_outputs, source.num_inputs);
 }
 
 void ReferenceKernels::Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) {

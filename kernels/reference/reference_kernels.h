@@ -24,6 +24,8 @@ class ReferenceKernels : public Kernels {
                                                      ProductFormat format,
                                                      WeightFormat held) override;
   absl::StatusOr<std::unique_ptr<Weight>> MapWeight(const WeightImage& image) override;
+  absl::StatusOr<size_t> WeightBytes(const WeightSource& source, ProductFormat format,
+                                     WeightFormat held) const override;
   void Matmul(ConstMatrix x, const Weight& weight, const float* bias, Matrix out) override;
   void MatmulHeads(ConstMatrix x, int x_head_stride,
                    absl::Span<const std::unique_ptr<Weight>> weights, Matrix out,

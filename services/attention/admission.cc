@@ -31,28 +31,40 @@ absl::Status Refuse(absl::Duration retry_after, const std::string& message) {
 }  // namespace
 
 absl::Status Admission::Take(const Visit& visit, absl::Time now) {
-  if (visit.is_replay) {
-    const int num_places = 2 * options_.max_open;
-    if (num_replays_ >= num_places) {
-      return Refuse(interval_,
-                    absl::StrCat("this rank holds ", num_replays_, " replayed requests of at most ",
-                                 num_places, "; try again later"));
-    }
-    ++num_replays_;
-    return absl::OkStatus();
-  }
+  if (visit.is_replay) return TakeReplay(visit);
   const auto found = tenants_.find(visit.tenant);
   const Tenant before = found == tenants_.end() ? Tenant() : found->second;
   RETURN_IF_ERROR(CheckPlaces(before));
   RETURN_IF_ERROR(CheckTokens(before, visit.num_tokens));
+  RETURN_IF_ERROR(CheckBytes(before, visit.num_bytes));
   RETURN_IF_ERROR(CheckTime(before, visit, now));
   Tenant& tenant = tenants_[visit.tenant];
   ++tenant.num_open;
   ++tenant.num_waiting;
   tenant.num_waiting_tokens += visit.num_tokens;
+  tenant.num_bytes += visit.num_bytes;
   ++num_open_;
   ++num_waiting_;
   num_waiting_tokens_ += visit.num_tokens;
+  num_bytes_ += visit.num_bytes;
+  return absl::OkStatus();
+}
+
+absl::Status Admission::TakeReplay(const Visit& visit) {
+  const int num_places = 2 * options_.max_open;
+  if (num_replays_ >= num_places) {
+    return Refuse(interval_,
+                  absl::StrCat("this rank holds ", num_replays_, " replayed requests of at most ",
+                               num_places, "; try again later"));
+  }
+  if (visit.num_bytes > options_.max_bytes - num_replay_bytes_) {
+    return Refuse(interval_,
+                  absl::StrCat("replayed requests hold up to ", num_replay_bytes_,
+                               " bytes of this rank, one more may hold ", visit.num_bytes,
+                               ", the limit is ", options_.max_bytes, "; try again later"));
+  }
+  ++num_replays_;
+  num_replay_bytes_ += visit.num_bytes;
   return absl::OkStatus();
 }
 
@@ -79,6 +91,19 @@ absl::Status Admission::CheckTokens(const Tenant& tenant, int64_t num_tokens) co
                              num_tokens, " more; of ", num_places,
                              " a tenant may take as many as it leaves free "
                              "(limits.max_waiting_tokens); try again later"));
+}
+
+absl::Status Admission::CheckBytes(const Tenant& tenant, int64_t num_bytes) const {
+  const int64_t num_left = options_.max_bytes - num_bytes_;
+  const bool leaves_enough = tenant.num_open == 0 || tenant.num_bytes + num_bytes <= num_left;
+  if (num_bytes <= num_left && leaves_enough) return absl::OkStatus();
+  return Refuse(
+      WaitOf(tenant) / 2,
+      absl::StrCat(
+          "requests may hold ", num_bytes_, " bytes of this rank, ", tenant.num_bytes,
+          " of them of this tenant, which asks for ", num_bytes, " more; of ", options_.max_bytes,
+          " a tenant may take as many as it leaves free (a smaller max_new_tokens asks for "
+          "less, a larger memory_bytes of the rank has more); try again later"));
 }
 
 absl::Status Admission::CheckTime(const Tenant& tenant, const Visit& visit, absl::Time now) const {
@@ -129,10 +154,13 @@ void Admission::OnEnded(const Visit& visit, bool is_served, absl::Time now) {
   }
   if (visit.is_replay) {
     --num_replays_;
+    num_replay_bytes_ -= visit.num_bytes;
     return;
   }
   --num_open_;
+  num_bytes_ -= visit.num_bytes;
   const auto tenant = tenants_.find(visit.tenant);
+  tenant->second.num_bytes -= visit.num_bytes;
   if (--tenant->second.num_open == 0) tenants_.erase(tenant);
 }
 

@@ -47,6 +47,31 @@ TEST(Admission, APlaceIsFreeAgainWhenItsRequestEndsStartedOrNot) {
   }
 }
 
+// Whether they wait or run; and also what is alone is held to what there is.
+TEST(Admission, BytesAreBoundedUntilRequestsEnd) {
+  Admission admission({.max_open = 100, .max_waiting_tokens = 1000, .max_bytes = 1000});
+  const auto visit_of = [](const std::string& tenant, int64_t num_bytes) {
+    Admission::Visit visit = Visit(tenant);
+    visit.num_bytes = num_bytes;
+    return visit;
+  };
+  ExpectRefused(admission.Take(visit_of("a", 1001), At(0)), "asks for 1001 more; of 1000");
+  Admission::Visit first = visit_of("a", 400);
+  ASSERT_TRUE(admission.Take(first, At(0)).ok());
+  admission.OnStarted(first, At(0));
+  ExpectRefused(admission.Take(visit_of("a", 300), At(0)), "may hold 400 bytes of this rank, 400");
+  EXPECT_TRUE(admission.Take(visit_of("b", 300), At(0)).ok());
+  ExpectRefused(admission.Take(visit_of("c", 301), At(0)), "asks for 301 more");
+  Admission::Visit replay = visit_of("a", 700);
+  replay.is_replay = true;
+  EXPECT_TRUE(admission.Take(replay, At(0)).ok());
+  ExpectRefused(admission.Take(replay, At(0)), "one more may hold 700, the limit is 1000");
+  admission.OnEnded(first, /*is_served=*/true, At(1));
+  EXPECT_TRUE(admission.Take(visit_of("c", 301), At(1)).ok());
+  admission.OnEnded(replay, /*is_served=*/false, At(1));
+  EXPECT_TRUE(admission.Take(replay, At(1)).ok());
+}
+
 TEST(Admission, ReplaysHavePlacesOfTheirOwn) {
   Admission admission({.max_open = 1, .max_waiting_tokens = 1});
   ASSERT_TRUE(admission.Take(Visit("a"), At(0)).ok());

@@ -6,7 +6,10 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
+#include "checkpoint/file.h"
 #include "checkpoint/kv_cache_size.h"
+#include "device/memory_room.h"
+#include "exchange/buffer_bytes.h"
 #include "exchange/factory/rank_exchange.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
@@ -14,7 +17,8 @@
 #include "model/weight_files.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
-#include "services/attention/rank_memory.h"
+#include "rpc/memory_budget.h"
+#include "services/attention/host_memory.h"
 
 namespace orrery {
 namespace {
@@ -75,6 +79,14 @@ HedgeOptions HedgeFromLimits(const internal::Limits& limits) {
           .max_saved_entries = HedgeOptions().max_saved_entries};
 }
 
+// Of the server. Requests that arrive are short; those that are open are as many as the engine has places, for new
+// ones and for replays.
+size_t MaxBufferBytes(const internal::Limits& limits) {
+  return ServerOptions().max_buffer_bytes +
+         4 * size_t{kCallBufferBytes} *
+             (limits.max_running_sequences() + limits.max_waiting_requests());
+}
+
 absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::string& model_dir) {
   if (config.num_experts > 0 && num_shards == 0) {
     return absl::FailedPreconditionError(
@@ -121,7 +133,7 @@ absl::StatusOr<std::unique_ptr<AttentionServer>> AttentionServer::Start(
                    MakeKernels(backend, options.cpu_variant, rank->stream_.get(), threads));
   rank->numerics_id_ = NumericsId(rank->numerics_, rank->kernels_->family());
   RETURN_IF_ERROR(rank->Listen(options, *me, threads));
-  RETURN_IF_ERROR(rank->Load(cluster, model_dir));
+  RETURN_IF_ERROR(rank->Load(cluster, *me));
   RETURN_IF_ERROR(rank->JoinShards(cluster, *me));
   RETURN_IF_ERROR(rank->StartEngine(cluster));
   return rank;
@@ -151,6 +163,7 @@ absl::Status AttentionServer::Listen(const AttentionServerOptions& options, cons
   server_options.reflection = options.reflection;
   // The engine has twice as many places, and as many for replays, and is to refuse what exceeds them.
   const internal::Limits& limits = options.cluster.limits();
+  server_options.max_buffer_bytes = MaxBufferBytes(limits);
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection,
                6 * (limits.max_running_sequences() + limits.max_waiting_requests()));
@@ -168,9 +181,9 @@ ModelOptions AttentionServer::MakeModelOptions() const {
           .with_mtp = num_draft_tokens_ > 0};
 }
 
-absl::Status AttentionServer::ReserveMemory(const WeightFiles& files,
-                                            const internal::ClusterFile& cluster) {
-  if (BackendFromProto(cluster.numerics()) != Backend::kCuda) return absl::OkStatus();
+absl::Status AttentionServer::TakeMemory(const WeightFiles& files,
+                                         const internal::ClusterFile& cluster,
+                                         const ClusterMember& me) {
   const ModelOptions model = MakeModelOptions();
   const EngineOptions engine = MakeEngineOptions(cluster);
   const RankMemoryLimits limits = {.max_positions = model.max_positions,
@@ -180,19 +193,43 @@ absl::Status AttentionServer::ReserveMemory(const WeightFiles& files,
   ASSIGN_OR_RETURN(const RankMemory need,
                    CountRankMemory(config_, files.item_bytes(config_, numerics_, *kernels_),
                                    numerics_, limits, *kernels_));
+  const std::string& model_dir = ModelDir(cluster, me);
+  const HostMemoryParts parts = {
+      .is_on_gpu = BackendFromProto(cluster.numerics()) == Backend::kCuda,
+      .vocab_size = config_.vocab_size,
+      .engine = engine,
+      .exchange_bytes = RankExchangeBytes(
+          MakeExchangeOptions(cluster), cluster.expert_size(),
+          int64_t{cluster.limits().max_step_rows()} * config_.num_experts_per_token),
+      .connection_bytes = MaxBufferBytes(cluster.limits()),
+      .parsed_bytes = ParsedBytes(
+          {JoinPath(model_dir, "tokenizer.json"), JoinPath(model_dir, kTensorIndexFile)})};
+  const MemoryBudget budget = MemoryBudgetOf(cluster, me);
+  const HostMemory memory = PlanHostMemory(need, parts, budget);
+  member_->Update([&](internal::MemberDescription& description) {
+    description.set_needed_bytes(static_cast<int64_t>(memory.need.total()));
+    description.set_budget_bytes(static_cast<int64_t>(budget.bytes));
+  });
+  RETURN_IF_ERROR(TakeBudget(me.name(), memory.need, budget));
+  max_request_bytes_ = memory.max_request_bytes;
+  return parts.is_on_gpu ? ReserveGpu(need) : absl::OkStatus();
+}
+
+absl::Status AttentionServer::ReserveGpu(const RankMemory& need) {
   ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
-  RETURN_IF_ERROR(CheckFits(need, {.name = device_->name(), .memory = memory}));
+  const MemoryNeed parts = DeviceNeed(need);
+  RETURN_IF_ERROR(CheckFits("this rank", parts, RoomOf(device_->name(), memory)));
   RETURN_IF_ERROR(device_->Reserve(need.total()));
   LogInfo(device_->name(), ": ", need.total(), " of ", memory.free,
-          " free bytes taken: ", need.ToString());
+          " free bytes taken: ", parts.ToString());
   return absl::OkStatus();
 }
 
-absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
-                                   const std::string& model_dir) {
+absl::Status AttentionServer::Load(const internal::ClusterFile& cluster, const ClusterMember& me) {
   const absl::Time begin = absl::Now();
+  const std::string& model_dir = ModelDir(cluster, me);
   ASSIGN_OR_RETURN(const WeightFiles files, WeightFiles::Open(model_dir, numerics_id_));
-  RETURN_IF_ERROR(ReserveMemory(files, cluster));
+  RETURN_IF_ERROR(TakeMemory(files, cluster, me));
   ASSIGN_OR_RETURN(Model model, LoadModel(files, config_, MakeModelOptions(), kernels_.get(),
                                           device_.get(), &loaded_bytes_));
   model_ = std::make_unique<Model>(std::move(model));
@@ -209,6 +246,19 @@ absl::Status AttentionServer::Load(const internal::ClusterFile& cluster,
   return absl::OkStatus();
 }
 
+ExchangeOptions AttentionServer::MakeExchangeOptions(const internal::ClusterFile& cluster) const {
+  ExchangeOptions options;
+  options.numerics_id = numerics_id_;
+  options.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
+  options.result_bytes = EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
+  // One for each shard, another beside each that is late, as much again for those asked once more, one for
+  // an audit and one in court, and the answers that nobody waits for.
+  options.max_tickets = 6 * cluster.expert_size() + SecondAnswers::kMaxOpen;
+  options.max_queued_bytes = QueuedBytesFor(
+      options, int64_t{cluster.limits().max_step_rows()} * config_.num_experts_per_token);
+  return options;
+}
+
 absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                                          const ClusterMember& me) {
   if (config_.num_experts == 0) return absl::OkStatus();
@@ -219,13 +269,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
                                         /*with_mtp=*/num_draft_tokens_ > 0, SpareShards(cluster));
   max_failed_shards_ = cluster.limits().max_failed_shards();
   RankExchangeOptions rank_options;
-  rank_options.exchange.numerics_id = numerics_id_;
-  rank_options.exchange.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
-  rank_options.exchange.result_bytes =
-      EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
-  // One for each shard, another beside each that is late, as much again for those asked once more, one for
-  // an audit and one in court, and the answers that nobody waits for.
-  rank_options.exchange.max_tickets = 6 * cluster.expert_size() + SecondAnswers::kMaxOpen;
+  rank_options.exchange = MakeExchangeOptions(cluster);
   rank_options.rank_name = me.name();
   rank_options.gpu = me.gpu();
   rank_options.tls = MemberTls(cluster, internal::ROLE_ATTENTION, {internal::ROLE_EXPERT});
@@ -253,6 +297,7 @@ EngineOptions AttentionServer::MakeEngineOptions(const internal::ClusterFile& cl
   options.scheduler.max_running = limits.max_running_sequences();
   options.max_waiting_requests = limits.max_waiting_requests();
   options.max_waiting_tokens = limits.max_waiting_tokens();
+  options.max_request_bytes = max_request_bytes_;
   options.max_context_tokens = max_context_tokens_;
   options.num_kv_blocks = static_cast<int>(kv_cache_tokens_ / kKvBlockTokens);
   options.num_draft_tokens = num_draft_tokens_;

@@ -30,6 +30,7 @@
 #include "services/attention/engine.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
+#include "services/attention/rank_memory.h"
 #include "services/attention/shard_watch.h"
 
 namespace orrery {
@@ -63,10 +64,13 @@ class AttentionServer {
   AttentionServer() = default;
   absl::Status Listen(const AttentionServerOptions& options, const ClusterMember& me,
                       const CpuThreads& threads);
-  // All that it will take of a GPU, or why that does not fit.
-  absl::Status ReserveMemory(const WeightFiles& files, const internal::ClusterFile& cluster);
-  absl::Status Load(const internal::ClusterFile& cluster, const std::string& model_dir);
+  // All that it will take of its host and of a GPU, or why that does not fit.
+  absl::Status TakeMemory(const WeightFiles& files, const internal::ClusterFile& cluster,
+                          const ClusterMember& me);
+  absl::Status ReserveGpu(const RankMemory& need);
+  absl::Status Load(const internal::ClusterFile& cluster, const ClusterMember& me);
   ModelOptions MakeModelOptions() const;
+  ExchangeOptions MakeExchangeOptions(const internal::ClusterFile& cluster) const;
   EngineOptions MakeEngineOptions(const internal::ClusterFile& cluster) const;
   absl::Status JoinShards(const internal::ClusterFile& cluster, const ClusterMember& me);
   absl::Status StartEngine(const internal::ClusterFile& cluster);
@@ -81,6 +85,7 @@ class AttentionServer {
   int64_t kv_cache_tokens_ = 0;
   int max_context_tokens_ = 0;
   int max_failed_shards_ = 0;
+  int64_t max_request_bytes_ = 0;
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> loaded_ = false;  // everything below is there and stays

@@ -1,10 +1,10 @@
 #include "services/attention/attention_service.h"
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "rpc/deadline.h"
 #include "rpc/status.h"
@@ -65,16 +65,14 @@ class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
   void Advance() {
     if (writing_ || ended_) return;
     if (client_is_gone_) return End(absl::CancelledError("the client has gone away"));
-    if (num_begun_ == events_.size()) {
-      events_ = outbox_->Take();
-      num_begun_ = 0;
-    }
-    if (num_begun_ == events_.size()) {
+    if (events_.empty()) events_ = outbox_->Take();
+    if (events_.empty()) {
       if (const std::optional<absl::Status> status = outbox_->status()) End(*status);
       return;
     }
-    ToProto(events_[num_begun_++], num_prompt_tokens_, message_);
-    if (num_begun_ < events_.size()) {
+    ToProto(events_.front(), num_prompt_tokens_, message_);
+    events_.pop_front();
+    if (!events_.empty()) {
       // The headers travel with the first write, which is done when they are sent. A hint would hold
       // them back until the next write: for ever.
       return Write(sent_headers_ ? grpc::WriteOptions().set_buffer_hint() : grpc::WriteOptions());
@@ -106,8 +104,7 @@ class GenerateStream : public grpc::ServerWriteReactor<internal::SequenceEvent>,
   std::mutex mutex_;
   // Guarded by mutex_.
   std::shared_ptr<Outbox> outbox_;   // null if the request was refused
-  std::vector<OutputEvent> events_;  // taken from it
-  size_t num_begun_ = 0;             // of them, how many were given to gRPC
+  std::deque<OutputEvent> events_;   // taken from it, and not yet given to gRPC
   internal::SequenceEvent message_;  // gRPC's while writing, and once ended
   bool writing_ = false;
   bool sent_headers_ = false;

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "services/attention/request_bytes.h"
 
 namespace orrery {
 namespace {
@@ -54,6 +55,7 @@ StepParts WithMetrics(StepParts parts, RankMetrics* metrics) {
 Admission::Visit VisitOf(const GenerationRequest& asked) {
   return {.tenant = asked.tenant,
           .num_tokens = static_cast<int64_t>(asked.prompt_ids.size()) * asked.num_choices,
+          .num_bytes = RequestBytes(asked),
           .is_replay = asked.is_replay(),
           .deadline = asked.deadline,
           .started_at = std::nullopt};
@@ -71,7 +73,8 @@ Engine::Engine(const StepParts& parts, const EngineOptions& options)
              .keep_prefixes = options.use_prefix_cache,
              .hash_key = DrawHashKey()}),
       admission_({.max_open = options.max_waiting_requests + options.scheduler.max_running,
-                  .max_waiting_tokens = options_.max_waiting_tokens}) {}
+                  .max_waiting_tokens = options_.max_waiting_tokens,
+                  .max_bytes = options_.max_request_bytes}) {}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Start(const StepParts& parts,
                                                       const EngineOptions& options) {

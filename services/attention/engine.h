@@ -23,6 +23,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -57,6 +58,8 @@ struct EngineOptions {
   int max_waiting_requests = 256;
   // Prompt tokens of waiting requests likewise; 0: four times what the cache holds, at least 262144.
   int64_t max_waiting_tokens = 0;
+  // That open requests may hold, as request_bytes.h counts; replays as many again.
+  int64_t max_request_bytes = std::numeric_limits<int64_t>::max();
   int max_context_tokens = 0;  // prompt and answer together
   int num_kv_blocks = 0;       // at least what max_context_tokens needs
   bool use_prefix_cache = true;

@@ -23,7 +23,7 @@ void Outbox::Finish(absl::Status status) {
   news_.notify_one();
 }
 
-std::vector<OutputEvent> Outbox::Next(absl::Time deadline) {
+std::deque<OutputEvent> Outbox::Next(absl::Time deadline) {
   std::unique_lock lock(mutex_);
   const auto has_news = [this] { return !events_.empty() || status_.has_value(); };
   if (deadline == absl::InfiniteFuture()) {
@@ -34,7 +34,7 @@ std::vector<OutputEvent> Outbox::Next(absl::Time deadline) {
   return std::exchange(events_, {});
 }
 
-std::vector<OutputEvent> Outbox::Take() {
+std::deque<OutputEvent> Outbox::Take() {
   std::lock_guard lock(mutex_);
   return std::exchange(events_, {});
 }

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -52,9 +53,9 @@ class Outbox {
   // --- Reader side ---
   // All that is there, at least one event; empty when the request is finished and everything was
   // taken, or the deadline passed: see status().
-  std::vector<OutputEvent> Next(absl::Time deadline);
+  std::deque<OutputEvent> Next(absl::Time deadline);
   // All that is there, without waiting.
-  std::vector<OutputEvent> Take();
+  std::deque<OutputEvent> Take();
   // How the request ended, once it has and every event was taken.
   std::optional<absl::Status> status() const;
   // Nobody reads any more: the engine drops the request before its next step.
@@ -64,7 +65,8 @@ class Outbox {
   const std::function<void()> on_news_;
   mutable std::mutex mutex_;
   std::condition_variable news_;
-  std::vector<OutputEvent> events_;     // guarded by mutex_
+  std::deque<OutputEvent>
+      events_;  // guarded by mutex_; never larger than what is in it, while it grows
   std::optional<absl::Status> status_;  // guarded by mutex_
   std::atomic<bool> cancelled_ = false;
 };

@@ -43,6 +43,9 @@ ScratchLimits LargestCalls(const Model& model, const StepOptions& options) {
   add(limits.down_products, {rows, 1, config.intermediate_size});
   add(limits.down_products, {rows, 1, config.num_shared_experts * config.moe_intermediate_size});
   limits.num_sequences = std::min(options.max_rows, options.max_logit_rows);
+  limits.attend_dims = config.attention == ModelConfig::AttentionKind::kMla
+                           ? config.kv_row_width() + config.kv_lora_rank
+                           : 2 * config.head_dim;
   limits.attends_per_sequence =
       config.attention == ModelConfig::AttentionKind::kMla ? 1 : config.num_kv_heads;
   limits.max_rows = options.max_rows;
@@ -64,12 +67,13 @@ absl::StatusOr<std::unique_ptr<Step>> Step::Create(const StepParts& parts,
   return step;
 }
 
-absl::StatusOr<size_t> Step::CountBytes(const Model& model, const StepOptions& options,
-                                        const Kernels& kernels) {
+absl::StatusOr<Step::Bytes> Step::CountBytes(const Model& model, const StepOptions& options,
+                                             const Kernels& kernels) {
   CountingDevice device;
   Step step({.model = &model, .device = &device}, options);
   RETURN_IF_ERROR(step.Allocate());
-  return device.num_bytes() + kernels.ScratchBytes(LargestCalls(model, options));
+  return Bytes{.device = device.num_bytes() + kernels.ScratchBytes(LargestCalls(model, options)),
+               .pinned = device.num_pinned_bytes()};
 }
 
 absl::Status Step::Allocate() {

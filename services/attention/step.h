@@ -67,9 +67,14 @@ class Step {
   static absl::StatusOr<std::unique_ptr<Step>> Create(const StepParts& parts,
                                                       const StepOptions& options);
 
-  // What Create will take of a device's memory, kernels included. The model needs no weights.
-  static absl::StatusOr<size_t> CountBytes(const Model& model, const StepOptions& options,
-                                           const Kernels& kernels);
+  // What Create will take of the device's memory, kernels included, and of pinned memory of the host. The
+  // model needs no weights.
+  struct Bytes {
+    size_t device = 0;
+    size_t pinned = 0;
+  };
+  static absl::StatusOr<Bytes> CountBytes(const Model& model, const StepOptions& options,
+                                          const Kernels& kernels);
 
   // Errors: those of MoeLayer::Exchange, and of the stream. probe may be null.
   absl::Status Run(const Batch& batch, const KvCache& cache, StepProbe* probe);

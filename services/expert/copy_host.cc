@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "model/cluster_numerics.h"
 #include "model/identity/fingerprint_proto.h"
+#include "model/moe_layers.h"
 #include "model/weight_files.h"
 #include "placement/heirs.h"
 #include "rpc/channel.h"
@@ -30,6 +31,25 @@ internal::HeldExperts& HeldOfLayer(internal::MemberDescription& description, int
 
 }  // namespace
 
+int MaxCopies(const internal::ClusterFile& cluster, const ModelConfig& config, bool with_mtp,
+              int shard_index, size_t expert_bytes) {
+  const std::vector<ExpertRange> homes = HomePlacement(config.num_experts, SpareShards(cluster));
+  const int num_layers = static_cast<int>(MoeLayers(config, with_mtp).size());
+  const int num_elsewhere = num_layers * (config.num_experts - homes[shard_index].size());
+  const internal::Limits& limits = cluster.limits();
+  if (limits.heir_bytes() > 0) {
+    return static_cast<int>(
+        std::min<int64_t>(limits.heir_bytes() / std::max<size_t>(expert_bytes, 1), num_elsewhere));
+  }
+  int most_held = 0, num_homes = 0;
+  for (const ExpertRange& home : homes) most_held = std::max(most_held, home.size());
+  for (const internal::ClusterMember& shard : cluster.expert()) num_homes += !shard.spare();
+  const int of_a_home = num_layers * most_held;
+  const int of_a_spare = cluster.expert(shard_index).spare() ? of_a_home : 0;
+  return std::min(NeededRoom(of_a_home, num_homes, limits.max_failed_shards()) + of_a_spare,
+                  num_elsewhere);
+}
+
 CopyHost::CopyHost(const Parts& parts)
     : parts_(parts),
       homes_(HomePlacement(parts.shard_parts.config.num_experts, SpareShards(*parts.cluster))),
@@ -47,7 +67,7 @@ absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
   CopyHost* const self = host.get();
   host->copies_ = std::make_unique<Copies>(
       own,
-      CopiesOptions{.max_copies = host->MaxCopies(),
+      CopiesOptions{.max_copies = parts.max_copies,
                     .home = host->homes_[parts.shard_index],
                     .is_served = [self](ExpertKey key) { return self->IsServed(key); },
                     .hand_over =
@@ -69,26 +89,6 @@ void CopyHost::Start(ServeLoop* loop) {
 void CopyHost::Stop() {
   copies_->Stop();
   if (watch_.has_value()) watch_->Stop();
-}
-
-int CopyHost::MaxCopies() const {
-  int num_held = 0, most_held = 0, num_homes = 0;
-  for (const LayerExperts& layer : parts_.shard->held()) {
-    num_held += static_cast<int>(layer.experts.size());
-  }
-  for (const ExpertRange& home : homes_) most_held = std::max(most_held, home.size());
-  for (const internal::ClusterMember& shard : parts_.cluster->expert()) num_homes += !shard.spare();
-  const internal::Limits& limits = parts_.cluster->limits();
-  if (limits.heir_bytes() == 0) {
-    const int of_a_home = static_cast<int>(parts_.shard->held().size()) * most_held;
-    const bool is_spare = parts_.cluster->expert(parts_.shard_index).spare();
-    return NeededRoom(of_a_home, num_homes, limits.max_failed_shards()) +
-           (is_spare ? of_a_home : 0);
-  }
-  const ShardParts& shard = parts_.shard_parts;
-  const int64_t expert_bytes =
-      num_held > 0 ? *parts_.loaded_bytes / num_held : Shard::EstimateExpertBytes(shard.config);
-  return static_cast<int>(limits.heir_bytes() / std::max<int64_t>(expert_bytes, 1));
 }
 
 absl::Status CopyHost::CheckFiles() {

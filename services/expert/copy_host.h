@@ -39,18 +39,23 @@
 
 namespace orrery {
 
+// How many experts of others a shard may load, each of which takes so many bytes.
+int MaxCopies(const internal::ClusterFile& cluster, const ModelConfig& config, bool with_mtp,
+              int shard_index, size_t expert_bytes);
+
 class CopyHost {
  public:
   // All that is pointed to outlives it.
   struct Parts {
     const internal::ClusterFile* cluster = nullptr;
     int shard_index = 0;
+    int max_copies = 0;
     ShardParts shard_parts;  // the shard's; kernels and stream are made anew
     CpuVariant cpu_variant = CpuVariant::kBest;
     std::string numerics_id;
     Shard* shard = nullptr;
     MemberService* member = nullptr;
-    std::atomic<int64_t>* loaded_bytes = nullptr;  // of the shard's own experts, at first
+    std::atomic<int64_t>* loaded_bytes = nullptr;
   };
   static absl::StatusOr<std::unique_ptr<CopyHost>> Create(const Parts& parts);
   ~CopyHost() { Stop(); }
@@ -62,7 +67,6 @@ class CopyHost {
 
  private:
   explicit CopyHost(const Parts& parts);
-  int MaxCopies() const;
   absl::Status CheckFiles();
   bool IsServed(ExpertKey key) const;
   void HandOver(ExpertKey key, FeedForwardWeights weights);

@@ -4,6 +4,9 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/processors.h"
+#include "checkpoint/file.h"
+#include "device/memory_room.h"
+#include "exchange/buffer_bytes.h"
 #include "exchange/factory/layer.h"
 #include "model/cluster_numerics.h"
 #include "model/cluster_threads.h"
@@ -12,6 +15,8 @@
 #include "placement/placement.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
+#include "rpc/memory_budget.h"
+#include "services/expert/host_memory.h"
 
 namespace orrery {
 namespace {
@@ -75,6 +80,12 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   exchange_options.exchange.row_bytes = EncodedRowBytes(numerics.row_format, config.hidden_size);
   exchange_options.exchange.result_bytes =
       EncodedRowBytes(numerics.result_format(), config.hidden_size);
+  exchange_options.exchange.max_queued_bytes =
+      QueuedBytesFor(exchange_options.exchange,
+                     int64_t{cluster.limits().max_step_rows()} * config.num_experts_per_token);
+  exchange_options.exchange.max_inbox_bytes =
+      InboxBytesFor(exchange_options.exchange, cluster.attention_size());
+  expert->exchange_options_ = exchange_options.exchange;
   if (cluster.exchange() == internal::EXCHANGE_NCCL) {
     ASSIGN_OR_RETURN(expert->grpc_layer_,
                      MakeNcclLayerOfThisBuild(cluster.attention_size(), me->gpu()));
@@ -92,6 +103,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   server_options.allow_plain_text = cluster.allow_plain_text();
   server_options.health_name = "orrery.internal.Expert";
   server_options.reflection = options.reflection;
+  server_options.max_buffer_bytes = kServerBufferBytes;
   ASSIGN_OR_RETURN(expert->server_,
                    Server::Start(server_options, {expert->member_.get(), &expert->placement_,
                                                   expert->exchange_->service()}));
@@ -150,18 +162,37 @@ void ExpertServer::SetAccepting(bool accepting) {
   if (shm_ != nullptr) shm_->SetAccepting(accepting);
 }
 
-absl::Status ExpertServer::ReserveMemory(const ShardParts& parts, ExpertRange range) {
-  ASSIGN_OR_RETURN(const Shard::Memory need, Shard::CountMemory(parts, range));
+absl::Status ExpertServer::TakeMemory(const ShardParts& parts, int shard_index) {
+  const ClusterMember& me = cluster_.expert(shard_index);
+  const ExpertRange range =
+      HomePlacement(parts.config.num_experts, SpareShards(cluster_))[shard_index];
+  ASSIGN_OR_RETURN(const Shard::Memory counted, Shard::CountMemory(parts, range));
+  max_copies_ = MaxCopies(cluster_, parts.config, parts.with_mtp, shard_index, counted.expert);
+  const bool is_on_gpu = BackendFromProto(cluster_.numerics()) == Backend::kCuda;
+  const MemoryBudget budget = MemoryBudgetOf(cluster_, me);
+  const MemoryNeed need = ShardHostNeed(
+      {.counted = counted,
+       .is_on_gpu = is_on_gpu,
+       .max_copies = max_copies_,
+       .num_ranks = cluster_.attention_size(),
+       .exchange = exchange_options_,
+       .parsed_bytes = ParsedBytes({JoinPath(ModelDir(cluster_, me), kTensorIndexFile)})});
+  member_->Update([&](internal::MemberDescription& description) {
+    description.set_needed_bytes(static_cast<int64_t>(need.total()));
+    description.set_budget_bytes(static_cast<int64_t>(budget.bytes));
+  });
+  RETURN_IF_ERROR(TakeBudget(me.name(), need, budget));
+  return is_on_gpu ? ReserveGpu(counted, range) : absl::OkStatus();
+}
+
+absl::Status ExpertServer::ReserveGpu(const Shard::Memory& need, ExpertRange range) {
   ASSIGN_OR_RETURN(const MemoryBytes memory, device_->memory());
-  if (need.total() > memory.free) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        device_->name(), ": ", DescribeHome(range), " need ", need.total(), " bytes: weights ",
-        need.weights, ", scratch ", need.scratch, "; ", memory.free, " of ", memory.total,
-        " are free; use more shards, or hold weights in fewer bits (ffn_weights: int8, int4)"));
-  }
+  const MemoryNeed parts = need.DeviceNeed();
+  RETURN_IF_ERROR(CheckFits(absl::StrCat("the shard with ", DescribeHome(range)), parts,
+                            RoomOf(device_->name(), memory)));
   RETURN_IF_ERROR(device_->Reserve(need.total()));
-  LogInfo(device_->name(), ": ", need.total(), " of ", memory.free, " free bytes taken: weights ",
-          need.weights, ", scratch ", need.scratch);
+  LogInfo(device_->name(), ": ", need.total(), " of ", memory.free,
+          " free bytes taken: ", parts.ToString());
   return absl::OkStatus();
 }
 
@@ -180,15 +211,14 @@ absl::Status ExpertServer::Load(const ExpertServerOptions& options, int shard_in
                             .stream = stream_.get()};
   const ExpertRange range =
       HomePlacement(config.num_experts, SpareShards(options.cluster))[shard_index];
-  if (BackendFromProto(options.cluster.numerics()) == Backend::kCuda) {
-    RETURN_IF_ERROR(ReserveMemory(parts, range));
-  }
+  RETURN_IF_ERROR(TakeMemory(parts, shard_index));
   ASSIGN_OR_RETURN(shard_, Shard::Load(parts, range, &loaded_bytes_));
   if (options.flips.has_value()) shard_->SetHarm(*options.flips);
   ASSIGN_OR_RETURN(const Fingerprint fingerprint,
                    files_->ComputeFingerprint(FingerprintScope::kOpenedFiles));
   ASSIGN_OR_RETURN(copy_host_, CopyHost::Create({.cluster = &cluster_,
                                                  .shard_index = shard_index,
+                                                 .max_copies = max_copies_,
                                                  .shard_parts = parts,
                                                  .cpu_variant = options.cpu_variant,
                                                  .numerics_id = numerics_id,

@@ -68,8 +68,9 @@ class ExpertServer {
   absl::Status Load(const ExpertServerOptions& options, int shard_index,
                     const std::string& model_dir, const ModelConfig& config,
                     const Numerics& numerics);
-  // All that the shard will take of a GPU, or why that does not fit.
-  absl::Status ReserveMemory(const ShardParts& parts, ExpertRange range);
+  // All that the shard will take of its host and of a GPU, or why that does not fit.
+  absl::Status TakeMemory(const ShardParts& parts, int shard_index);
+  absl::Status ReserveGpu(const Shard::Memory& need, ExpertRange range);
   absl::Status ListenInSharedMemory(const internal::ClusterFile& cluster, const ClusterMember& me,
                                     const ExchangeOptions& exchange);
   absl::Status MakeCudaIpc(const internal::ClusterFile& cluster, int gpu);
@@ -77,6 +78,8 @@ class ExpertServer {
   void Announce(const Fingerprint& fingerprint, absl::Span<const LayerExperts> held_experts);
 
   internal::ClusterFile cluster_;
+  ExchangeOptions exchange_options_;
+  int max_copies_ = 0;
   std::optional<WeightFiles> files_;
   std::atomic<int64_t> loaded_bytes_ = 0;
   std::unique_ptr<Device> device_;

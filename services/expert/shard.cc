@@ -69,6 +69,27 @@ ScratchLimits Shard::LargestCall(ExpertRange range) const {
           .down_products = {num_rows, num_experts, parts_.config.moe_intermediate_size}};
 }
 
+namespace {
+
+// Any: of the shard's own, else of a model as it is usually published, for files of others may be missing.
+absl::StatusOr<size_t> CountExpert(const ShardParts& parts,
+                                   const std::vector<WeightRecord>& own_records) {
+  const ModelConfig& config = parts.config;
+  const ItemBytes by_files = parts.files->item_bytes(config, parts.numerics, *parts.kernels);
+  if (!own_records.empty()) return WeightBytes({own_records.front()}, by_files);
+  WeightLister lister;
+  const int layer = MoeLayers(config, parts.with_mtp).front();
+  RETURN_IF_ERROR(
+      lister.FeedForward(ExpertRecord(layer, 0), config.hidden_size, config.moe_intermediate_size)
+          .status());
+  return WeightBytes(lister.TakeRecords(),
+                     parts.files->store() != nullptr
+                         ? by_files
+                         : BytesOf(config, StoredBy(config), parts.numerics, *parts.kernels));
+}
+
+}  // namespace
+
 absl::StatusOr<Shard::Memory> Shard::CountMemory(const ShardParts& parts, ExpertRange range) {
   const ModelConfig& config = parts.config;
   WeightLister lister;
@@ -81,16 +102,29 @@ absl::StatusOr<Shard::Memory> Shard::CountMemory(const ShardParts& parts, Expert
     }
   }
   Memory memory;
-  ASSIGN_OR_RETURN(memory.weights,
-                   WeightBytes(lister.TakeRecords(),
-                               parts.files->item_bytes(config, parts.numerics, *parts.kernels)));
+  const std::vector<WeightRecord> records = lister.TakeRecords();
+  ASSIGN_OR_RETURN(
+      memory.weights,
+      WeightBytes(records, parts.files->item_bytes(config, parts.numerics, *parts.kernels)));
+  memory.loading = LoadingBytes(records);
+  ASSIGN_OR_RETURN(memory.expert, CountExpert(parts, records));
   CountingDevice device;
   ShardParts counted = parts;
   counted.device = &device;
   Shard shard(counted);
   RETURN_IF_ERROR(shard.Allocate());
   memory.scratch = device.num_bytes() + parts.kernels->ScratchBytes(shard.LargestCall(range));
+  memory.host = device.num_pinned_bytes() + shard.AnswerBytes();
   return memory;
+}
+
+MemoryNeed Shard::Memory::DeviceNeed() const {
+  MemoryNeed need;
+  need.Add({.name = "weights",
+            .bytes = weights,
+            .smaller_by = "more shards, or ffn_weights (int8, int4),"});
+  need.Add({.name = "scratch", .bytes = scratch});
+  return need;
 }
 
 absl::Status Shard::Allocate() {
@@ -107,6 +141,12 @@ absl::Status Shard::Allocate() {
   ASSIGN_OR_RETURN(rows_, parts_.device->Allocate(max_entries_ * row_values, MemoryKind::kDevice));
   ASSIGN_OR_RETURN(out_, parts_.device->Allocate(max_entries_ * row_values, MemoryKind::kDevice));
   return absl::OkStatus();
+}
+
+size_t Shard::AnswerBytes() const {
+  return visits_.capacity() * sizeof(Visit) + answers_.capacity() * sizeof(FrameAnswer) +
+         feed_forwards_.capacity() * sizeof(FeedForwardArgs) +
+         states_.capacity() * sizeof(EntryState) + results_.capacity();
 }
 
 absl::Span<const FrameAnswer> Shard::Run(absl::Span<const InboundFrame> group) {

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "base/memory_need.h"
 #include "base/status.h"
 #include "checkpoint/model_config.h"
 #include "device/device.h"
@@ -68,7 +69,14 @@ class Shard {
   struct Memory {
     size_t weights = 0;
     size_t scratch = 0;
+    // Of one expert's weights.
+    size_t expert = 0;
+    // Of the host's memory, whatever the device: pinned and for answers; and while weights are loaded.
+    size_t host = 0;
+    size_t loading = 0;
+    // Of the device's.
     size_t total() const { return weights + scratch; }
+    MemoryNeed DeviceNeed() const;
   };
   static absl::StatusOr<Memory> CountMemory(const ShardParts& parts, ExpertRange range);
   // Loads the experts of `range` of every MoE layer. Only the files that hold them are opened.
@@ -108,6 +116,8 @@ class Shard {
 
   explicit Shard(const ShardParts& parts);
   absl::Status Allocate();
+  // Of what Allocate reserves beside the device's buffers.
+  size_t AnswerBytes() const;
   ScratchLimits LargestCall(ExpertRange range) const;
   // Fills visits_, by expert, and answers_; refuses what names no row.
   void ListVisits(absl::Span<const InboundFrame> group);

@@ -48,6 +48,8 @@ void FillStatus(const MemberView& view, v1::MemberStatus& status) {
   status.set_backend(description.backend());
   status.set_loaded_bytes(description.loaded_bytes());
   status.set_total_bytes(description.total_bytes());
+  status.set_needed_bytes(description.needed_bytes());
+  status.set_budget_bytes(description.budget_bytes());
   int num_held = 0;
   for (const internal::HeldExperts& layer : description.held()) num_held += layer.expert_size();
   status.set_num_held_experts(num_held);
@@ -112,6 +114,8 @@ internal::MemberDescription DescribeRouter(const RouterCore& core, const MemberI
   description.mutable_fingerprint()->set_config_hash(fingerprint.config_hash);
   description.mutable_load()->set_running_requests(core.num_open_requests());
   if (core.balance().has_value()) *description.mutable_balance() = *core.balance();
+  description.set_needed_bytes(core.options().needed_bytes);
+  description.set_budget_bytes(core.options().budget_bytes);
   return description;
 }
 

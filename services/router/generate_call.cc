@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
+#include "services/router/open_request_bytes.h"
 #include "services/router/raw_message.h"
 
 namespace orrery {
@@ -82,13 +83,15 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
 
 Action GenerateCall::Open() {
   if (options_.began_with.has_value()) {
-    return shared_.state->With([this](RouterCore& core) {
-      return core.OnResumed(options_.number, sequence_.tenant(), *options_.began_with);
+    const int64_t num_bytes = OpenRequestBytes(sequence_, options_.resume_token.size());
+    return shared_.state->With([&](RouterCore& core) {
+      return core.OnResumed(options_.number, sequence_.tenant(), *options_.began_with, num_bytes);
     });
   }
+  const int64_t num_bytes = OpenRequestBytes(sequence_, kUsualTokenBytes);
   std::shared_ptr<const ModelIdentity> model;
   const Action action = shared_.state->With([&](RouterCore& core) {
-    const Action opened = core.OnRequest(options_.number, sequence_.tenant());
+    const Action opened = core.OnRequest(options_.number, sequence_.tenant(), num_bytes);
     model = core.membership().model();
     return opened;
   });

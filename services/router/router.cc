@@ -9,16 +9,19 @@
 #include "absl/time/clock.h"
 #include "base/heartbeat.h"
 #include "base/log.h"
+#include "checkpoint/file.h"
 #include "placement/placement.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "rpc/member_service.h"
 #include "rpc/member_watch.h"
+#include "rpc/memory_budget.h"
 #include "rpc/monitoring/monitor.h"
 #include "rpc/server.h"
 #include "services/router/balancer.h"
 #include "services/router/cluster_status.h"
+#include "services/router/router_memory.h"
 #include "services/router/router_service.h"
 #include "services/router/router_state.h"
 #include "services/router/served_model.h"
@@ -32,11 +35,13 @@ constexpr absl::Duration kCloseTimeout = absl::Milliseconds(100);
 class RouterImpl : public Router {
  public:
   RouterImpl(ServedModel model, MemberInfo self, std::vector<MemberInfo> others,
-             const RouterCore::Options& core_options, bool share_prefix_cache, ResumeTokens tokens)
+             const RouterCore::Options& core_options, bool share_prefix_cache, ResumeTokens tokens,
+             const RouterMemory& memory)
       : model_(std::move(model)),
         self_(std::move(self)),
         share_prefix_cache_(share_prefix_cache),
         tokens_(std::move(tokens)),
+        memory_(memory),
         state_(RouterCore(core_options, Membership(std::move(others), model_.fingerprint))),
         member_service_({}) {
     member_service_.SetLive([this](internal::MemberDescription& description) {
@@ -51,8 +56,11 @@ class RouterImpl : public Router {
                      const std::vector<std::shared_ptr<grpc::Channel>>& channels,
                      const RankChannels& ranks, const std::optional<Balancer::Options>& balancing) {
     service_ = std::make_unique<RouterService>(
-        RouterService::Options{
-            .self = self_, .share_prefix_cache = share_prefix_cache_, .tokens = tokens_},
+        RouterService::Options{.self = self_,
+                               .share_prefix_cache = share_prefix_cache_,
+                               .workers = {.max_waiting_bytes = memory_.max_waiting_bytes},
+                               .max_reply_bytes = memory_.max_reply_bytes,
+                               .tokens = tokens_},
         &model_, &state_, ranks);
     ASSIGN_OR_RETURN(server_, Server::Start(options, {service_.get(), &member_service_}));
     watch_ = std::make_unique<MemberWatch>(
@@ -131,6 +139,7 @@ class RouterImpl : public Router {
   const MemberInfo self_;
   const bool share_prefix_cache_;
   const ResumeTokens tokens_;
+  const RouterMemory memory_;
   RouterState state_;
   MemberService member_service_;
   std::unique_ptr<RouterService> service_;
@@ -163,12 +172,36 @@ std::optional<Balancer::Options> BalancingOf(
   return options;
 }
 
+// What every rank runs, and its queue; what does not fit there need not wait here.
+int MaxOpenRequests(const internal::ClusterFile& cluster) {
+  const internal::Limits& limits = cluster.limits();
+  return cluster.attention_size() *
+         (limits.max_running_sequences() + limits.max_waiting_requests());
+}
+
+absl::StatusOr<RouterMemory> PlanMemory(const internal::ClusterFile& cluster,
+                                        const ClusterMember& self, const MemoryBudget& budget) {
+  const std::string& model_dir = ModelDir(cluster, self);
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(model_dir));
+  ASSIGN_OR_RETURN(const int max_context_tokens,
+                   ContextLimit(config, cluster.limits(), cluster.numerics().precision()));
+  return PlanRouterMemory({.max_context_tokens = max_context_tokens,
+                           .max_open_requests = MaxOpenRequests(cluster),
+                           .num_members = static_cast<int>(AllMembers(cluster).size()),
+                           .num_workers = WorkQueue::Options().num_threads,
+                           .parsed_bytes = ParsedBytes({JoinPath(model_dir, "tokenizer.json")})},
+                          budget);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFile& cluster,
                                                       const std::string& name,
                                                       const RouterOptions& options) {
   ASSIGN_OR_RETURN(const ClusterMember* self, FindMember(cluster, internal::ROLE_ROUTER, name));
+  const MemoryBudget budget = MemoryBudgetOf(cluster, *self);
+  ASSIGN_OR_RETURN(const RouterMemory memory, PlanMemory(cluster, *self, budget));
+  RETURN_IF_ERROR(TakeBudget(name, memory.need, budget));
   ASSIGN_OR_RETURN(ServedModel model, OpenServedModel(cluster, ModelDir(cluster, *self)));
   if (!model.chat_template.ok()) LogWarning(model.chat_template.status().ToString());
   std::vector<MemberInfo> others;
@@ -185,7 +218,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
     ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
     if (role != internal::ROLE_ATTENTION) continue;
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
-                     MemberChannel::Make(member->address(), tls));
+                     MemberChannel::Make(member->address(), tls, {.fixed_window = true}));
   }
   const std::string& key_file = cluster.resume_key_file();
   ASSIGN_OR_RETURN(ResumeTokens tokens,
@@ -194,16 +227,15 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   if (key_file.empty() && cluster.router_size() > 1) {
     LogWarning("no resume_key_file: answers cannot be resumed at another router");
   }
-  // What every rank runs, and its queue; what does not fit there need not wait here.
-  const internal::Limits& limits = cluster.limits();
-  const RouterCore::Options core_options{
-      .max_open_requests = cluster.attention_size() *
-                           (limits.max_running_sequences() + limits.max_waiting_requests())};
+  const RouterCore::Options core_options{.max_open_requests = MaxOpenRequests(cluster),
+                                         .max_request_bytes = memory.max_request_bytes,
+                                         .needed_bytes = static_cast<int64_t>(memory.need.total()),
+                                         .budget_bytes = static_cast<int64_t>(budget.bytes)};
   const std::optional<Balancer::Options> balancing =
       BalancingOf(cluster, model.config, name, others, channels);
   auto router = std::make_unique<RouterImpl>(
       std::move(model), MemberInfo{internal::ROLE_ROUTER, name, self->address()}, std::move(others),
-      core_options, limits.share_prefix_cache(), std::move(tokens));
+      core_options, cluster.limits().share_prefix_cache(), std::move(tokens), memory);
   ServerOptions server_options;
   server_options.address = self->address();
   server_options.listen_address = options.listen_address;
@@ -211,6 +243,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   server_options.allow_plain_text = cluster.allow_plain_text();
   server_options.health_name = "orrery.v1.Orrery";
   server_options.reflection = options.reflection;
+  server_options.max_message_bytes = memory.max_message_bytes;
+  server_options.max_buffer_bytes = memory.max_buffer_bytes;
   // The core has twice as many places, and as many for resumed requests, and is to refuse what exceeds them.
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection, 6 * core_options.max_open_requests);

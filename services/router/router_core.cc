@@ -64,20 +64,20 @@ void RouterCore::OnUnreachable(int member, const std::string& reason) {
   membership_.OnUnreachable(member, reason);
 }
 
-Action RouterCore::OnRequest(int64_t request, const std::string& tenant) {
-  if (absl::Status place = CheckPlace(tenant); !place.ok()) return FinishWith(std::move(place));
+Action RouterCore::OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes) {
+  if (absl::Status place = CheckPlace(tenant, num_bytes); !place.ok()) {
+    return FinishWith(std::move(place));
+  }
   Request opened;
   opened.tenant = tenant;
+  opened.num_bytes = num_bytes;
   return Open(request, std::move(opened));
 }
 
-Action RouterCore::OnResumed(int64_t request, const std::string& tenant,
-                             const ModelIdentity& model) {
-  const int num_places = 2 * options_.max_open_requests;
-  if (num_resumed_ >= num_places) {
-    return FinishWith(
-        Full(absl::StrCat("the router has ", num_resumed_, " resumed requests of at most ",
-                          num_places, "; try again later")));
+Action RouterCore::OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model,
+                             int64_t num_bytes) {
+  if (absl::Status place = CheckResumedPlace(num_bytes); !place.ok()) {
+    return FinishWith(std::move(place));
   }
   if (const absl::Status served = membership_.CheckServed(model); !served.ok()) {
     return FinishWith(absl::FailedPreconditionError(absl::StrCat(
@@ -85,21 +85,44 @@ Action RouterCore::OnResumed(int64_t request, const std::string& tenant,
   }
   Request opened;
   opened.tenant = tenant;
+  opened.num_bytes = num_bytes;
   opened.is_resumed = true;
   opened.is_begun = true;
   opened.model = std::make_shared<const ModelIdentity>(model);
   return Open(request, std::move(opened));
 }
 
-absl::Status RouterCore::CheckPlace(const std::string& tenant) const {
+absl::Status RouterCore::CheckPlace(const std::string& tenant, int64_t num_bytes) const {
   const int num_places = 2 * options_.max_open_requests;
-  const int num_taken = num_open_requests() - num_resumed_;
-  const auto open = num_open_.find(tenant);
-  const int num_of_tenant = open == num_open_.end() ? 0 : open->second;
-  if (num_of_tenant < num_places - num_taken) return absl::OkStatus();
-  return Full(absl::StrCat("the router has ", num_taken, " open requests, ", num_of_tenant,
-                           " of this tenant; of ", num_places,
-                           " places a tenant may take as many as it leaves free; try again later"));
+  const int num_taken = num_open_requests() - resumed_.num;
+  const auto found = opened_.find(tenant);
+  const Opened own = found == opened_.end() ? Opened() : found->second;
+  if (own.num >= num_places - num_taken) {
+    return Full(absl::StrCat(
+        "the router has ", num_taken, " open requests, ", own.num, " of this tenant; of ",
+        num_places, " places a tenant may take as many as it leaves free; try again later"));
+  }
+  const int64_t num_left = options_.max_request_bytes - opened_bytes_;
+  const bool leaves_enough = own.num == 0 || own.num_bytes + num_bytes <= num_left;
+  if (num_bytes <= num_left && leaves_enough) return absl::OkStatus();
+  return Full(absl::StrCat(
+      "open requests may hold ", opened_bytes_, " bytes of the router, ", own.num_bytes,
+      " of them of this tenant, which asks for ", num_bytes, " more; of ",
+      options_.max_request_bytes,
+      " a tenant may take as many as it leaves free (a smaller max_new_tokens asks for less, a "
+      "larger memory_bytes of the router has more); try again later"));
+}
+
+absl::Status RouterCore::CheckResumedPlace(int64_t num_bytes) const {
+  const int num_places = 2 * options_.max_open_requests;
+  if (resumed_.num >= num_places) {
+    return Full(absl::StrCat("the router has ", resumed_.num, " resumed requests of at most ",
+                             num_places, "; try again later"));
+  }
+  if (num_bytes <= options_.max_request_bytes - resumed_.num_bytes) return absl::OkStatus();
+  return Full(absl::StrCat("resumed requests may hold ", resumed_.num_bytes,
+                           " bytes of the router, one more ", num_bytes, ", the limit is ",
+                           options_.max_request_bytes, "; try again later"));
 }
 
 Action RouterCore::Open(int64_t number, Request request) {
@@ -111,7 +134,10 @@ Action RouterCore::Open(int64_t number, Request request) {
     return FinishWith(absl::UnavailableError(WhyNoRank(request)));
   }
   if (request.model == nullptr) request.model = membership_.model();
-  request.is_resumed ? ++num_resumed_ : ++num_open_[request.tenant];
+  Opened& opened = request.is_resumed ? resumed_ : opened_[request.tenant];
+  ++opened.num;
+  opened.num_bytes += request.num_bytes;
+  if (!request.is_resumed) opened_bytes_ += request.num_bytes;
   const Action action = StartOn(request.member, /*is_replay=*/request.is_begun);
   requests_.emplace(number, std::move(request));
   return action;
@@ -290,12 +316,11 @@ RouterCore::Request& RouterCore::Find(int64_t request) {
 
 Action RouterCore::Finish(int64_t request, absl::Status status) {
   const Request& over = Find(request);
-  if (over.is_resumed) {
-    --num_resumed_;
-  } else {
-    const auto open = num_open_.find(over.tenant);
-    if (--open->second == 0) num_open_.erase(open);
-  }
+  Opened& opened = over.is_resumed ? resumed_ : opened_.at(over.tenant);
+  --opened.num;
+  opened.num_bytes -= over.num_bytes;
+  if (!over.is_resumed) opened_bytes_ -= over.num_bytes;
+  if (!over.is_resumed && opened.num == 0) opened_.erase(over.tenant);
   requests_.erase(request);
   return FinishWith(std::move(status));
 }

@@ -20,6 +20,7 @@
 #define ORRERY_SERVICES_ROUTER_ROUTER_CORE_H_
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -73,6 +74,12 @@ class RouterCore {
     // others and it leave: dynamic thresholds, as in services/attention/engine.h. Resumed requests
     // have as many places again, of which anyone may have all.
     int max_open_requests = 0;
+    // What they may hold of memory, all together (open_request_bytes.h); no tenant takes more than it leaves.
+    // Resumed requests have as much again.
+    int64_t max_request_bytes = std::numeric_limits<int64_t>::max();
+    // Of the process, for its description.
+    int64_t needed_bytes = 0;
+    int64_t budget_bytes = 0;
     // Ranks that may fail a request in a row, without a token in between.
     int max_attempts = 8;
   };
@@ -89,10 +96,11 @@ class RouterCore {
   // From here on requests are refused; open ones go on.
   void OnStopping() { is_stopping_ = true; }
 
-  // --- Requests: `request` is any number that is not open ---
-  Action OnRequest(int64_t request, const std::string& tenant);
+  // --- Requests: `request` is any number that is not open; it may hold num_bytes ---
+  Action OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes = 0);
   // An answer that was begun elsewhere, with this model: FAILED_PRECONDITION if no rank serves it.
-  Action OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model);
+  Action OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model,
+                   int64_t num_bytes = 0);
   // `count` more tokens came. Any number may be told together, at the latest before the request fails or
   // ends.
   Action OnToken(int64_t request, int64_t count = 1);
@@ -112,6 +120,7 @@ class RouterCore {
   bool is_stopping() const { return is_stopping_; }
   // Why not: every rank that could, with its reason.
   std::string WhyNotReady() const;
+  const Options& options() const { return options_; }
   const Membership& membership() const { return membership_; }
   const std::optional<internal::BalanceView>& balance() const { return balance_; }
   int num_open_requests() const { return static_cast<int>(requests_.size()); }
@@ -128,6 +137,7 @@ class RouterCore {
     RequestState state = RequestState::kRunning;
     int member = -1;  // the last one it was started on
     std::string tenant;
+    int64_t num_bytes = 0;
     bool is_resumed = false;  // holds a place of those
     // Whether a rank may have begun it: it is replayed from then on, and no rank's queue refuses it.
     bool is_begun = false;
@@ -139,8 +149,15 @@ class RouterCore {
     absl::Status last_failure;
   };
 
-  // A place, or why there is none.
-  absl::Status CheckPlace(const std::string& tenant) const;
+  // Open requests that hold a place together.
+  struct Opened {
+    int num = 0;
+    int64_t num_bytes = 0;
+  };
+
+  // A place and its memory, or why there is none.
+  absl::Status CheckPlace(const std::string& tenant, int64_t num_bytes) const;
+  absl::Status CheckResumedPlace(int64_t num_bytes) const;
   Action Open(int64_t number, Request request);
   // A replay on the best rank other than `excluded`; else it waits.
   Action StartOrWait(Request& request, int excluded);
@@ -157,8 +174,9 @@ class RouterCore {
   Membership membership_;
   std::optional<internal::BalanceView> balance_;
   std::map<int64_t, Request> requests_;
-  std::map<std::string, int> num_open_;  // by tenant, without resumed ones
-  int num_resumed_ = 0;
+  std::map<std::string, Opened> opened_;  // by tenant, without resumed ones
+  int64_t opened_bytes_ = 0;              // of all of these
+  Opened resumed_;
   int64_t num_replays_ = 0;
   bool is_stopping_ = false;
 };

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/router/cluster_status.h"
@@ -137,6 +138,29 @@ TEST_F(RouterCoreTest, BoundsOpenRequests) {
               HasSubstr("4 open requests, 4 of this tenant; of 8 places"));
   core_.OnCancelled(0);
   EXPECT_EQ(core_.OnRequest(4, /*tenant=*/"").kind, Kind::kStart);
+}
+
+TEST_F(RouterCoreTest, BoundsWhatOpenRequestsMayHold) {
+  RouterCore core({.max_open_requests = 100, .max_request_bytes = 1000}, TwoRanksAndAShard());
+  core.OnDescription(0, Description({.name = "attention-0"}));
+  const auto refused = [](const Action& action) {
+    EXPECT_EQ(action.status.code(), absl::StatusCode::kResourceExhausted) << action.status;
+    EXPECT_TRUE(RetryAfterOf(action.status).has_value());
+    return std::string(action.status.message());
+  };
+  EXPECT_THAT(refused(core.OnRequest(0, "a", 1001)), HasSubstr("asks for 1001 more; of 1000"));
+  EXPECT_EQ(core.OnRequest(1, "a", 400).kind, Kind::kStart);
+  EXPECT_THAT(refused(core.OnRequest(2, "a", 300)), HasSubstr("may hold 400 bytes"));
+  EXPECT_EQ(core.OnRequest(3, "b", 600).kind, Kind::kStart);
+  EXPECT_THAT(refused(core.OnRequest(4, "c", 1)), HasSubstr("asks for 1 more"));
+  const ModelIdentity& model = *core.membership().model();
+  EXPECT_EQ(core.OnResumed(5, "a", model, 1000).kind, Kind::kStart);
+  EXPECT_THAT(refused(core.OnResumed(6, "a", model, 1)),
+              HasSubstr("resumed requests may hold 1000 bytes of the router, one more 1"));
+  core.OnEnded(1);
+  core.OnEnded(5);
+  EXPECT_EQ(core.OnRequest(7, "c", 400).kind, Kind::kStart);
+  EXPECT_EQ(core.OnResumed(8, "a", model, 1000).kind, Kind::kStart);
 }
 
 TEST_F(RouterCoreTest, ReplaysOnAnotherRankWhenOneIsLostBeforeOrAfterItsFirstToken) {

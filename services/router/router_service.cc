@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/retry_after.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 #include "services/router/cluster_status.h"
@@ -18,6 +19,9 @@
 
 namespace orrery {
 namespace {
+
+// For who has no room for an answer of the tokenizer.
+constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 absl::StatusOr<v1::TokenizeResponse> Answer(const ServedModel& model,
                                             const v1::TokenizeRequest& request) {
@@ -58,18 +62,57 @@ absl::Status Respond(const grpc::ByteBuffer* raw, grpc::ByteBuffer* response,
   return absl::OkStatus();
 }
 
+// A unary call whose response counts among those that nobody has read yet, until it is over.
+class CountedReactor : public grpc::ServerUnaryReactor {
+ public:
+  CountedReactor(std::atomic<size_t>* num_bytes, size_t max_bytes)
+      : all_bytes_(num_bytes), max_bytes_(max_bytes) {}
+
+  // Empties it if there is no room.
+  absl::Status Count(grpc::ByteBuffer* response) {
+    own_bytes_ = response->Length();
+    const size_t others = all_bytes_->fetch_add(own_bytes_);
+    if (others + own_bytes_ <= max_bytes_) return absl::OkStatus();
+    const size_t num_bytes = own_bytes_;
+    GiveBack();
+    response->Clear();
+    return WithRetryAfter(
+        absl::ResourceExhaustedError(absl::StrCat(
+            "clients have not read ", others, " bytes of such answers yet, this one has ",
+            num_bytes, ", the limit is ", max_bytes_, "; try again later")),
+        kRetryAfter);
+  }
+  void OnDone() override {
+    GiveBack();
+    delete this;
+  }
+
+ private:
+  void GiveBack() { all_bytes_->fetch_sub(std::exchange(own_bytes_, 0)); }
+
+  std::atomic<size_t>* const all_bytes_;
+  const size_t max_bytes_;
+  size_t own_bytes_ = 0;
+};
+
 // A unary call of the tokenizer, by a worker.
 template <typename Request>
-grpc::ServerUnaryReactor* RespondLater(WorkQueue& workers, const ServedModel& model,
+grpc::ServerUnaryReactor* RespondLater(CountedReactor* reactor, WorkQueue& workers,
+                                       const ServedModel& model,
                                        grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* raw, grpc::ByteBuffer* response) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto finish = [=](const absl::Status& status) {
+    AddTrailers(status, *context);
+    reactor->Finish(ToGrpcStatus(status));
+  };
   const absl::Status queued = workers.Push(raw->Length(), [=, &model] {
+    if (context->IsCancelled()) return finish(absl::CancelledError());
     const auto answer = [&](const Request& request) { return Answer(model, request); };
-    reactor->Finish(ToGrpcStatus(context->IsCancelled() ? absl::CancelledError()
-                                                        : Respond<Request>(raw, response, answer)));
+    absl::Status status = Respond<Request>(raw, response, answer);
+    if (status.ok()) status = reactor->Count(response);
+    finish(status);
   });
-  if (!queued.ok()) reactor->Finish(ToGrpcStatus(queued));
+  if (!queued.ok()) finish(queued);
   return reactor;
 }
 
@@ -150,13 +193,17 @@ absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* ra
 grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* context,
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
-  return RespondLater<v1::TokenizeRequest>(workers_, *model_, context, request, response);
+  return RespondLater<v1::TokenizeRequest>(
+      new CountedReactor(&num_reply_bytes_, options_.max_reply_bytes),  // deletes itself
+      workers_, *model_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  return RespondLater<v1::DetokenizeRequest>(workers_, *model_, context, request, response);
+  return RespondLater<v1::DetokenizeRequest>(
+      new CountedReactor(&num_reply_bytes_, options_.max_reply_bytes),  // deletes itself
+      workers_, *model_, context, request, response);
 }
 
 grpc::ServerUnaryReactor* RouterService::ListModels(grpc::CallbackServerContext* context,

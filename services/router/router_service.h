@@ -47,6 +47,8 @@ class RouterService : public RawOrreryService {
     // A client that takes nothing of what there is for so long is cut off.
     absl::Duration max_stall = absl::Minutes(1);
     WorkQueue::Options workers = {};
+    // Of answers of Tokenize and Detokenize that clients have not read yet; more end with RESOURCE_EXHAUSTED.
+    size_t max_reply_bytes = 16 << 20;
     ResumeTokens tokens = ResumeTokens::WithRandomKey();
   };
   // Channels of the attention ranks, by their index in the membership.
@@ -88,6 +90,7 @@ class RouterService : public RawOrreryService {
   // Makes request ids unique: the life of this process, and the number of the request in it.
   const uint64_t life_;
   std::atomic<int64_t> num_requests_{0};
+  std::atomic<size_t> num_reply_bytes_{0};
   // Last, because its threads use the rest. Nothing waits in it any more when it goes: work belongs
   // to calls, and the server, which the service outlives, waits for these.
   WorkQueue workers_;

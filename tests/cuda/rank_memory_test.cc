@@ -16,6 +16,7 @@
 #include "checkpoint/test_files.h"
 #include "device/cuda/cuda_device.h"
 #include "device/host/host_device.h"
+#include "device/memory_room.h"
 #include "kernels/cuda/make_cuda_kernels.h"
 #include "model/moe_layers.h"
 #include "model/packing.h"
@@ -91,23 +92,26 @@ TEST_F(RankMemoryOnCuda, HasTheCacheThatItSays) {
 }
 
 TEST_F(RankMemoryOnCuda, IsRefusedWithTheNumbers) {
-  const DeviceState card = {.name = "cuda:0 RTX 3080",
-                            .memory = {.free = 10'300'000'000, .total = 10'737'418'240}};
-  EXPECT_TRUE(CheckFits(Count(Llama8b(), WeightFormat::kInt4, WeightFormat::kStored), card).ok());
-  const absl::Status status = CheckFits({.weights = 9'600'000'000,
-                                         .kv_cache = 8192 * 131072,
-                                         .scratch = 240'000'000,
-                                         .kv_tokens = 8192},
-                                        card);
+  const MemoryRoom card =
+      RoomOf("cuda:0 RTX 3080", {.free = 10'300'000'000, .total = 10'737'418'240});
+  const auto check = [&](const RankMemory& need) {
+    return CheckFits("this rank", DeviceNeed(need), card);
+  };
+  EXPECT_TRUE(check(Count(Llama8b(), WeightFormat::kInt4, WeightFormat::kStored)).ok());
+  const absl::Status status = check({.weights = 9'600'000'000,
+                                     .kv_cache = 8192 * 131072,
+                                     .scratch = 240'000'000,
+                                     .kv_tokens = 8192});
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(std::string(status.message()),
-            "cuda:0 RTX 3080: this rank needs 10.91 GB: weights 9.60 GB, KV cache 1.07 GB (8192 "
-            "tokens), scratch 0.24 GB; 10.30 GB of 10.74 GB are free. limits.kv_cache_bytes of at "
-            "most 452984832 (3456 tokens) would fit; ffn_weights and linear_weights (int8, int4) "
-            "make weights smaller, max_step_rows and max_running_sequences scratch");
-  const absl::Status hopeless = CheckFits(
-      {.weights = 11'000'000'000, .kv_cache = 64 * 131072, .scratch = 1, .kv_tokens = 64}, card);
-  EXPECT_NE(std::string(hopeless.message()).find("no KV cache would fit beside them"),
+            "this rank needs 10.91 GB: weights 9.60 GB, KV cache 1.07 GB (8192 tokens), scratch "
+            "0.24 GB; 10.30 GB of 10.74 GB are free on cuda:0 RTX 3080. ffn_weights and "
+            "linear_weights (int8, int4) make weights smaller; limits.kv_cache_bytes of at most "
+            "452984832 would fit; limits.max_step_rows and limits.max_running_sequences make "
+            "scratch smaller");
+  const absl::Status hopeless =
+      check({.weights = 11'000'000'000, .kv_cache = 64 * 131072, .scratch = 1, .kv_tokens = 64});
+  EXPECT_NE(std::string(hopeless.message()).find("no KV cache would fit beside the rest"),
             std::string::npos)
       << hopeless;
 }

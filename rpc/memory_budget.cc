@@ -1,0 +1,96 @@
+#include "rpc/memory_budget.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "base/heap.h"
+#include "base/log.h"
+#include "base/memory_limit.h"
+#include "rpc/address.h"
+
+namespace orrery {
+namespace {
+
+// A member that serves the smallest model and has done nothing yet has some 16 MB of its own: gRPC's threads, their
+// stacks, the protobuf tables. With a hundred connections it is 40 MB.
+constexpr size_t kProcessBytes = size_t{48} << 20;
+
+// The tree of a JSON file beside its text, and the tables that are made of it: a token of DeepSeek-V3's tokenizer.json
+// is some 30 bytes of it with its merge, 100 of the tree and 150 of the tokenizer's tables.
+constexpr size_t kParsedFactor = 12;
+
+// The whole address where it is no host:port; then nobody else has it.
+std::string HostOf(const ClusterMember& member) {
+  const absl::StatusOr<HostPort> address = ParseHostPort(member.address());
+  return address.ok() ? address->host : member.address();
+}
+
+int NumMembersBeside(const internal::ClusterFile& cluster, const ClusterMember& member) {
+  int num_here = 0;
+  for (const auto& [role, other] : AllMembers(cluster))
+    num_here += HostOf(*other) == HostOf(member);
+  return std::max(num_here, 1);
+}
+
+}  // namespace
+
+MemoryBudget MemoryBudgetOf(const internal::ClusterFile& cluster, const ClusterMember& member,
+                            const std::string& root) {
+  if (member.memory_bytes() > 0) {
+    return {.bytes = static_cast<size_t>(member.memory_bytes()),
+            .source = "its memory_bytes in the cluster file"};
+  }
+  const std::optional<int64_t> limit = ControlGroupMemory(root);
+  if (limit.has_value()) {
+    return {
+        .bytes = static_cast<size_t>(std::max<int64_t>(*limit, 1)),
+        .source = "the limit of its control group; memory_bytes in the cluster file sets another"};
+  }
+  const int64_t machine = MachineMemory(root);
+  const int num_here = NumMembersBeside(cluster, member);
+  return {.bytes = static_cast<size_t>(std::max<int64_t>(machine / num_here, 1)),
+          .source = absl::StrCat("the ", MemoryText(machine), " of its machine over the ", num_here,
+                                 num_here == 1 ? " member" : " members",
+                                 " on it; memory_bytes in the cluster file sets another")};
+}
+
+void AddProcess(size_t churning_bytes, MemoryNeed& need) {
+  need.Add({.name = "what heaps keep", .bytes = KeptBytesAtMost(churning_bytes)});
+  need.Add({.name = "the process", .bytes = kProcessBytes});
+}
+
+size_t ParsedBytes(const std::vector<std::string>& paths) {
+  size_t total = 0;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    const auto num_bytes = std::filesystem::file_size(path, error);
+    if (!error) total += kParsedFactor * num_bytes;
+  }
+  return total;
+}
+
+size_t LeftForRequests(const MemoryBudget& budget, const MemoryNeed& fixed, size_t churning_bytes) {
+  const size_t taken = fixed.total() + kProcessBytes;
+  if (taken >= budget.bytes) return 0;
+  const size_t left = budget.bytes - taken;
+  // What requests take, heaps keep once more: half, or all but the most that heaps keep.
+  const size_t kept_at_most = KeptBytesAtMost(std::numeric_limits<size_t>::max());
+  const size_t half = left > churning_bytes ? (left - churning_bytes) / 2 : 0;
+  return std::max(half, left > kept_at_most ? left - kept_at_most : 0);
+}
+
+absl::Status TakeBudget(const std::string& member, const MemoryNeed& need,
+                        const MemoryBudget& budget) {
+  RETURN_IF_ERROR(CheckFits(
+      member, need,
+      {.bytes = budget.bytes,
+       .text = absl::StrCat("its budget is ", MemoryText(budget.bytes), ", ", budget.source)}));
+  LogInfo("needs at most ", MemoryText(need.total()), " of memory: ", need.ToString(),
+          "; its budget is ", MemoryText(budget.bytes), ", ", budget.source);
+  return absl::OkStatus();
+}
+
+}  // namespace orrery
