@@ -49,7 +49,7 @@ class LocalExaminee : public Examinee {
     Engine& engine = *engines_[next_rank_++ % engines_.size()];
     ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, engine.Submit(std::move(request)));
     while (!outbox->status().has_value()) {
-      const std::vector<OutputEvent> events = outbox->Next(absl::Now() + kTokenTimeout);
+      const auto events = outbox->Next(absl::Now() + kTokenTimeout);
       if (events.empty() && !outbox->status().has_value()) {
         outbox->Cancel();
         return absl::DeadlineExceededError(

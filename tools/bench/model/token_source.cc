@@ -36,7 +36,7 @@ class EngineSource final : public TokenSource {
     ASSIGN_OR_RETURN(const std::shared_ptr<Outbox> outbox, engine_.Submit(std::move(request)));
     const absl::Time deadline = absl::Now() + kTimeout;
     while (!outbox->status().has_value()) {
-      const std::vector<OutputEvent> events = outbox->Next(deadline);
+      const auto events = outbox->Next(deadline);
       if (events.empty() && !outbox->status().has_value()) {
         outbox->Cancel();
         return absl::DeadlineExceededError(

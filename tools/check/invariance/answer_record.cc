@@ -75,7 +75,7 @@ absl::StatusOr<AnswerRecord> RecordAnswer(Outbox& outbox, int num_choices, absl:
   std::vector<bool> has_ended(num_choices, false);
   bool has_begun = false;
   while (!outbox.status().has_value()) {
-    std::vector<OutputEvent> events = outbox.Next(absl::Now() + timeout);
+    auto events = outbox.Next(absl::Now() + timeout);
     if (events.empty() && !outbox.status().has_value()) {
       outbox.Cancel();
       return absl::DeadlineExceededError(
