@@ -56,7 +56,7 @@ struct MemberView {
   // A ready attention rank, not retiring, whose model and numerics id are those of the cluster.
   bool is_accepted = false;
   // Of a retiring rank, what it served when it was ready last; null while that is not known.
-  std::shared_ptr<const ModelIdentity> retiring_model;
+  std::shared_ptr<const ModelIdentity> retiring_model = nullptr;
 };
 
 class Membership {
