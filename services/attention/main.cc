@@ -16,10 +16,12 @@
 #include "base/log.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
+#include "rpc/own_name.h"
 #include "services/attention/attention_server.h"
 
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
-ABSL_FLAG(std::string, name, "", "which attention member of it this process is");
+ABSL_FLAG(std::string, name, "",
+          "which attention member of it this process is; default: the one named like the host");
 ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, die_at, "",
@@ -35,7 +37,7 @@ constexpr absl::Duration kLookInterval = absl::Milliseconds(50);
 absl::Status Run() {
   StopSignal stop;
   AttentionServerOptions options;
-  options.name = absl::GetFlag(FLAGS_name);
+  options.name = OwnName(absl::GetFlag(FLAGS_name));
   options.reflection = absl::GetFlag(FLAGS_reflection);
   SetLogName(options.name);
   RETURN_IF_ERROR(ArmFaultPoint(absl::GetFlag(FLAGS_die_at)));

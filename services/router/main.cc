@@ -16,10 +16,12 @@
 #include "base/log.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
+#include "rpc/own_name.h"
 #include "services/router/router.h"
 
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
-ABSL_FLAG(std::string, name, "", "which router member of it this process is");
+ABSL_FLAG(std::string, name, "",
+          "which router member of it this process is; default: the one named like the host");
 ABSL_FLAG(bool, reflection, false, "let tools such as grpcurl list the services");
 
 namespace orrery {
@@ -29,7 +31,7 @@ constexpr absl::Duration kStopTimeout = absl::Seconds(5);
 
 absl::Status Run() {
   StopSignal stop;
-  const std::string name = absl::GetFlag(FLAGS_name);
+  const std::string name = OwnName(absl::GetFlag(FLAGS_name));
   SetLogName(name);
   ASSIGN_OR_RETURN(const internal::ClusterFile cluster,
                    ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
