@@ -136,7 +136,8 @@ def rooms_and_budgets_agree(manifests):
         budget = manifests.find("PodDisruptionBudget", workload.name)
         allowed = budget["spec"].get("maxUnavailable") if budget else None
         if not isinstance(allowed, int) or allowed > failed:
-            wrong.append(f"PodDisruptionBudget {workload.name} lets {allowed} go, and limits.max_failed_shards is {failed}")
+            wrong.append(f"PodDisruptionBudget {workload.name} lets {allowed} go, and limits.max_failed_shards is "
+                         f"{failed}")
         if workload.kind == "LeaderWorkerSet" and workload.spec["leaderWorkerTemplate"]["size"] > failed:
             wrong.append(f"{workload} rolls {workload.spec['leaderWorkerTemplate']['size']} shards at a time, and "
                          f"limits.max_failed_shards is {failed}")

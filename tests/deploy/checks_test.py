@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The checks find what is wrong: each breaks the cpu overlay, or another one, in one place, and expects the sentence."""
+"""The checks find what is wrong: each breaks the cpu overlay, or another one, and expects the sentence."""
 
 import pathlib
 import sys
@@ -13,6 +13,7 @@ import cluster_text  # noqa: E402
 import podman_overlay  # noqa: E402
 import references  # noqa: E402
 import rules  # noqa: E402
+import schemas  # noqa: E402
 import security  # noqa: E402
 from manifests import render, render_component  # noqa: E402
 
@@ -77,7 +78,8 @@ def a_port_without_a_name(overlays):
 
 def a_budget_of_two_sets(overlays):
     manifests, _ = broken(overlays.cpu)
-    del manifests.find("PodDisruptionBudget", "router")["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"]
+    selector = manifests.find("PodDisruptionBudget", "router")["spec"]["selector"]
+    del selector["matchLabels"]["app.kubernetes.io/component"]
     expect(references.selectors_match, manifests, "PodDisruptionBudget router selects 3")
     expect(references.selectors_match, manifests, "StatefulSet expert has 2 PodDisruptionBudgets")
 
@@ -244,6 +246,22 @@ def a_rule_about_nothing(overlays):
 def an_alert_without_an_explanation(overlays):
     expect(lambda manifests: rules.alerts_are_explained(manifests, "### OrreryNoRank\n### OrreryNoSuchThing\n"),
            overlays.monitored, "about OrreryWedged")
+
+
+def fields_that_no_schema_has(overlays):
+    validator = schemas.load(HERE.parent.parent / ".orrery" / "python")
+
+    def follow(manifests):
+        return schemas.objects_follow_the_schemas(manifests, validator, schemas.OLDEST)
+    manifests, expert = broken(overlays.cpu)
+    expert.pod["terminationGracePeriod"] = 45
+    expect(follow, manifests, "StatefulSet expert", "terminationGracePeriod")
+    manifests, expert = broken(overlays.cpu)
+    expert.spec["replicas"] = "four"
+    expect(follow, manifests, "StatefulSet expert", "four")
+    manifests = overlays.monitored.copy()
+    manifests.of("PodMonitor")[0]["spec"]["selectors"] = {}
+    expect(follow, manifests, "PodMonitor orrery: spec.selectors")
 
 
 def text_that_is_no_cluster_file(_):

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Every overlay and every component of deploy/k8s: rendered, and compared with schemas, with our own rules, with the real
-programs and with a running cluster. What `orrery check deploy` runs.
+"""Every overlay and every component of deploy/k8s: rendered, and compared with schemas, with our own rules, with the
+real programs and with a running cluster. What `orrery check deploy` runs.
 
     deploy_test.py [--bin=bazel-bin] [--model=models/abacus]
 """

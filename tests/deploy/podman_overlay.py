@@ -22,7 +22,8 @@ def podman_differs_in_kind_and_addresses_only(cpu, podman):
             continue
         if (ours.kind, other.kind) != ("StatefulSet", "Deployment"):
             wrong.append(f"{ours} became a {other.kind}")
-        wrong += compare(f"{ours}", without(ours.spec, LEFT_OUT_OF_SETS | {"template"}), without(other.spec, {"template"}))
+        wrong += compare(f"{ours}", without(ours.spec, LEFT_OUT_OF_SETS | {"template"}),
+                         without(other.spec, {"template"}))
         wrong += compare(f"{ours}, labels", ours.labels, other.labels)
         wrong += compare(f"{ours}, pod", without(ours.pod, {"containers", "volumes"}),
                          without(other.pod, {"containers", "volumes"}))
@@ -44,10 +45,11 @@ def volume_names(workload):
 
 def without_places(cluster):
     """Names as the pods of a StatefulSet have them, and no addresses."""
-    return {name: [value if not isinstance(value, dict) or "address" not in value
-                   else dict(value, name=[re.sub(r"-pod-(\d+)$", r"-\1", cluster_text.first(value, "name"))], address=[])
-                   for value in values]
-            for name, values in cluster.items()}
+    def without_place(value):
+        if not isinstance(value, dict) or "address" not in value:
+            return value
+        return dict(value, name=[re.sub(r"-pod-(\d+)$", r"-\1", cluster_text.first(value, "name"))], address=[])
+    return {name: [without_place(value) for value in values] for name, values in cluster.items()}
 
 
 def compare(where, ours, theirs):

@@ -112,7 +112,7 @@ def requests_equal_limits(manifests):
                 if name not in limits:
                     wrong.append(f"{workload}, container {container['name']}: no limit of {name}")
             if not str(limits.get("cpu", "1")).isdigit():
-                wrong.append(f"{workload}, container {container['name']}: {limits['cpu']} processors are not whole ones")
+                wrong.append(f"{workload}, container {container['name']}: {limits['cpu']} processors, not whole ones")
     return wrong
 
 
