@@ -8,12 +8,11 @@
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/time/clock.h"
 #include "base/fault_point.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/main_flags.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "rpc/own_name.h"
@@ -62,8 +61,8 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   orrery::KeepFreedMemory();
-  absl::SetProgramUsageMessage("one data-parallel attention rank: --cluster=FILE --name=NAME");
-  absl::ParseCommandLine(argc, argv);
+  orrery::ParseMainFlags("one data-parallel attention rank: --cluster=FILE --name=NAME", argc,
+                         argv);
   const absl::Status status = orrery::Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "attention: %s\n", std::string(status.message()).c_str());

@@ -8,12 +8,11 @@
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/time/clock.h"
 #include "base/fault_point.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/main_flags.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "rpc/own_name.h"
@@ -65,8 +64,7 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   orrery::KeepFreedMemory();
-  absl::SetProgramUsageMessage("one shard of routed experts: --cluster=FILE --name=NAME");
-  absl::ParseCommandLine(argc, argv);
+  orrery::ParseMainFlags("one shard of routed experts: --cluster=FILE --name=NAME", argc, argv);
   const absl::Status status = orrery::Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "expert: %s\n", std::string(status.message()).c_str());

@@ -46,7 +46,7 @@ def flags_exist(manifests, programs):
             program, *subcommand = container["command"]
             known = programs.help(pathlib.Path(program).name, *subcommand)
             wrong += [f"{workload}: {program} has no flag --{flag}" for flag in flags(container)
-                      if not re.search(rf"--{re.escape(flag)}\b", known)]
+                      if not re.search(rf"^\s+--{re.escape(flag)}\b", known, re.MULTILINE)]
     return wrong
 
 
