@@ -249,10 +249,10 @@ def an_alert_without_an_explanation(overlays):
 
 
 def fields_that_no_schema_has(overlays):
-    validator = schemas.load(HERE.parent.parent / ".orrery" / "python")
+    validator = schemas.Validator(HERE.parent.parent / ".orrery" / "python")
 
     def follow(manifests):
-        return schemas.objects_follow_the_schemas(manifests, validator, schemas.OLDEST)
+        return schemas.objects_follow_the_schemas(manifests, validator)
     manifests, expert = broken(overlays.cpu)
     expert.pod["terminationGracePeriod"] = 45
     expect(follow, manifests, "StatefulSet expert", "terminationGracePeriod")

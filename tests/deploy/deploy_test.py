@@ -7,6 +7,7 @@ real programs and with a running cluster. What `orrery check deploy` runs.
 
 import argparse
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -66,6 +67,7 @@ class Rendered:
         self.manifests = {name: render(K8S / "overlays" / name) for name in overlays()}
         self.manifests |= {f"cpu-{name}": render_component(K8S, name) for name in components()}
         self.running = None
+        self.schemas = None
 
     def __enter__(self):
         return self
@@ -78,6 +80,11 @@ class Rendered:
         if self.running is None:
             self.running = programs.RunningCluster(self.programs, self.model).__enter__()
         return self.running
+
+    def validator(self):
+        if self.schemas is None:
+            self.schemas = schemas.Validator(PACKAGES)
+        return self.schemas
 
 
 def expect_none(wrong):
@@ -104,12 +111,15 @@ def all_cases():
             found.append(case(f"{title}_{check.__name__}", lambda rendered, name=name, check=check: check(
                 rendered.manifests[name], rendered.programs)))
         found.append(case(f"{title}_objects_follow_the_schemas",
-                          lambda rendered, name=name: follow_the_schemas(rendered.manifests[name])))
+                          lambda rendered, name=name: schemas.objects_follow_the_schemas(
+                              rendered.manifests[name], rendered.validator())))
         found.append(case(f"{title}_asked_metrics_exist", lambda rendered, name=name: rules.asked_metrics_exist(
-            rendered.manifests[name], rendered.cluster().metric_names())))
+            rendered.manifests[name], rendered.cluster().metric_names)))
     found.append(case("podman_differs_from_cpu_in_kind_and_addresses_only",
                       lambda rendered: podman_overlay.podman_differs_in_kind_and_addresses_only(
                           rendered.manifests["cpu"], rendered.manifests["podman"])))
+    found.append(case("version_is_that_of_the_programs",
+                      lambda rendered: version_is_that_of_the_programs(rendered.manifests["cpu"])))
     found.append(case("probes_are_answered", lambda rendered: programs.probes_are_answered(
         rendered.manifests["cpu"], rendered.cluster())))
     found.append(case("alerts_are_explained", lambda rendered: rules.alerts_are_explained(
@@ -118,10 +128,10 @@ def all_cases():
     return found
 
 
-def follow_the_schemas(manifests):
-    validator = schemas.load(PACKAGES)
-    return [f"Kubernetes {version}: {problem}" for version in (schemas.OLDEST, validator.latest_version())
-            for problem in schemas.objects_follow_the_schemas(manifests, validator, version)]
+def version_is_that_of_the_programs(manifests):
+    version = re.search(r'kVersion\[\] = "(.*)"', (CHECKOUT / "base" / "version.h").read_text(encoding="utf-8"))[1]
+    return [f"{image} is not of version {version}, which base/version.h says"
+            for image in sorted(security.images(manifests)) if not image.endswith(f":{version}")]
 
 
 def alerts_fire(rendered):

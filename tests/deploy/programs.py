@@ -1,6 +1,7 @@
 """What the real programs say of manifests: flags, cluster files, probes and metrics."""
 
 import contextlib
+import functools
 import pathlib
 import re
 import socket
@@ -140,6 +141,7 @@ class RunningCluster:
         except (urllib.error.URLError, ConnectionError):
             return 0, ""
 
+    @functools.cached_property
     def metric_names(self):
         names = {"up"}  # Prometheus' own
         for name in self.monitoring:

@@ -4,6 +4,7 @@ Kinds that operators define are not in there; CUSTOM_KINDS lists those that we u
 written here.
 """
 
+import json
 import pathlib
 import sys
 
@@ -25,18 +26,38 @@ CUSTOM_KINDS = {
 }
 
 
-def load(packages):
-    """The module, from where `orrery check deploy` puts it, or from the system."""
-    if pathlib.Path(packages).is_dir():
-        sys.path.append(str(packages))
-    try:
-        import kubernetes_validate  # pylint: disable=import-outside-toplevel
-    except ImportError as error:
-        raise Skip(f"{error}: `orrery check deploy` installs tests/deploy/requirements.txt, with pip") from error
-    return kubernetes_validate
+class Validator:
+    """`packages`: where `orrery check deploy` puts the module, if the system does not have it."""
+
+    def __init__(self, packages):
+        if pathlib.Path(packages).is_dir():
+            sys.path.append(str(packages))
+        try:
+            import kubernetes_validate  # pylint: disable=import-outside-toplevel
+        except ImportError as error:
+            raise Skip(f"{error}: `orrery check deploy` installs tests/deploy/requirements.txt, with pip") from error
+        self._module = kubernetes_validate
+        self._known = {}  # most objects are the same in every overlay, and each takes a third of a second
+        self.versions = (OLDEST, kubernetes_validate.latest_version())
+
+    def problem(self, manifest, version):
+        """What is wrong with an object of a built-in kind, or None."""
+        key = (version, json.dumps(manifest, sort_keys=True))
+        if key not in self._known:
+            self._known[key] = self._validate(manifest, version)
+        return self._known[key]
+
+    def _validate(self, manifest, version):
+        try:
+            self._module.validate(manifest, version, strict=True)
+        except self._module.ValidationError as error:
+            return f"{'.'.join(str(part) for part in error.path)}: {error.message}"
+        except self._module.SchemaNotFoundError:
+            return f"there is no {manifest['apiVersion']} {manifest['kind']}"
+        return None
 
 
-def objects_follow_the_schemas(manifests, validator, version):
+def objects_follow_the_schemas(manifests, validator):
     wrong = []
     for manifest in manifests.objects:
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
@@ -44,10 +65,7 @@ def objects_follow_the_schemas(manifests, validator, version):
             unknown = set(manifest["spec"]) - CUSTOM_KINDS[manifest["kind"]]
             wrong += [f"{name}: spec.{field} is not expected" for field in sorted(unknown)]
             continue
-        try:
-            validator.validate(manifest, version, strict=True)
-        except validator.ValidationError as error:
-            wrong.append(f"{name}: {'.'.join(str(part) for part in error.path)}: {error.message}")
-        except validator.SchemaNotFoundError:
-            wrong.append(f"{name}: Kubernetes {version} has no {manifest['apiVersion']} {manifest['kind']}")
+        for version in validator.versions:
+            if problem := validator.problem(manifest, version):
+                wrong.append(f"{name}, Kubernetes {version}: {problem}")
     return wrong

@@ -83,6 +83,10 @@ def container_problems(container):
         yield "has a secret in its environment"
 
 
+def images(manifests):
+    return {container["image"] for workload in manifests.workloads() for container in workload.containers()}
+
+
 def images_are_pinned(manifests):
     wrong = []
     for workload in manifests.workloads():
@@ -93,8 +97,7 @@ def images_are_pinned(manifests):
                 wrong.append(f"{workload}: the image {image} is not pinned to a version")
             if container.get("imagePullPolicy") == "Always":
                 wrong.append(f"{workload}: pulls {image} whenever it starts")
-    versions = {container["image"].rpartition(":")[2] for workload in manifests.workloads()
-                for container in workload.containers()}
+    versions = {image.rpartition(":")[2] for image in images(manifests)}
     if len(versions) > 1:
         wrong.append(f"images of several versions: {', '.join(sorted(versions))}")
     return wrong
