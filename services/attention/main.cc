@@ -9,18 +9,19 @@
 #include <utility>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/time/clock.h"
 #include "base/fault_point.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/main_flags.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
+#include "rpc/own_name.h"
 #include "services/attention/attention_server.h"
 
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
-ABSL_FLAG(std::string, name, "", "which attention member of it this process is");
+ABSL_FLAG(std::string, name, "",
+          "which attention member of it this process is; default: the one named like the host");
 ABSL_FLAG(std::string, cpu_variant, "best",
           "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, die_at, "",
@@ -42,7 +43,7 @@ constexpr absl::Duration kLookInterval = absl::Milliseconds(50);
 absl::Status Run() {
   StopSignal stop;
   AttentionServerOptions options;
-  options.name = absl::GetFlag(FLAGS_name);
+  options.name = OwnName(absl::GetFlag(FLAGS_name));
   options.reflection = absl::GetFlag(FLAGS_reflection);
   options.listen_address = absl::GetFlag(FLAGS_listen_address);
   options.monitoring_address = absl::GetFlag(FLAGS_monitoring_address);
@@ -70,8 +71,8 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   orrery::KeepFreedMemory();
-  absl::SetProgramUsageMessage("one data-parallel attention rank: --cluster=FILE --name=NAME");
-  absl::ParseCommandLine(argc, argv);
+  orrery::ParseMainFlags("one data-parallel attention rank: --cluster=FILE --name=NAME", argc,
+                         argv);
   const absl::Status status = orrery::Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "attention: %s\n", std::string(status.message()).c_str());

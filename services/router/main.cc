@@ -9,17 +9,18 @@
 #include <string>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/time/clock.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/main_flags.h"
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
+#include "rpc/own_name.h"
 #include "services/router/router.h"
 
 ABSL_FLAG(std::string, cluster, "", "the cluster file");
-ABSL_FLAG(std::string, name, "", "which router member of it this process is");
+ABSL_FLAG(std::string, name, "",
+          "which router member of it this process is; default: the one named like the host");
 ABSL_FLAG(std::string, listen_address, "",
           "host:port to bind, if not the address of the cluster file, like 0.0.0.0:7400");
 ABSL_FLAG(
@@ -35,7 +36,7 @@ constexpr absl::Duration kStopTimeout = absl::Seconds(5);
 
 absl::Status Run() {
   StopSignal stop;
-  const std::string name = absl::GetFlag(FLAGS_name);
+  const std::string name = OwnName(absl::GetFlag(FLAGS_name));
   SetLogName(name);
   ASSIGN_OR_RETURN(const internal::ClusterFile cluster,
                    ReadClusterFile(absl::GetFlag(FLAGS_cluster)));
@@ -56,8 +57,7 @@ absl::Status Run() {
 
 int main(int argc, char** argv) {
   orrery::KeepFreedMemory();
-  absl::SetProgramUsageMessage("the front door of a cluster: --cluster=FILE --name=NAME");
-  absl::ParseCommandLine(argc, argv);
+  orrery::ParseMainFlags("the front door of a cluster: --cluster=FILE --name=NAME", argc, argv);
   const absl::Status status = orrery::Run();
   if (status.ok()) return 0;
   std::fprintf(stderr, "router: %s\n", std::string(status.message()).c_str());

@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+"""Every overlay and every component of deploy/k8s: rendered, and compared with schemas, with our own rules, with the
+real programs and with a running cluster. What `orrery check deploy` runs.
+
+    deploy_test.py [--bin=bazel-bin] [--model=models/abacus]
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "containers")]
+
+import agreement  # noqa: E402
+import cases  # noqa: E402
+import podman_overlay  # noqa: E402
+import programs  # noqa: E402
+import references  # noqa: E402
+import rules  # noqa: E402
+import schemas  # noqa: E402
+import security  # noqa: E402
+from manifests import render, render_component  # noqa: E402
+
+K8S = CHECKOUT / "deploy" / "k8s"
+RUNBOOK = CHECKOUT / "deploy" / "README.md"
+# Where `orrery check deploy` puts what it installs with pip.
+PACKAGES = CHECKOUT / ".orrery" / "python"
+
+CHECKS = [
+    references.objects_exist,
+    references.mounted_files_exist,
+    agreement.ports_agree,
+    agreement.names_agree,
+    agreement.grace_fits_the_drain,
+    agreement.rooms_and_budgets_agree,
+    security.pods_are_restricted,
+    security.images_are_pinned,
+    security.requests_equal_limits,
+    security.edges_are_those_of_the_design,
+]
+# Podman takes no ports and asks no probes.
+CHECKS_OF_KUBERNETES = [
+    references.selectors_match,
+    references.scaled_targets_exist,
+    agreement.probes_ask_three_questions,
+]
+
+
+def overlays():
+    return sorted(each.parent.name for each in K8S.glob("overlays/*/kustomization.yaml"))
+
+
+def components():
+    return sorted(each.parent.name for each in K8S.glob("components/*/kustomization.yaml"))
+
+
+class Rendered:
+    """All of them, by name; made once."""
+
+    def __init__(self, arguments):
+        self.programs = programs.Programs(arguments.bin)
+        self.model = arguments.model
+        self.manifests = {name: render(K8S / "overlays" / name) for name in overlays()}
+        self.manifests |= {f"cpu-{name}": render_component(K8S, name) for name in components()}
+        self.running = None
+        self.schemas = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.running is not None:
+            self.running.__exit__()
+
+    def cluster(self):
+        if self.running is None:
+            self.running = programs.RunningCluster(self.programs, self.model).__enter__()
+        return self.running
+
+    def validator(self):
+        if self.schemas is None:
+            self.schemas = schemas.Validator(PACKAGES)
+        return self.schemas
+
+
+def expect_none(wrong):
+    if wrong:
+        raise AssertionError("\n".join(["", *wrong]))
+
+
+def case(name, body):
+    def run(rendered):
+        expect_none(body(rendered) or [])
+    run.__name__ = name
+    return run
+
+
+def all_cases():
+    found = []
+    names = overlays() + [f"cpu-{name}" for name in components()]
+    for name in names:
+        title = name.replace("-", "_")
+        for check in CHECKS + ([] if name == "podman" else CHECKS_OF_KUBERNETES):
+            found.append(case(f"{title}_{check.__name__}",
+                              lambda rendered, name=name, check=check: check(rendered.manifests[name])))
+        for check in (programs.flags_exist, programs.cluster_files_are_read):
+            found.append(case(f"{title}_{check.__name__}", lambda rendered, name=name, check=check: check(
+                rendered.manifests[name], rendered.programs)))
+        found.append(case(f"{title}_objects_follow_the_schemas",
+                          lambda rendered, name=name: schemas.objects_follow_the_schemas(
+                              rendered.manifests[name], rendered.validator())))
+        found.append(case(f"{title}_asked_metrics_exist", lambda rendered, name=name: rules.asked_metrics_exist(
+            rendered.manifests[name], rendered.cluster().metric_names)))
+    found.append(case("podman_differs_from_cpu_in_kind_and_addresses_only",
+                      lambda rendered: podman_overlay.podman_differs_in_kind_and_addresses_only(
+                          rendered.manifests["cpu"], rendered.manifests["podman"])))
+    found.append(case("version_is_that_of_the_programs",
+                      lambda rendered: version_is_that_of_the_programs(rendered.manifests["cpu"])))
+    found.append(case("probes_are_answered", lambda rendered: programs.probes_are_answered(
+        rendered.manifests["cpu"], rendered.cluster())))
+    found.append(case("alerts_are_explained", lambda rendered: rules.alerts_are_explained(
+        rendered.manifests["cpu-monitoring"], RUNBOOK.read_text(encoding="utf-8"))))
+    found.append(case("alerts_fire_when_they_should", alerts_fire))
+    return found
+
+
+def version_is_that_of_the_programs(manifests):
+    version = re.search(r'kVersion\[\] = "(.*)"', (CHECKOUT / "base" / "version.h").read_text(encoding="utf-8"))[1]
+    return [f"{image} is not of version {version}, which base/version.h says"
+            for image in sorted(security.images(manifests)) if not image.endswith(f":{version}")]
+
+
+def alerts_fire(rendered):
+    with tempfile.TemporaryDirectory(prefix="orrery-rules-") as folder:
+        rules.check_with_promtool(rendered.manifests["cpu-monitoring"], HERE / "rules_test.yaml", folder)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=".", help="folder of the built programs; default: where Bazel runs tests")
+    parser.add_argument("--model", default=str(CHECKOUT / "models" / "abacus"), help="what the running cluster serves")
+    arguments = parser.parse_args()
+    return cases.run("Deploy", lambda: Rendered(arguments), all_cases())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""overlays/podman is overlays/cpu but for the kind of object, replicas and addresses: same image, command, arguments,
+environment, mounts. Its own kustomization.yaml says what differs, and why.
+"""
+
+import re
+
+import cluster_text
+from references import cluster_file
+
+# What podman does not take, or takes for something else.
+LEFT_OUT_OF_CONTAINERS = {"ports", "startupProbe", "readinessProbe", "livenessProbe"}
+LEFT_OUT_OF_SETS = {"serviceName", "podManagementPolicy", "updateStrategy"}
+
+
+def podman_differs_in_kind_and_addresses_only(cpu, podman):
+    wrong = []
+    theirs = {workload.name: workload for workload in podman.workloads()}
+    for ours in cpu.workloads():
+        other = theirs.pop(ours.name, None)
+        if other is None:
+            wrong.append(f"{ours} is not in the overlay podman")
+            continue
+        if (ours.kind, other.kind) != ("StatefulSet", "Deployment"):
+            wrong.append(f"{ours} became a {other.kind}")
+        wrong += compare(f"{ours}", without(ours.spec, LEFT_OUT_OF_SETS | {"template"}),
+                         without(other.spec, {"template"}))
+        wrong += compare(f"{ours}, labels", ours.labels, other.labels)
+        wrong += compare(f"{ours}, pod", without(ours.pod, {"containers", "volumes"}),
+                         without(other.pod, {"containers", "volumes"}))
+        wrong += compare(f"{ours}, volumes", volume_names(ours), volume_names(other))
+        for mine, its in zip(ours.pod["containers"], other.pod["containers"]):
+            wrong += compare(f"{ours}, container {mine['name']}", without(mine, LEFT_OUT_OF_CONTAINERS), its)
+        wrong += compare(f"{ours}, cluster file", without_places(cluster_file(cpu, ours)),
+                         without_places(cluster_file(podman, other)))
+    return wrong + [f"{other} is not in the overlay cpu" for other in theirs.values()]
+
+
+def without(block, names):
+    return {name: value for name, value in block.items() if name not in names}
+
+
+def volume_names(workload):
+    return sorted(volume["name"] for volume in workload.pod["volumes"])
+
+
+def without_places(cluster):
+    """Names as the pods of a StatefulSet have them, and no addresses."""
+    def without_place(value):
+        if not isinstance(value, dict) or "address" not in value:
+            return value
+        return dict(value, name=[re.sub(r"-pod-(\d+)$", r"-\1", cluster_text.first(value, "name"))], address=[])
+    return {name: [without_place(value) for value in values] for name, values in cluster.items()}
+
+
+def compare(where, ours, theirs):
+    if ours == theirs:
+        return []
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return [f"{where}: {ours} in cpu, {theirs} in podman"]
+    return [f"{where}: {name} is {ours.get(name)} in cpu, {theirs.get(name)} in podman"
+            for name in sorted(set(ours) | set(theirs)) if ours.get(name) != theirs.get(name)]
