@@ -39,9 +39,9 @@ class NameServer:
 
     def start(self):
         self._process = subprocess.Popen(
-            ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root",
-             f"--listen-address={self._address}", "--bind-interfaces", "--no-resolv", "--no-hosts",
-             "--cache-size=0", "--local=/#/", f"--addn-hosts={self._hosts}", "--log-queries", "--log-facility=-"],
+            ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", f"--listen-address={self._address}",
+             "--bind-interfaces", "--no-resolv", "--no-hosts", "--cache-size=0", "--local=/#/",
+             f"--addn-hosts={self._hosts}", "--log-queries"],
             stdout=self._log, stderr=self._log)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -65,6 +65,8 @@ class NameServer:
 
     def _write(self):
         lines = [f"{address} {name}.{self._search}\n" for name, address in self._addresses.items()]
-        self._hosts.write_text("".join(lines))
+        new = self._hosts.with_suffix(".new")
+        new.write_text("".join(lines))
+        new.rename(self._hosts)
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)  # reads the hosts again

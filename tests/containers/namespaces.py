@@ -49,7 +49,8 @@ def _ip(*arguments):
 class Network:
     def __init__(self, address):
         self.num_pods = 0
-        _ip("link", "add", "pods", "type", "bridge")
+        # With an address of its own: else it takes one of its ports, changes with them, and its peers speak to nobody.
+        _ip("link", "add", "pods", "address", "02:00:00:00:00:01", "type", "bridge")
         _ip("addr", "add", f"{address}/24", "dev", "pods")
         _ip("link", "set", "pods", "up")
 
