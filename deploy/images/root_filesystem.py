@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 
-from debian_packages import package_of, status_of
+from debian_packages import packages_of
 from sbom import Library
 
 CUDA_ROOT = "/usr/local/cuda"
@@ -50,12 +50,13 @@ def lay_out(root, programs, licence):
         _copy(source, target, 0o755, "build it first")
         _strip(target)
         libraries.update(_libraries_of(source))
+    package_of = packages_of(libraries.values())
     for soname, path in sorted(libraries.items()):
-        _add_library(root, soname, path, contents)
+        _add_library(root, soname, path, package_of.get(path), contents)
     for package in sorted(contents.packages):
         _copy(f"/usr/share/doc/{package.name}/copyright", root / "usr/share/doc" / package.name / "copyright", 0o644,
               f"apt-get install --reinstall {package.name}")
-        _write(root / "var/lib/dpkg/status.d" / package.name, status_of(package))
+        _write(root / "var/lib/dpkg/status.d" / package.name, package.status())
     _copy(licence, root / "usr/share/doc/orrery/copyright", 0o644, "it is part of the checkout")
     _copy("/usr/lib/os-release", root / "usr/lib/os-release", 0o644, "this needs Debian 12")
     _write(root / "etc/passwd", PASSWD)
@@ -108,17 +109,17 @@ def _multiarch():
     return f"{os.uname().machine}-linux-gnu"
 
 
-def _add_library(root, soname, path, contents):
+def _add_library(root, soname, path, package, contents):
     if soname.startswith("ld-linux"):
         target = root / path.lstrip("/")  # programs name the loader by its path
     else:
         target = root / "usr/lib" / _multiarch() / soname  # where the loader looks without a cache
     _copy(path, target, 0o755, "it was there a moment ago")
-    try:
-        contents.packages.add(package_of(path))
-    except LookupError as error:
-        if not os.path.realpath(path).startswith(os.path.realpath(CUDA_ROOT) + "/"):
-            raise BuildError(f"{error}, nor is it part of {CUDA_ROOT}: use Debian's library") from error
+    if package is not None:
+        contents.packages.add(package)
+    elif os.path.realpath(path).startswith(os.path.realpath(CUDA_ROOT) + "/"):
         version = os.path.basename(os.path.realpath(path)).removeprefix(soname.split(".so")[0] + ".so.")
         sha256 = hashlib.sha256(target.read_bytes()).hexdigest()
         contents.libraries.add(Library(soname, version, "Organization: NVIDIA", sha256))
+    else:
+        raise BuildError(f"{path} belongs to no Debian package, nor to {CUDA_ROOT}: use Debian's library")

@@ -14,6 +14,7 @@ import subprocess
 from cases import Skip
 
 OVERLAY = "deploy/k8s/overlays/podman"
+RULES = "deploy/k8s/components/monitoring/rules.yaml"
 
 
 def render(checkout):
@@ -29,6 +30,12 @@ def render(checkout):
         raise Skip("there is no PyYAML: apt-get install python3-yaml") from error
     text = subprocess.check_output(["kubectl", "kustomize", checkout / OVERLAY], text=True)
     return [document for document in yaml.safe_load_all(text) if document]
+
+
+def rule_groups(checkout):
+    """The alerts and recorded series, as Prometheus reads them."""
+    import yaml
+    return yaml.safe_load((checkout / RULES).read_text())["spec"]["groups"]
 
 
 def workloads(manifests):

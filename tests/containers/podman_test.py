@@ -134,16 +134,20 @@ class Cluster:
     def load(self):
         return Load(self.ask, self.expected)
 
+    @staticmethod
+    def wait_until(holds, describe):
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {describe()}"
+            time.sleep(0.2)
+
     def wait_until_complete(self):
         num = {manifests.role(workload): len(manifests.pods(workload)) for workload in self.workloads}
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            _, text = self.run_client("status", "--cluster=/etc/orrery/cluster.txtpb")
-            if is_complete(text, self.members, num["attention"], num["expert"]):
-                return
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not complete within {PATIENCE_S} s:\n{text}\n{self.logs()}")
-            time.sleep(0.2)
+
+        def status():
+            return self.run_client("status", "--cluster=/etc/orrery/cluster.txtpb")[1]
+        self.wait_until(lambda: is_complete(status(), self.members, num["attention"], num["expert"]),
+                        lambda: f"{status()}\n{self.logs()}")
 
     def _stop(self, workload, pod):
         self.podman("pod", "stop", f"--time={manifests.grace_s(workload)}", pod)
@@ -214,8 +218,9 @@ def loses_nothing_when_routers_are_rolled(cluster):
 
 def prometheus_scrapes_all_members(cluster):
     targets = {member: f"{cluster.address(member)}:9400" for member in cluster.members}
-    with Prometheus(targets) as prometheus:
+    with Prometheus(targets, manifests.rule_groups(cluster.checkout)) as prometheus:
         prometheus.wait_until_up(targets)
+        cluster.wait_until(lambda: not prometheus.broken_rules(), prometheus.broken_rules)
         tokens = prometheus.query("sum(orrery_router_generated_tokens_total)")
         assert float(tokens[0]["value"][1]) > 0, tokens
 

@@ -1,7 +1,8 @@
 """A real Prometheus that scrapes some addresses, with the rules of deploy/.
 
-    with Prometheus({"router-0": "10.0.0.1:9400"}, rule_files) as prometheus:
+    with Prometheus({"router-0": "10.0.0.1:9400"}, rule_groups) as prometheus:
         prometheus.wait_until_up(["router-0"])
+        prometheus.broken_rules()                                       # {} once all were evaluated
         prometheus.query("sum(orrery_router_generated_tokens_total)")   # [{"metric": {...}, "value": [time, "12"]}]
 
 Raises cases.Skip without prometheus.
@@ -30,16 +31,18 @@ def _free_port():
 
 
 class Prometheus:
-    def __init__(self, targets, rule_files=()):
+    def __init__(self, targets, rule_groups):
         if shutil.which("prometheus") is None:
             raise Skip("there is no prometheus: apt-get install prometheus")
         self._temporary = tempfile.TemporaryDirectory(prefix="orrery-prometheus-")
         self._folder = pathlib.Path(self._temporary.name)
         self._address = f"127.0.0.1:{_free_port()}"
         self._log = self._folder / "log"
-        (self._folder / "prometheus.yml").write_text(json.dumps({  # JSON is YAML
+        # JSON is YAML.
+        (self._folder / "rules.yml").write_text(json.dumps({"groups": rule_groups}))
+        (self._folder / "prometheus.yml").write_text(json.dumps({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(path) for path in rule_files],
+            "rule_files": ["rules.yml"],
             "scrape_configs": [{"job_name": "orrery", "static_configs": [
                 {"targets": [address], "labels": {"pod": name}} for name, address in targets.items()]}],
         }))
@@ -62,8 +65,10 @@ class Prometheus:
     def query(self, expression):
         return self._get("query?" + urllib.parse.urlencode({"query": expression}))["result"]
 
-    def rule_groups(self):
-        return self._get("rules")["groups"]
+    def broken_rules(self):
+        """name: what is wrong, of those that do not work or were not evaluated yet."""
+        rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
+        return {rule["name"]: rule.get("lastError", rule["health"]) for rule in rules if rule["health"] != "ok"}
 
     def _get(self, path):
         with urllib.request.urlopen(f"http://{self._address}/api/v1/{path}", timeout=PATIENCE_S) as answer:
