@@ -13,7 +13,7 @@ import re
 import subprocess
 import threading
 
-RUN_TIMEOUT_S = 120
+RUN_TIMEOUT_S = 240
 
 
 def ask_all(command):

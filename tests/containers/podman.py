@@ -17,7 +17,7 @@ import tempfile
 
 from cases import Skip
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 PACKAGES = "podman buildah runc catatonit netavark aardvark-dns iptables"
 KINDS = {"container": ["ps", "--all", "--format={{.Names}}"],
          "pod": ["pod", "ls", "--format={{.Name}}"],
@@ -95,6 +95,11 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
             error = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
             raise PodmanError(f"{' '.join(command)}: exit code {done.returncode}: {error.strip()}")
         return done.stdout
+
+    def logs(self, container):
+        """The last lines that it wrote, wherever to."""
+        return subprocess.run(["podman", "logs", "--tail=10", container], env=self.env, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S, check=False).stdout
 
     def leftovers(self):
         """Of every kind that is made here, the names that are still there."""

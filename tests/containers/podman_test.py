@@ -34,8 +34,8 @@ SUBNET = "10.89.74.0/24"
 MODELS = "orrery-models"
 CLIENT = "orrery-client"
 USER_ID = 65532
-PATIENCE_S = 90
-NUM_PROBLEMS = 60
+PATIENCE_S = 120
+NUM_PROBLEMS = 40
 KILLED = "expert-pod-1"
 
 
@@ -167,7 +167,7 @@ class Cluster:
 
     def logs(self):
         return self.podman("ps", "--all") + "".join(
-            f"--- {name}\n" + self.podman("logs", "--tail=10", name)
+            f"--- {name}\n" + self.podman.logs(name)
             for name in self.podman("ps", "--all", "--format={{.Names}}").split() if "-pod-" in name)
 
 
