@@ -42,6 +42,7 @@ MemberWatch::MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& chan
     : options_(options), on_answer_(std::move(on_answer)) {
   for (const std::shared_ptr<grpc::Channel>& channel : channels) {
     Member& member = members_.emplace_back();
+    member.channel = channel;
     member.stub = internal::Member::NewStub(channel);
     member.next_poll = absl::InfinitePast();
   }
@@ -113,11 +114,15 @@ void MemberWatch::StartCall(int index, const std::shared_ptr<Call>& call) {
 
 void MemberWatch::OnDone(int index, const absl::StatusOr<internal::MemberDescription>& answer) {
   bool is_stopping = false;
+  grpc::Channel* channel = nullptr;  // the member keeps it while its call is under way
   {
     absl::MutexLock lock(&mutex_);
     is_stopping = stopping_;
+    channel = members_[index].channel.get();
   }
   if (!is_stopping) on_answer_(index, answer);
+  // Else gRPC would look less and less often for a name that is not there, in the end every two minutes.
+  if (!answer.ok()) grpc::experimental::ChannelResetConnectionBackoff(channel);
   absl::MutexLock lock(&mutex_);
   const double unit = std::uniform_real_distribution<double>(0.0, 1.0)(jitter_);
   Member& member = members_[index];

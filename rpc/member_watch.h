@@ -62,6 +62,7 @@ class MemberWatch {
  private:
   struct Call;  // one Describe under way
   struct Member {
+    std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<internal::Member::Stub> stub;
     absl::Time next_poll;
     WatchHistory history;

@@ -243,6 +243,15 @@ TEST(GrpcExchange, RefusesStreamsBeyondItsLimit) {
   EXPECT_EQ(SendRaw(server->address(), "decode", {}).code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(GrpcExchange, RefusesStreamsThatAreMeantForAnotherShard) {
+  // The rank takes it for expert-0, which had the address before.
+  const auto exchange = MakeGrpcShardExchange({.exchange = Options(), .name = "expert-1"}).value();
+  exchange->SetAccepting(true);
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {exchange->service()}).value();
+  const auto rank = RankFor(server->address());
+  EXPECT_FALSE(rank->AwaitConnected(0, absl::Now() + absl::Milliseconds(200)));
+}
+
 TEST(GrpcExchange, RefusesOptionsThatCannotWork) {
   GrpcRankOptions options{.exchange = Options()};
   options.peers = {{.name = "expert-0", .address = "no port"}};

@@ -25,12 +25,15 @@ absl::StatusOr<ChannelFactory> MakeGrpcChannels(const GrpcRankOptions& options) 
   std::vector<GrpcRankChannel::Target> targets;  // [peer * kNumLanes + lane]
   for (const GrpcPeer& peer : options.peers) {
     for (int lane = 0; lane < kNumLanes; ++lane) {
-      ASSIGN_OR_RETURN(
-          std::shared_ptr<MemberChannel> member,
-          MemberChannel::Make(peer.address, options.tls,
-                              {.own_connection = true, .local_socket = options.local_sockets}));
-      targets.push_back(
-          {.peer_name = peer.name, .lane = static_cast<Lane>(lane), .member = std::move(member)});
+      const auto connect = [address = peer.address, tls = options.tls,
+                            local = options.local_sockets] {
+        return MemberChannel::Make(address, tls, {.own_connection = true, .local_socket = local});
+      };
+      ASSIGN_OR_RETURN(std::shared_ptr<MemberChannel> member, connect());
+      targets.push_back({.peer_name = peer.name,
+                         .lane = static_cast<Lane>(lane),
+                         .member = std::move(member),
+                         .renew = [connect] { return connect().value_or(nullptr); }});
     }
   }
   auto caretaker =

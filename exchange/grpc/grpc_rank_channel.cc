@@ -23,6 +23,7 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
     context_.set_wait_for_ready(true);
     context_.AddMetadata(kLaneMetadata, std::string(LaneName(owner->target_.lane)));
     context_.AddMetadata(kRankMetadata, owner->options_.rank_name);
+    context_.AddMetadata(kShardMetadata, owner->target_.peer_name);
   }
 
   void Open() {
@@ -159,6 +160,9 @@ void GrpcRankChannel::Start(absl::Time now) {
   Transition(State::kOpening);
   give_up_at_ = now + options_.connect_timeout;
   was_open_ = false;
+  if (num_failures_ > 0) {
+    if (std::shared_ptr<MemberChannel> member = target_.renew()) target_.member = std::move(member);
+  }
   stream_ = new Stream(this);
   stream_->Open();
 }

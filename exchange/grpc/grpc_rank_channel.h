@@ -13,6 +13,7 @@
 #define ORRERY_EXCHANGE_GRPC_GRPC_RANK_CHANNEL_H_
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -34,6 +35,9 @@ class GrpcRankChannel : public Channel, public CaredFor {
     std::string peer_name;
     Lane lane = Lane::kDecode;
     std::shared_ptr<MemberChannel> member;
+    // A new one for each attempt after a failure, null if there can be none: the connection may lead to who has
+    // the address now, while the name leads elsewhere.
+    std::function<std::shared_ptr<MemberChannel>()> renew;
   };
   GrpcRankChannel(const GrpcRankOptions& options, Target target,
                   std::shared_ptr<Caretaker> caretaker, ChannelSink* sink);
@@ -64,7 +68,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
   void OnDone(const grpc::Status& status);
 
   const GrpcRankOptions options_;
-  const Target target_;
+  Target target_;  // its member is changed between two streams, under mutex_
   const std::string log_name_;
   const std::shared_ptr<Caretaker> caretaker_;
   ChannelSink* const sink_;

@@ -94,6 +94,15 @@ absl::StatusOr<Lane> LaneOf(const grpc::CallbackServerContext& context) {
       absl::StrCat("metadata \"", kLaneMetadata, "\" must be \"decode\" or \"bulk\""));
 }
 
+absl::Status CheckMeantFor(const std::string& name, const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find(kShardMetadata);
+  if (name.empty() || found == context.client_metadata().end() || found->second == name) {
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(absl::StrCat("this is ", name, ", not ",
+                                          std::string(found->second.data(), found->second.size())));
+}
+
 std::string RankNameOf(const grpc::CallbackServerContext& context) {
   const auto found = context.client_metadata().find(kRankMetadata);
   if (found == context.client_metadata().end()) return "a rank without a name";
@@ -192,18 +201,20 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
   struct ExpertService : internal::Expert::CallbackService {
     ExpertService(std::shared_ptr<ShardEndpoint> endpoint, const GrpcShardOptions& options)
         : endpoint(std::move(endpoint)),
+          name(options.name),
           layer(options.layer),
           max_queued_bytes(options.exchange.max_queued_bytes) {}
 
     FrameReactor* Exchange(grpc::CallbackServerContext* context) override {
       auto* stream = new ShardStream(endpoint, layer, context, max_queued_bytes);  // deletes itself
-      stream->Begin(
-          accepting ? absl::OkStatus() : absl::UnavailableError("the shard is not ready yet"),
-          context);
+      absl::Status status = CheckMeantFor(name, *context);
+      if (!accepting) status.Update(absl::UnavailableError("the shard is not ready yet"));
+      stream->Begin(status, context);
       return stream;
     }
 
     const std::shared_ptr<ShardEndpoint> endpoint;
+    const std::string name;
     ChannelLayer* const layer;
     const size_t max_queued_bytes;
     std::atomic<bool> accepting = false;

@@ -15,6 +15,7 @@
 #define ORRERY_EXCHANGE_GRPC_GRPC_SHARD_H_
 
 #include <memory>
+#include <string>
 
 #include "base/status.h"
 #include "exchange/exchange.h"
@@ -30,6 +31,9 @@ class ShardEndpoint;
 
 struct GrpcShardOptions {
   ExchangeOptions exchange;
+  // Streams that are meant for another shard, which had this address before, are refused with NOT_FOUND. Empty:
+  // all are taken.
+  std::string name = {};
   // Streams that may be open at a time (two per rank); more are refused with RESOURCE_EXHAUSTED.
   int max_streams = 256;
   // What frames pass through on their way to the inbox and back; outlives the exchange. Null: nothing.

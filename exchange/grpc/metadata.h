@@ -11,6 +11,8 @@ namespace orrery {
 // Sent by the rank.
 inline constexpr char kLaneMetadata[] = "orrery-lane";
 inline constexpr char kRankMetadata[] = "orrery-rank";
+// Whom it takes the shard for: addresses may change hands.
+inline constexpr char kShardMetadata[] = "orrery-shard";
 // Sent by the shard at once when it has accepted a stream. A refusal carries initial metadata too,
 // but not this.
 inline constexpr char kAcceptedMetadata[] = "orrery-accepted";

@@ -61,9 +61,13 @@ void ShardWatch::Stop() { watch_->Stop(); }
 
 void ShardWatch::OnAnswer(int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
   const Shard& peer = options_.shards[shard];
-  const absl::Status status = answer.ok()
-                                  ? CheckShard(*answer, options_.fingerprint, options_.numerics_id)
-                                  : answer.status();
+  absl::Status status = answer.status();
+  if (answer.ok() && answer->name() != peer.name) {
+    // Addresses change hands; its own may lead there again soon.
+    status = absl::UnavailableError(absl::StrCat("at its address is ", answer->name()));
+  } else if (answer.ok()) {
+    status = CheckShard(*answer, options_.fingerprint, options_.numerics_id);
+  }
   bool may_inherit = absl::Now() - started_at_ >= options_.join_time;
   {
     absl::MutexLock lock(&mutex_);

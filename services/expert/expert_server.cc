@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
 
   GrpcShardOptions exchange_options;
   exchange_options.exchange.numerics_id = numerics_id;
+  exchange_options.name = options.name;
   exchange_options.exchange.row_bytes = EncodedRowBytes(numerics.row_format, config.hidden_size);
   exchange_options.exchange.result_bytes =
       EncodedRowBytes(numerics.result_format(), config.hidden_size);
