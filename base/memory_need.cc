@@ -33,13 +33,16 @@ std::string MemoryNeed::ToString() const {
 
 absl::Status CheckFits(const std::string& who, const MemoryNeed& need, const MemoryRoom& room) {
   if (need.total() <= room.bytes) return absl::OkStatus();
-  std::vector<std::string> advice;
+  std::vector<std::string> advice, smaller;
   for (const MemoryPart& part : need.parts()) {
     if (part.unit_bytes > 0) {
       advice.push_back(Fitting(part, need.total() - part.bytes, room.bytes));
     } else if (!part.smaller_by.empty()) {
-      advice.push_back(absl::StrCat(part.smaller_by, " make ", part.name, " smaller"));
+      smaller.push_back(absl::StrCat(part.name, " by ", part.smaller_by));
     }
+  }
+  if (!smaller.empty()) {
+    advice.push_back(absl::StrCat("make smaller: ", absl::StrJoin(smaller, ", ")));
   }
   return absl::ResourceExhaustedError(
       absl::StrCat(who, " needs ", MemoryText(need.total()), ": ", need.ToString(), "; ", room.text,

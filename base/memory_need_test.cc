@@ -36,8 +36,8 @@ TEST(MemoryNeed, ThatDoesNotFitSaysWhatWould) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(std::string(status.message()),
             "attention-0 needs 10.66 GB: weights 9.60 GB, KV cache 1.00 GB (8192 tokens), the "
-            "process 64.0 MB; 10.30 GB are free. ffn_weights make weights smaller; "
-            "limits.kv_cache_bytes of at most 636000000 would fit");
+            "process 64.0 MB; 10.30 GB are free. limits.kv_cache_bytes of at most "
+            "636000000 would fit; make smaller: weights by ffn_weights");
   const absl::Status hopeless =
       CheckFits("attention-0", Need(1'000'000), {.bytes = 9'000'000'000, .text = "little"});
   EXPECT_NE(std::string(hopeless.message()).find("no KV cache would fit beside the rest"),

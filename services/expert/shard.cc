@@ -122,7 +122,7 @@ MemoryNeed Shard::Memory::DeviceNeed() const {
   MemoryNeed need;
   need.Add({.name = "weights",
             .bytes = weights,
-            .smaller_by = "more shards, or ffn_weights (int8, int4),"});
+            .smaller_by = "more shards or ffn_weights (int8, int4)"});
   need.Add({.name = "scratch", .bytes = scratch});
   return need;
 }

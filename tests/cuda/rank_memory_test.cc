@@ -105,10 +105,10 @@ TEST_F(RankMemoryOnCuda, IsRefusedWithTheNumbers) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(std::string(status.message()),
             "this rank needs 10.91 GB: weights 9.60 GB, KV cache 1.07 GB (8192 tokens), scratch "
-            "0.24 GB; 10.30 GB of 10.74 GB are free on cuda:0 RTX 3080. ffn_weights and "
-            "linear_weights (int8, int4) make weights smaller; limits.kv_cache_bytes of at most "
-            "452984832 would fit; limits.max_step_rows and limits.max_running_sequences make "
-            "scratch smaller");
+            "0.24 GB; 10.30 GB of 10.74 GB are free on cuda:0 RTX 3080. "
+            "limits.kv_cache_bytes of at most 452984832 would fit; make smaller: weights by "
+            "ffn_weights and linear_weights (int8, int4), scratch by limits.max_step_rows and "
+            "limits.max_running_sequences");
   const absl::Status hopeless =
       check({.weights = 11'000'000'000, .kv_cache = 64 * 131072, .scratch = 1, .kv_tokens = 64});
   EXPECT_NE(std::string(hopeless.message()).find("no KV cache would fit beside the rest"),
