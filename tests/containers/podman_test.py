@@ -158,12 +158,13 @@ class Cluster:
         os.kill(int(self.podman("inspect", "--format={{.State.Pid}}", container)), signal.SIGKILL)
 
     def roll(self, role):
-        """As a StatefulSet does: the last pod first, and the next one when the cluster is complete again."""
+        """As a StatefulSet does: the last pod first, and the next one when it has been back for minReadySeconds."""
         workload, = (workload for workload in self.workloads if manifests.role(workload) == role)
         for pod in reversed(manifests.pods(workload)):
             self._stop(workload, pod)
             self._play([manifests.pod(workload, pod)], [pod])
             self.wait_until_complete()
+            time.sleep(workload["spec"].get("minReadySeconds", 0))
 
     def logs(self):
         return self.podman("ps", "--all") + "".join(
