@@ -11,7 +11,11 @@ namespace orrery {
 
 namespace {
 
-grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options) {
+// How long connecting may take. With TLS on a machine that is overloaded, a second is not enough.
+constexpr int kHandshakeMs = 1000;
+constexpr int kTlsHandshakeMs = 3000;
+
+grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options, int handshake_ms) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -21,7 +25,7 @@ grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);  // no limit
   // A member that restarts is back within seconds, maybe at another address.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);  // also the time a handshake may take
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, handshake_ms);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
@@ -49,13 +53,15 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
   }
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials,
                    MakeChannelCredentials(tls));
-  return grpc::CreateCustomChannel(JoinHostPort(target), credentials, ArgumentsFor(options));
+  return grpc::CreateCustomChannel(
+      JoinHostPort(target), credentials,
+      ArgumentsFor(options, tls.empty() ? kHandshakeMs : kTlsHandshakeMs));
 }
 
 std::shared_ptr<grpc::Channel> MakeLocalChannel(const std::string& address,
                                                 const ChannelOptions& options) {
   return grpc::CreateCustomChannel(LocalTarget(address), grpc::InsecureChannelCredentials(),
-                                   ArgumentsFor(options));
+                                   ArgumentsFor(options, kHandshakeMs));
 }
 
 }  // namespace orrery

@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "tools/certs/development_certificates.h"
 #include "tools/flags/command_line.h"
+#include "tools/flags/out_flag.h"
 #include "tools/flags/tls_flags.h"
 #include "tools/terminal.h"
 
-ABSL_FLAG(std::string, out, "", "folder for the CA and for a folder of each role");
 ABSL_FLAG(
     std::vector<std::string>, hosts, {},
     "DNS names and IP addresses that certificates hold beside localhost and 127.0.0.1, for clients "

@@ -27,6 +27,7 @@
 #include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/local_flags.h"
+#include "tools/flags/out_flag.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/flags/scenario_flags.h"
 #include "tools/flags/seed_flag.h"
@@ -77,13 +78,13 @@ std::vector<Command> Commands() {
       {"pack",
        "make a model ready to map, so that its members start at the speed of the disk",
        RunPack,
-       {kClusterFlags, "tools/pack_command.cc"},
+       {kClusterFlags, kOutFlag, "tools/pack_command.cc"},
        ""},
       {"status", "who is there, and how they are", RunStatus, {kConnectFlags, kTlsFlags}, ""},
       {"certs",
        "make a development CA and a certificate for each role, or renew these",
        RunCerts,
-       {kTlsFlags, "tools/certs_command.cc"},
+       {kOutFlag, kTlsFlags, "tools/certs_command.cc"},
        ""},
       {"eval",
        "ask every problem of a file, and score the answers",

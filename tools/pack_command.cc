@@ -11,11 +11,10 @@
 #include "tools/flags/cluster_flags.h"
 #include "tools/flags/command_line.h"
 #include "tools/flags/local_flags.h"
+#include "tools/flags/out_flag.h"
 #include "tools/pack/pack_model.h"
 #include "tools/terminal.h"
 
-ABSL_FLAG(std::string, out, "",
-          "folder to put the store in, which becomes a model folder by itself; empty: the model's");
 ABSL_FLAG(bool, verify, false, "read the whole store afterwards, and compare its checksums");
 
 namespace orrery {
