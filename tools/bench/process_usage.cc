@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -22,9 +23,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// As far as it can be read: the process may end meanwhile, of which a stream's buffer alone would throw.
 std::string ReadAll(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::ostringstream text;
+  text << file.rdbuf();
+  return std::move(text).str();
 }
 
 // Its --name, else its number.
@@ -37,8 +41,12 @@ std::string NameOf(const fs::path& folder) {
 
 int CountEntries(const fs::path& folder) {
   std::error_code error;
-  return static_cast<int>(
-      std::distance(fs::directory_iterator(folder, error), fs::directory_iterator()));
+  int count = 0;
+  for (fs::directory_iterator entry(folder, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    ++count;
+  }
+  return count;
 }
 
 double Seconds(const timeval& time) {
@@ -62,6 +70,7 @@ UsageSnapshot TakeUsageSnapshot() {
     const std::optional<ProcStat> stat = ParseProcStat(ReadAll(entry.path() / "stat"));
     if (!stat.has_value() || stat->parent != getpid()) continue;
     const std::string rollup = ReadAll(entry.path() / "smaps_rollup");
+    if (rollup.empty()) continue;  // it has ended
     int pid = 0;
     if (!absl::SimpleAtoi(name, &pid)) continue;
     snapshot.children[NameOf(entry.path())] = {
