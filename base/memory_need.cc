@@ -50,8 +50,8 @@ absl::Status CheckFits(const std::string& who, const MemoryNeed& need, const Mem
 }
 
 std::string MemoryText(size_t num_bytes) {
-  return num_bytes >= 100'000'000 ? absl::StrFormat("%.2f GB", num_bytes * 1e-9)
-                                  : absl::StrFormat("%.1f MB", num_bytes * 1e-6);
+  return num_bytes >= 1'000'000'000 ? absl::StrFormat("%.2f GB", num_bytes * 1e-9)
+                                    : absl::StrFormat("%.1f MB", num_bytes * 1e-6);
 }
 
 }  // namespace orrery

@@ -53,7 +53,7 @@ struct MemoryRoom {
 // `who` needs it.
 absl::Status CheckFits(const std::string& who, const MemoryNeed& need, const MemoryRoom& room);
 
-// "3.21 GB", "62.1 MB".
+// "3.21 GB", "621.3 MB".
 std::string MemoryText(size_t num_bytes);
 
 }  // namespace orrery

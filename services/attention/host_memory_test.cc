@@ -54,8 +54,8 @@ TEST(HostMemory, ThatHasNoRoomForOneRequestIsTooLittle) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   const std::string message(status.message());
   for (const char* part :
-       {"attention-0 needs ", "weights 0.20 GB", "KV cache 64.0 MB",
-        "its budget is 0.30 GB, what the test says", "no KV cache would fit beside the rest"}) {
+       {"attention-0 needs ", "weights 200.0 MB", "KV cache 64.0 MB",
+        "its budget is 300.0 MB, what the test says", "no KV cache would fit beside the rest"}) {
     EXPECT_NE(message.find(part), std::string::npos) << part << " in " << message;
   }
 }

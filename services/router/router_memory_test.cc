@@ -38,7 +38,7 @@ TEST(RouterMemory, ThatHasNoRoomForOneRequestIsTooLittle) {
   const RouterMemory memory = Plan(4096, budget.bytes);
   const absl::Status status = TakeBudget("router-0", memory.need, budget);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_NE(std::string(status.message()).find("its budget is 0.10 GB, what the test says"),
+  EXPECT_NE(std::string(status.message()).find("its budget is 100.0 MB, what the test says"),
             std::string::npos)
       << status;
 }

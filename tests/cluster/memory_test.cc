@@ -31,7 +31,7 @@ constexpr int kNumThreads = 16;
 constexpr int kStreamsPerThread = 40;  // in all twice what one rank has places for
 constexpr int64_t kRouterBudget = 450'000'000;
 constexpr int64_t kRankBudget = 420'000'000;
-constexpr int64_t kShardBudget = 300'000'000;
+constexpr int64_t kShardBudget = 350'000'000;
 
 internal::ClusterFile SmallCluster() {
   auto cluster = MakeLocalCluster(AbacusTopology(1, 2));

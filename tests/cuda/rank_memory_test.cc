@@ -105,7 +105,7 @@ TEST_F(RankMemoryOnCuda, IsRefusedWithTheNumbers) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(std::string(status.message()),
             "this rank needs 10.91 GB: weights 9.60 GB, KV cache 1.07 GB (8192 tokens), scratch "
-            "0.24 GB; 10.30 GB of 10.74 GB are free on cuda:0 RTX 3080. "
+            "240.0 MB; 10.30 GB of 10.74 GB are free on cuda:0 RTX 3080. "
             "limits.kv_cache_bytes of at most 452984832 would fit; make smaller: weights by "
             "ffn_weights and linear_weights (int8, int4), scratch by limits.max_step_rows and "
             "limits.max_running_sequences");
