@@ -64,3 +64,7 @@ def members(cluster, role):
 
 def is_spare(member):
     return first(member, "spare") == "true"
+
+
+def is_retiring(member):
+    return first(member, "retiring") == "true"
