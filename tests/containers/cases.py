@@ -13,6 +13,9 @@ import time
 import traceback
 from xml.sax.saxutils import quoteattr
 
+# Where dnsmasq, and the iptables of container networks, are; Bazel's path has none of it.
+os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
 
 class Skip(Exception):
     """Why this cannot run here, and what it would need."""
