@@ -35,6 +35,11 @@ absl::StatusOr<std::unique_ptr<Victim>> Victim::Start(const Options& options) {
   RETURN_IF_ERROR(victim->StartCluster());
   const std::vector<std::string> routers = victim->RouterAddresses();
   ASSIGN_OR_RETURN(victim->client_, OrreryClient::Connect(routers, {}, kConnectTimeout));
+  for (const internal::ClusterMember& router : victim->cluster().router()) {
+    ASSIGN_OR_RETURN(OrreryClient client,
+                     OrreryClient::Connect({router.address()}, {}, kConnectTimeout));
+    victim->routers_.emplace(router.name(), std::move(client));
+  }
   ASSIGN_OR_RETURN(
       victim->questions_,
       AskUndisturbed(*victim->client_, MakeRequests(options.seed, options.num_questions),
@@ -128,7 +133,11 @@ absl::Status Victim::Drain(const std::string& name) {
                                             exit->ToString(), "; its last output:\n",
                                             launcher_->LastOutput(name)));
   }
-  return absl::OkStatus();
+  return AwaitRouters(name, [&](const v1::ClusterStatusResponse& status) {
+    return std::none_of(status.member().begin(), status.member().end(), [&](const auto& member) {
+      return member.name() == name && member.state() == "ready";
+    });
+  });
 }
 
 absl::Status Victim::Restart(const std::string& name, const std::vector<std::string>& flags) {
@@ -180,7 +189,31 @@ absl::Status Victim::AwaitDeath(const std::string& name) {
 }
 
 absl::Status Victim::AwaitReady() {
-  return launcher_->WaitUntilReady(options_.patience, {}, [this] { return should_stop(); });
+  RETURN_IF_ERROR(
+      launcher_->WaitUntilReady(options_.patience, {}, [this] { return should_stop(); }));
+  return AwaitRouters(/*but=*/"", [](const v1::ClusterStatusResponse& status) {
+    return std::all_of(status.member().begin(), status.member().end(), [](const auto& member) {
+      return member.state() == "ready" || member.state() == "absent";
+    });
+  });
+}
+
+absl::Status Victim::AwaitRouters(
+    const std::string& but, const std::function<bool(const v1::ClusterStatusResponse&)>& is_seen) {
+  const absl::Time deadline = absl::Now() + options_.patience;
+  for (auto& [name, router] : routers_) {
+    while (name != but) {
+      const absl::StatusOr<v1::ClusterStatusResponse> status = router.ClusterStatus();
+      if (status.ok() && is_seen(*status)) break;
+      if (absl::Now() >= deadline) {
+        return absl::DeadlineExceededError(
+            absl::StrCat(name, " does not see in time what is: ",
+                         status.ok() ? status->ShortDebugString() : status.status().ToString()));
+      }
+      RETURN_IF_ERROR(LetTimePass(kLookInterval));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Victim::AwaitRecovery() {

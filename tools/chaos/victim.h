@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -71,7 +72,7 @@ class Victim {
   absl::Status LetTimePass(absl::Duration duration);
   absl::Status Kill(const std::string& name);  // -9, and gone when it returns
   absl::Status Signal(const std::string& name, int signal);
-  // Asks it to go; INTERNAL if it does not exit with 0 in time.
+  // Asks it to go, until it has and every other router knows it; INTERNAL if it does not exit with 0 in time.
   absl::Status Drain(const std::string& name);
   absl::Status Restart(const std::string& name, const std::vector<std::string>& flags = {});
   // The flag with which a member of the next life reads another cluster file, this one.
@@ -87,6 +88,7 @@ class Victim {
   absl::Status AwaitDeath(const std::string& name);
   // Every member, and as many answers as there are streams have ended since.
   absl::Status AwaitRecovery();
+  // Every member, as every router sees it.
   absl::Status AwaitReady();
 
   // One per shard if the scenario has them, else none.
@@ -101,13 +103,17 @@ class Victim {
  private:
   explicit Victim(const Options& options) : options_(options), random_(options.seed) {}
   absl::Status StartCluster();
+  // Until every router but that one shows what is waited for. Each has a view of its own, some moments old.
+  absl::Status AwaitRouters(const std::string& but,
+                            const std::function<bool(const v1::ClusterStatusResponse&)>& is_seen);
   bool should_stop() const { return options_.should_stop && options_.should_stop(); }
 
   const Options options_;
   std::mt19937_64 random_;
   std::vector<std::unique_ptr<FaultProxy>> proxies_;
   std::unique_ptr<Launcher> launcher_;
-  std::optional<OrreryClient> client_;
+  std::optional<OrreryClient> client_;           // of all routers
+  std::map<std::string, OrreryClient> routers_;  // of one each, by name
   std::vector<Question> questions_;
   std::optional<Streams> streams_;
 };
