@@ -18,6 +18,7 @@
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
 #include "rpc/memory_budget.h"
+#include "rpc/monitoring/metric_families.h"
 #include "services/attention/host_memory.h"
 
 namespace orrery {
@@ -99,6 +100,17 @@ absl::Status CheckMembers(const ModelConfig& config, int num_shards, const std::
                                                       num_shards, " expert shards; remove them"));
   }
   return absl::OkStatus();
+}
+
+void AddTo(const RankMetrics& metrics, MetricFamilies& families) {
+  families.AddHistogram("orrery_attention_step_seconds", "Time of a step through all layers.",
+                        metrics.step_seconds.Read());
+  families.AddHistogram("orrery_attention_step_rows", "Rows in a step.", metrics.step_rows.Read());
+  for (size_t peer = 0; peer < metrics.peers.size(); ++peer) {
+    families.AddHistogram("orrery_attention_exchange_seconds",
+                          "From rows on their way to a shard to its answer.",
+                          metrics.exchange_seconds[peer].Read(), {{"peer", metrics.peers[peer]}});
+  }
 }
 
 }  // namespace
@@ -324,7 +336,7 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
   loaded_ = true;
   monitor_->SetDetail(
       {.heartbeat = &engine_->metrics().heartbeat,
-       .add_metrics = [this](MetricFamilies& families) { engine_->metrics().AddTo(families); }});
+       .add_metrics = [this](MetricFamilies& families) { AddTo(engine_->metrics(), families); }});
   server_->SetServing(true);
   LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks,
           " blocks of ", kKvBlockTokens, " tokens");

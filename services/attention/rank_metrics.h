@@ -3,7 +3,6 @@
 //   RankMetrics metrics({"expert-0", "expert-1"});
 //   metrics.heartbeat.Beat();                          // each layer, and while a layer waits
 //   metrics.exchange_seconds[1].Observe(0.0004);
-//   metrics.AddTo(families);
 //
 // Threads: any.
 #ifndef ORRERY_SERVICES_ATTENTION_RANK_METRICS_H_
@@ -18,12 +17,9 @@
 
 namespace orrery {
 
-class MetricFamilies;
-
 struct RankMetrics {
   // peer_names: the shards in order; none for a dense model.
   explicit RankMetrics(std::vector<std::string> peer_names);
-  void AddTo(MetricFamilies& families) const;
 
   const std::vector<std::string> peers;
   Heartbeat heartbeat;
