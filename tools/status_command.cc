@@ -3,9 +3,13 @@
 #include <cstdio>
 #include <map>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "tools/flags/connect.h"
 #include "tools/terminal.h"
 
@@ -85,7 +89,7 @@ std::string BalanceLine(const v1::Balance& balance) {
 }
 
 // What a member of this role has to show.
-std::string Details(const v1::MemberStatus& member) {
+std::string RoleDetails(const v1::MemberStatus& member) {
   if (member.state() == "unreachable") return "";
   if (member.state() == "absent") return "spare";
   if (member.state() == "loading") {
@@ -97,11 +101,17 @@ std::string Details(const v1::MemberStatus& member) {
   return RankDetails(member);
 }
 
-// ", memory 0.31 of 2.0 GB": what it needs at most of what it may take.
-std::string MemoryDetails(const v1::MemberStatus& member) {
-  if (member.budget_bytes() == 0) return "";
-  return absl::StrFormat(", memory %.2f of %.1f GB", member.needed_bytes() * 1e-9,
-                         member.budget_bytes() * 1e-9);
+std::string Details(const v1::MemberStatus& member) {
+  std::vector<std::string> details;
+  if (member.retiring()) details.push_back("retiring");
+  if (std::string of_role = RoleDetails(member); !of_role.empty()) {
+    details.push_back(std::move(of_role));
+  }
+  if (member.budget_bytes() != 0) {  // what it needs at most of what it may take
+    details.push_back(absl::StrFormat("memory %.2f of %.1f GB", member.needed_bytes() * 1e-9,
+                                      member.budget_bytes() * 1e-9));
+  }
+  return absl::StrJoin(details, ", ");
 }
 
 }  // namespace
@@ -113,8 +123,7 @@ std::string StatusTable(const v1::ClusterStatusResponse& status) {
   std::set<std::string> numerics_ids;
   for (const v1::MemberStatus& member : status.member()) {
     absl::StrAppendFormat(&table, "%-16s %-12s %-22s %-14s %s\n", member.name(), member.state(),
-                          member.address(), member.backend(),
-                          absl::StrCat(Details(member), MemoryDetails(member)));
+                          member.address(), member.backend(), Details(member));
     for (const std::string& problem : member.problem()) {
       absl::StrAppend(&table, "    ! ", problem, "\n");
     }

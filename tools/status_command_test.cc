@@ -87,6 +87,15 @@ TEST_F(StatusTableTest, ShowsWhatAMemberNeedsOfWhatItMayTake) {
   EXPECT_THAT(StatusTable(status_), HasSubstr("0 open, memory 0.31 of 2.0 GB\n"));
 }
 
+TEST_F(StatusTableTest, ShowsWhoRetires) {
+  Add("attention-9", "attention").set_retiring(true);
+  v1::MemberStatus& gone = Add("attention-8", "attention");
+  gone.set_retiring(true);
+  gone.set_state("unreachable");
+  EXPECT_THAT(StatusTable(status_), HasSubstr(" retiring, 0 running, 0 waiting"));
+  EXPECT_THAT(StatusTable(status_), HasSubstr(" retiring\n"));
+}
+
 TEST_F(StatusTableTest, CallsALeakWhatItIs) {
   Add("attention-0", "attention").set_kv_blocks_leaked(3);
   EXPECT_THAT(StatusTable(status_), HasSubstr("! 3 leaked KV blocks"));

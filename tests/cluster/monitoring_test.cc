@@ -249,17 +249,21 @@ TEST_F(ClusterMonitoring, ARankThatDrainsIsAliveButNotReady) {
     EXPECT_EQ(Get(member, "/readyz").body, "ready\n") << member;
     EXPECT_EQ(Get(member, "/startupz").status, 200) << member;
   }
-  // Keeps the rank for as long as it takes to look.
+  // Keeps the rank for as long as it takes to look: a client that does not read, with more to come than
+  // connections hold.
   std::atomic<bool> has_looked = false;
   std::thread asking([&] {
     v1::GenerateRequest request;
     request.set_text("so");
     request.set_ignore_eos(true);
-    request.set_max_new_tokens(1500);
-    const absl::Status end =
-        Connect(*cluster_)
-            .Generate(request, kPatience, [&](const v1::Delta&) { return !has_looked; })
-            .status();
+    request.set_max_new_tokens(4000);
+    request.set_logprobs(true);
+    request.set_num_top_logprobs(20);
+    const auto wait = [&](const v1::Delta&) {
+      has_looked.wait(false);
+      return false;
+    };
+    const absl::Status end = Connect(*cluster_).Generate(request, kPatience, wait).status();
     EXPECT_EQ(end.code(), absl::StatusCode::kCancelled);
   });
   const absl::Time deadline = absl::Now() + kPatience;
@@ -275,6 +279,7 @@ TEST_F(ClusterMonitoring, ARankThatDrainsIsAliveButNotReady) {
   // Its router has nobody left.
   EXPECT_THAT(AwaitStatus("router-0", "/readyz", 503).body, HasSubstr("draining"));
   has_looked = true;
+  has_looked.notify_all();
   asking.join();
   const auto exit = cluster_->WaitForExit("attention-0", absl::Now() + kPatience);
   ASSERT_TRUE(exit.has_value());
