@@ -283,6 +283,11 @@ class Checker {
       CheckAddress(role, member, block.At("address"));
       CheckThreads(role, member, block);
       CheckGpu(role, member, block);
+      if (member.memory_bytes() < 0) {
+        Add(block.At("memory_bytes"),
+            absl::StrCat(role, " \"", member.name(), "\": memory_bytes is ", member.memory_bytes(),
+                         ", must be 0 (the default) or more"));
+      }
       if (role == "router" && member.retiring()) {
         Add(block.At("retiring"),
             absl::StrCat("router \"", member.name(),

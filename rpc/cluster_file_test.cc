@@ -274,6 +274,11 @@ TEST(ClusterFile, KnowsWhichShardsAreSpareAndThatOneMustNotBe) {
               HasSubstr("every router member is spare or retiring: at least one must be neither"));
 }
 
+TEST(ClusterFile, RefusesANegativeMemoryBudget) {
+  EXPECT_THAT(ProblemsOf(Replaced("expert {", "expert { memory_bytes: -4")),
+              HasSubstr("expert \"expert-0\": memory_bytes is -4, must be 0"));
+}
+
 TEST(ClusterFile, RanksAndShardsSeeNoneThatRetires) {
   const std::string old =
       "attention { name: \"attention-9\" address: \"h:1\" retiring: true }\n"
