@@ -82,6 +82,21 @@ size_t LeftForRequests(const MemoryBudget& budget, const MemoryNeed& fixed, size
   return std::max(half, left > kept_at_most ? left - kept_at_most : 0);
 }
 
+int64_t AddRequestsAndProcess(const MemoryBudget& budget, const RequestPlaces& places,
+                              size_t churning_bytes, MemoryNeed& need) {
+  const int64_t longest = places.longest_bytes;
+  const auto left = static_cast<int64_t>(LeftForRequests(budget, need, churning_bytes) / 2);
+  const int64_t max_bytes =
+      std::clamp(left, longest, std::max(places.num_places, int64_t{1}) * longest);
+  const size_t both = 2 * max_bytes;
+  need.Add({.name = "requests",
+            .bytes = both,
+            .detail = absl::StrCat("the longest ", MemoryText(longest)),
+            .smaller_by = "limits.max_context_tokens"});
+  AddProcess(churning_bytes + both, need);
+  return max_bytes;
+}
+
 absl::Status TakeBudget(const std::string& member, const MemoryNeed& need,
                         const MemoryBudget& budget) {
   RETURN_IF_ERROR(CheckFits(

@@ -50,6 +50,17 @@ size_t ParsedBytes(const std::vector<std::string>& paths);
 // in `fixed` and churns through churning_bytes beside them. 0 if nothing is.
 size_t LeftForRequests(const MemoryBudget& budget, const MemoryNeed& fixed, size_t churning_bytes);
 
+// Of a member that answers requests: how long one may be, and how many may be open.
+struct RequestPlaces {
+  int64_t longest_bytes = 0;
+  int64_t num_places = 0;
+};
+// Adds what requests may hold and then the process, and says how much new requests may hold together; those that
+// go on from elsewhere (replays, resumed ones) as much again. Half of what is left, for at least one of the
+// longest, and never more than all places take.
+int64_t AddRequestsAndProcess(const MemoryBudget& budget, const RequestPlaces& places,
+                              size_t churning_bytes, MemoryNeed& need);
+
 // OK, and a line in the log; or RESOURCE_EXHAUSTED as CheckFits.
 absl::Status TakeBudget(const std::string& member, const MemoryNeed& need,
                         const MemoryBudget& budget);

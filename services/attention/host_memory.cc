@@ -1,8 +1,5 @@
 #include "services/attention/host_memory.h"
 
-#include <algorithm>
-
-#include "absl/strings/str_cat.h"
 #include "services/attention/request_bytes.h"
 
 namespace orrery {
@@ -33,15 +30,8 @@ HostMemory PlanHostMemory(const RankMemory& counted, const HostMemoryParts& part
   const int64_t longest = LongestRequestBytes(engine.max_context_tokens);
   const int64_t num_places =
       2 * int64_t{engine.scheduler.max_running + engine.max_waiting_requests};
-  // Those that are new, and replays.
-  const auto left = static_cast<int64_t>(LeftForRequests(budget, memory.need, churning) / 2);
-  memory.max_request_bytes = std::clamp(left, longest, std::max(num_places, int64_t{1}) * longest);
-  const size_t request_bytes = 2 * memory.max_request_bytes;
-  memory.need.Add({.name = "requests",
-                   .bytes = request_bytes,
-                   .detail = absl::StrCat("the longest ", MemoryText(longest)),
-                   .smaller_by = "limits.max_context_tokens"});
-  AddProcess(churning + request_bytes, memory.need);
+  memory.max_request_bytes = AddRequestsAndProcess(
+      budget, {.longest_bytes = longest, .num_places = num_places}, churning, memory.need);
   return memory;
 }
 

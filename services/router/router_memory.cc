@@ -50,14 +50,8 @@ RouterMemory PlanRouterMemory(const RouterMemoryParts& parts, const MemoryBudget
 
   const size_t churning = memory.max_buffer_bytes + memory.max_reply_bytes;
   const int64_t longest = LongestOpenRequestBytes(parts.max_context_tokens);
-  const auto left = static_cast<int64_t>(LeftForRequests(budget, memory.need, churning) / 2);
-  memory.max_request_bytes = std::clamp(left, longest, std::max(num_places, int64_t{1}) * longest);
-  const size_t request_bytes = 2 * memory.max_request_bytes;
-  memory.need.Add({.name = "requests",
-                   .bytes = request_bytes,
-                   .detail = absl::StrCat("the longest ", MemoryText(longest)),
-                   .smaller_by = "limits.max_context_tokens"});
-  AddProcess(churning + request_bytes, memory.need);
+  memory.max_request_bytes = AddRequestsAndProcess(
+      budget, {.longest_bytes = longest, .num_places = num_places}, churning, memory.need);
   return memory;
 }
 
