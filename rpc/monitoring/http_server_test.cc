@@ -82,7 +82,7 @@ TEST(HttpServer, ClosesTheConnectionOfAClientThatIsTooSlow) {
   std::thread trickle([&] {
     while (!is_closed) {
       slow.Send("G");
-      absl::SleepFor(absl::Milliseconds(20));
+      absl::SleepFor(absl::Milliseconds(20));  // slow is what it is about
     }
   });
   EXPECT_EQ(silent.ReadAll(), "");

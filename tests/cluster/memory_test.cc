@@ -126,7 +126,7 @@ std::map<std::string, int64_t> WatchMemory(absl::Time until) {
     for (const auto& [name, usage] : TakeUsageSnapshot().children) {
       most[name] = std::max(most[name], usage.anonymous_bytes);
     }
-    absl::SleepFor(kSamplePeriod);
+    absl::SleepFor(kSamplePeriod);  // between two looks at what all take
   }
   return most;
 }

@@ -134,7 +134,7 @@ class ClusterMonitoring : public ::testing::Test {
   HttpReply Get(const std::string& member, const std::string& path) {
     const absl::Time deadline = absl::Now() + kPatience;
     while (cluster_->MonitoringAddress(member).empty() && absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(10));
+      absl::SleepFor(absl::Milliseconds(10));  // between two looks
     }
     return HttpGet(cluster_->MonitoringAddress(member), path);
   }
@@ -149,7 +149,7 @@ class ClusterMonitoring : public ::testing::Test {
     const absl::Time deadline = absl::Now() + kPatience;
     HttpReply reply = Get(member, path);
     while (reply.status != status && absl::Now() < deadline) {
-      absl::SleepFor(absl::Milliseconds(10));
+      absl::SleepFor(absl::Milliseconds(10));  // between two looks
       reply = Get(member, path);
     }
     EXPECT_EQ(reply.status, status) << member << path << ": " << reply.body;
@@ -176,7 +176,7 @@ TEST_F(ClusterMonitoring, AnswersExactlyTheMetricsThatTheTableDocuments) {
   Ask();
   const absl::Time deadline = absl::Now() + kPatience;
   while (Value(Scrape("router-0"), "orrery_router_imbalance_ratio") < 0 && absl::Now() < deadline) {
-    absl::SleepFor(absl::Milliseconds(10));
+    absl::SleepFor(absl::Milliseconds(10));  // between two looks
   }
   for (const char* role : {"router", "attention", "expert"}) {
     EXPECT_EQ(Scraped(Scrape(absl::StrCat(role, "-0"))), Documented(role)) << role;

@@ -79,7 +79,7 @@ bool ComesToLog(const Launcher& cluster, const std::string& member, const std::s
   const absl::Time deadline = absl::Now() + kPatience;
   while (!absl::StrContains(cluster.Output(member), text)) {
     if (absl::Now() > deadline) return false;
-    absl::SleepFor(absl::Milliseconds(50));
+    absl::SleepFor(absl::Milliseconds(50));  // between two looks: a log tells of no line
   }
   return true;
 }

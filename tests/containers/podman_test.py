@@ -164,7 +164,7 @@ class Cluster:
             self._stop(workload, pod)
             self._play([manifests.pod(workload, pod)], [pod])
             self.wait_until_complete()
-            time.sleep(workload["spec"].get("minReadySeconds", 0))
+            time.sleep(workload["spec"].get("minReadySeconds", 0))  # as a StatefulSet's controller does
 
     def logs(self):
         return self.podman("ps", "--all") + "".join(
