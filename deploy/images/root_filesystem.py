@@ -4,8 +4,8 @@
     contents.packages, contents.libraries     # where the libraries come from, for the bill of materials
 
 The same inputs give the same files; the image builder sets the times. A library is a file of a Debian package that
-is installed here; of the others only those of the CUDA toolkit are taken, and those of the node's GPU driver are left out.
-Raises BuildError with what to do.
+is installed here; of the others only those of the CUDA toolkit are taken, and those of the node's GPU driver are left
+out. With NCCL come the libraries for RDMA, which it opens by name. Raises BuildError with what to do.
 """
 
 import dataclasses
@@ -19,7 +19,14 @@ import subprocess
 from debian_packages import packages_of
 from sbom import Library
 
+# Header-only: the programs have their code, and need no library of theirs.
+COMPILED_IN = {"/usr/include/nlohmann/json.hpp": "nlohmann-json3-dev",
+               "/usr/include/boost/version.hpp": "libboost1.81-dev"}
 CUDA_ROOT = "/usr/local/cuda"
+NCCL = "libnccl.so.2"
+# What NCCL opens, and what that opens in turn for ConnectX cards. Without them NCCL takes TCP, and does not say so.
+VERBS = ("libibverbs.so.1", "libmlx5.so.1")
+VERBS_DRIVER = "/etc/libibverbs.d/mlx5.driver"
 # Of the driver, which the container runtime of a GPU node puts in.
 FROM_NODE = {"libcuda.so.1", "libnvidia-ml.so.1"}
 USER_ID = 65532
@@ -50,7 +57,13 @@ def lay_out(root, programs, licence):
         _copy(source, target, 0o755, "build it first")
         _strip(target)
         libraries.update(_libraries_of(source))
-    package_of = packages_of(libraries.values())
+    if NCCL in libraries:
+        libraries.update(_lay_out_verbs(root))
+    package_of = packages_of([*libraries.values(), *COMPILED_IN])
+    for header, package in COMPILED_IN.items():
+        if header not in package_of:
+            raise BuildError(f"no Debian package has {header}: apt-get install {package}")
+        contents.packages.add(package_of[header])
     for soname, path in sorted(libraries.items()):
         _add_library(root, soname, path, package_of.get(path), contents)
     for package in sorted(contents.packages):
@@ -102,11 +115,28 @@ def _libraries_of(program):
                 raise BuildError(f"{program} needs {match[1]}, which is not here; install what third_party/ says")
         elif match := re.match(r"\s*(?:\S+ => )?(/\S+) \(0x", line):
             libraries[os.path.basename(match[1])] = match[1]
-    return libraries
+    return {soname: path for soname, path in libraries.items() if soname not in FROM_NODE}
 
 
 def _multiarch():
     return f"{os.uname().machine}-linux-gnu"
+
+
+def _lay_out_verbs(root):
+    """Names the driver, as Debian does; soname -> path of the libraries."""
+    folder = pathlib.Path("/usr/lib") / _multiarch()
+    libraries = {}
+    for soname in VERBS:
+        if not (folder / soname).exists():
+            raise BuildError(f"NCCL needs {folder / soname} for RDMA: apt-get install ibverbs-providers")
+        libraries.update({soname: str(folder / soname)}, **_libraries_of(folder / soname))
+    _copy(VERBS_DRIVER, root / VERBS_DRIVER.lstrip("/"), 0o644, "apt-get install --reinstall ibverbs-providers")
+    # One library by two names: the driver's carries the version of the interface.
+    driver, = (folder / "libibverbs").glob("libmlx5-rdmav*.so")
+    link = root / str(driver).lstrip("/")
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../libmlx5.so.1")
+    return libraries
 
 
 def _add_library(root, soname, path, package, contents):
@@ -118,8 +148,19 @@ def _add_library(root, soname, path, package, contents):
     if package is not None:
         contents.packages.add(package)
     elif os.path.realpath(path).startswith(os.path.realpath(CUDA_ROOT) + "/"):
-        version = os.path.basename(os.path.realpath(path)).removeprefix(soname.split(".so")[0] + ".so.")
+        version, licence = _nvidia_version_and_licence(soname, path)
+        _copy(licence, root / "usr/share/doc" / soname / "copyright", 0o644, "the library comes with this licence")
         sha256 = hashlib.sha256(target.read_bytes()).hexdigest()
         contents.libraries.add(Library(soname, version, "Organization: NVIDIA", sha256))
     else:
         raise BuildError(f"{path} belongs to no Debian package, nor to {CUDA_ROOT}: use Debian's library")
+
+
+def _nvidia_version_and_licence(soname, path):
+    """Of the pip package that has the library, if the toolkit was put together from those; else of the toolkit."""
+    for record in sorted(pathlib.Path(CUDA_ROOT).glob("dist-info/*.dist-info/RECORD")):
+        if f"/{soname}," in record.read_text():
+            version = record.parent.name.removesuffix(".dist-info").rpartition("-")[2]
+            return version, record.parent / "licenses/License.txt"
+    version = os.path.basename(os.path.realpath(path)).removeprefix(soname.split(".so")[0] + ".so.")
+    return version, pathlib.Path(CUDA_ROOT) / "EULA.txt"

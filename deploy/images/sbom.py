@@ -2,7 +2,7 @@
 
     text = sbom("orrery", "0.1.0", packages, libraries, epoch)
 
-Lists the Debian packages that the image has files of, and the libraries that come from elsewhere (CUDA).
+Lists the Debian packages that the image has files or code of, and the libraries that come from elsewhere (CUDA).
 """
 
 import dataclasses

@@ -68,11 +68,14 @@ class Cluster:
         self.ask = self.client("eval", "/models/abacus/eval.jsonl", f"--limit={NUM_PROBLEMS}", "--require_agreement",
                                "--cluster=/etc/orrery/cluster.txtpb")
         self.expected = ""
+        self.contents = set()
 
     def build_image(self):
-        """What the image is now: its id, its labels, its user."""
-        subprocess.run([self.checkout / "deploy/images/build", f"--bin={self._programs}", f"--tag={self.image}"],
-                       env=self.podman.env, check=True)
+        """What the image is now: its id, its labels, its user. `contents`: names of what is in it, as it says."""
+        with tempfile.NamedTemporaryFile(suffix=".spdx.json") as sbom:
+            subprocess.run([self.checkout / "deploy/images/build", f"--bin={self._programs}", f"--tag={self.image}",
+                            f"--sbom={sbom.name}"], env=self.podman.env, check=True)
+            self.contents = {package["name"] for package in json.load(sbom)["packages"]}
         return json.loads(self.podman("image", "inspect", self.image))[0]
 
     def up(self):
@@ -182,6 +185,11 @@ def builds_the_same_image_twice(cluster):
         assert labels.get(f"org.opencontainers.image.{label}"), labels
 
 
+def says_what_is_in_it(cluster):
+    """A library, and headers that were compiled in."""
+    assert {"orrery", "libc6", "libboost1.81-dev", "nlohmann-json3-dev"} <= cluster.contents, cluster.contents
+
+
 def has_no_shell(cluster):
     try:
         cluster.podman("run", "--rm", "--entrypoint=/bin/sh", cluster.image, "-c", "true")
@@ -234,9 +242,10 @@ def leaves_nothing_behind(cluster):
     assert SUBNET.rpartition(".")[0] not in addresses, addresses
 
 
-CASES = [builds_the_same_image_twice, has_no_shell, answers_over_grpc, loses_nothing_when_a_shard_is_killed,
-         loses_nothing_when_shards_are_rolled, loses_nothing_when_ranks_are_rolled,
-         loses_nothing_when_routers_are_rolled, prometheus_scrapes_all_members, leaves_nothing_behind]
+CASES = [builds_the_same_image_twice, says_what_is_in_it, has_no_shell, answers_over_grpc,
+         loses_nothing_when_a_shard_is_killed, loses_nothing_when_shards_are_rolled,
+         loses_nothing_when_ranks_are_rolled, loses_nothing_when_routers_are_rolled, prometheus_scrapes_all_members,
+         leaves_nothing_behind]
 
 
 @contextlib.contextmanager

@@ -74,6 +74,22 @@ def names_agree(manifests):
     return sorted(set(wrong))
 
 
+def gpu_members_have_the_gpu_image(manifests):
+    """And so has what packs for them."""
+    wrong = []
+    for workload in manifests.workloads():
+        backend = None
+        if workload.role:
+            backend = cluster_text.first(cluster_file(manifests, workload), "numerics", "backend")
+        for container in workload.containers():
+            name = container["image"].rpartition("/")[2].partition(":")[0]
+            for_gpu = backend == "BACKEND_CUDA" or flags(container).get("backend") == "cuda"
+            if for_gpu and not name.endswith("-cuda"):
+                wrong.append(f"{workload}, container {container['name']}: is for GPUs, and its image is "
+                             f"{container['image']}")
+    return wrong
+
+
 def scaler_of(manifests, workload):
     for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
         for scaler in manifests.of(kind):

@@ -27,6 +27,7 @@ class Overlays:
         self.lws = render(K8S / "overlays/gpu-h200-lws")
         self.scaled = render_component(K8S, "autoscaling")
         self.monitored = render_component(K8S, "monitoring")
+        self.brought = render_component(K8S, "bring")
         return self
 
     def __exit__(self, *_):
@@ -105,6 +106,20 @@ def a_file_that_is_not_mounted(overlays):
     expect(references.mounted_files_exist, manifests, "StatefulSet expert", "tls.ca /etc/orrery/tls/authority.crt")
 
 
+def a_claim_that_its_volume_does_not_fit(overlays):
+    for change, part in [
+            (lambda volume, claim: claim.update(volumeName="another"), "no PersistentVolume another"),
+            (lambda volume, claim: volume["claimRef"].update(namespace="default"), "is for default/orrery-models"),
+            (lambda volume, claim: claim.update(storageClassName="local"), "storageClassName local"),
+            (lambda volume, claim: volume.update(accessModes=["ReadWriteOnce"]), "accessModes"),
+            (lambda volume, claim: claim["resources"]["requests"].update(storage="800Gi"), "wants 800Gi"),
+    ]:
+        manifests = overlays.brought.copy()
+        change(manifests.find("PersistentVolume", "orrery-models")["spec"],
+               manifests.find("PersistentVolumeClaim", "orrery-models")["spec"])
+        expect(references.volumes_fit_their_claims, manifests, "claim orrery-models", part)
+
+
 def a_mount_without_a_volume(overlays):
     manifests, expert = broken(overlays.cpu)
     expert.pod["containers"][0]["volumeMounts"][1]["name"] = "weights"
@@ -177,6 +192,16 @@ def more_evictions_than_room(overlays):
     manifests, _ = broken(overlays.lws)
     edit_cluster_file(manifests, "max_failed_shards: 4", "max_failed_shards: 1")
     expect(agreement.rooms_and_budgets_agree, manifests, "rolls 4 shards at a time")
+
+
+def a_gpu_member_with_the_image_for_processors(overlays):
+    manifests, expert = broken(overlays.lws)
+    expert.pod["containers"][0]["image"] = "registry.example:5000/orrery:0.1.0"
+    expect(agreement.gpu_members_have_the_gpu_image, manifests, "LeaderWorkerSet expert", "orrery:0.1.0")
+    manifests, _ = broken(overlays.brought)
+    bring = next(each for each in manifests.workloads() if each.name == "bring")
+    bring.pod["containers"][0]["args"].append("--backend=cuda")
+    expect(agreement.gpu_members_have_the_gpu_image, manifests, "Job bring", "orrery:0.1.0")
 
 
 def pods_that_may_too_much(overlays):

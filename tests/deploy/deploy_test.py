@@ -23,23 +23,28 @@ import references  # noqa: E402
 import rules  # noqa: E402
 import schemas  # noqa: E402
 import security  # noqa: E402
-from manifests import render, render_component  # noqa: E402
+from manifests import read, render, render_component, render_from_registry  # noqa: E402
 
 K8S = CHECKOUT / "deploy" / "k8s"
 RUNBOOK = CHECKOUT / "deploy" / "README.md"
 # Where `orrery check deploy` puts what it installs with pip.
 PACKAGES = CHECKOUT / ".orrery" / "python"
 
-CHECKS = [
+# What holds for any pod.
+CHECKS_OF_PODS = [
+    security.pods_are_restricted,
+    security.images_are_pinned,
+    security.requests_equal_limits,
+]
+CHECKS = CHECKS_OF_PODS + [
     references.objects_exist,
     references.mounted_files_exist,
+    references.volumes_fit_their_claims,
     agreement.ports_agree,
     agreement.names_agree,
     agreement.grace_fits_the_drain,
     agreement.rooms_and_budgets_agree,
-    security.pods_are_restricted,
-    security.images_are_pinned,
-    security.requests_equal_limits,
+    agreement.gpu_members_have_the_gpu_image,
     security.edges_are_those_of_the_design,
 ]
 # Podman takes no ports and asks no probes.
@@ -66,6 +71,7 @@ class Rendered:
         self.model = arguments.model
         self.manifests = {name: render(K8S / "overlays" / name) for name in overlays()}
         self.manifests |= {f"cpu-{name}": render_component(K8S, name) for name in components()}
+        self.fill = read(K8S / "fill.yaml")
         self.running = None
         self.schemas = None
 
@@ -115,6 +121,13 @@ def all_cases():
                               rendered.manifests[name], rendered.validator())))
         found.append(case(f"{title}_asked_metrics_exist", lambda rendered, name=name: rules.asked_metrics_exist(
             rendered.manifests[name], rendered.cluster().metric_names)))
+    for check in CHECKS_OF_PODS:
+        found.append(case(f"fill_{check.__name__}", lambda rendered, check=check: check(rendered.fill)))
+    found.append(case("fill_objects_follow_the_schemas", lambda rendered: schemas.objects_follow_the_schemas(
+        rendered.fill, rendered.validator())))
+    found.append(case("gpu_members_have_the_gpu_image_wherever_the_other_one_is", lambda _: [
+        problem for name in overlays()
+        for problem in agreement.gpu_members_have_the_gpu_image(render_from_registry(K8S, name, "registry.example"))]))
     found.append(case("podman_differs_from_cpu_in_kind_and_addresses_only",
                       lambda rendered: podman_overlay.podman_differs_in_kind_and_addresses_only(
                           rendered.manifests["cpu"], rendered.manifests["podman"])))

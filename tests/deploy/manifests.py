@@ -7,6 +7,7 @@
 No cluster is needed: nothing is sent anywhere.
 """
 
+import contextlib
 import copy
 import pathlib
 import re
@@ -23,6 +24,7 @@ TEMPLATES = {
     "StatefulSet": ("spec", "template"),
     "Deployment": ("spec", "template"),
     "Job": ("spec", "template"),
+    "Pod": (),
     "LeaderWorkerSet": ("spec", "leaderWorkerTemplate", "workerTemplate"),
 }
 COMPONENT = "app.kubernetes.io/component"
@@ -62,12 +64,6 @@ class Workload:
 
     def containers(self):
         return self.pod.get("initContainers", []) + self.pod["containers"]
-
-    def claims(self):
-        """Names of the volumes that it makes claims for."""
-        templates = (self.spec.get("volumeClaimTemplates")
-                     or self.spec.get("leaderWorkerTemplate", {}).get("volumeClaimTemplates") or [])
-        return {template["metadata"]["name"] for template in templates}
 
 
 class Manifests:
@@ -126,11 +122,28 @@ def render(folder):
     return Manifests(folder.name, list(yaml.safe_load_all(render_text(folder))))
 
 
+def read(file):
+    """What is applied as it is."""
+    return Manifests(file.stem, list(yaml.safe_load_all(file.read_text(encoding="utf-8"))))
+
+
+@contextlib.contextmanager
+def copy_of(k8s):
+    with tempfile.TemporaryDirectory(prefix="orrery-deploy-") as scratch:
+        yield pathlib.Path(shutil.copytree(k8s, pathlib.Path(scratch) / "k8s"))
+
+
+def render_from_registry(k8s, overlay, registry):
+    """An overlay, as it is where base/image names another registry."""
+    with copy_of(k8s) as tree:
+        image = tree / "base/image/kustomization.yaml"
+        image.write_text(image.read_text(encoding="utf-8").replace("localhost/", f"{registry}/"), encoding="utf-8")
+        return render(tree / "overlays" / overlay)
+
+
 def render_component(k8s, component):
     """A component on top of the cpu overlay."""
-    with tempfile.TemporaryDirectory(prefix="orrery-deploy-") as scratch:
-        tree = pathlib.Path(scratch) / "k8s"
-        shutil.copytree(k8s, tree)
+    with copy_of(k8s) as tree:
         overlay = tree / "overlays" / f"cpu-{component}"
         overlay.mkdir()
         (overlay / "kustomization.yaml").write_text(yaml.safe_dump({

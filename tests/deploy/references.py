@@ -4,7 +4,6 @@ import cluster_text
 from manifests import flags
 
 # Made by hand or by others before (deploy/README.md); in podman, volumes of these names.
-GIVEN_CLAIMS = {"orrery-checkpoint"}
 GIVEN_SECRETS = {"orrery-router-tls", "orrery-attention-tls", "orrery-expert-tls", "orrery-resume-key"}
 SECRET_KEYS = {"orrery-resume-key": {"resume.key"}}
 TLS_KEYS = {"tls.crt", "tls.key", "ca.crt"}
@@ -134,7 +133,7 @@ def volume_problems(manifests, workload, volume):
     if "persistentVolumeClaim" in volume:
         claim = volume["persistentVolumeClaim"]["claimName"]
         is_podmans = workload.kind == "Deployment"  # a volume of podman's, made before
-        if is_podmans or claim in GIVEN_CLAIMS or manifests.find("PersistentVolumeClaim", claim):
+        if is_podmans or manifests.find("PersistentVolumeClaim", claim):
             return []
         return [f"there is no claim {claim}"]
     wrong = []
@@ -156,13 +155,37 @@ def volume_problems(manifests, workload, volume):
     return wrong
 
 
+def volumes_fit_their_claims(manifests):
+    """A claim that names its volume is bound to it only if all of this agrees."""
+    wrong = []
+    for claim in manifests.of("PersistentVolumeClaim"):
+        name, wanted = claim["metadata"]["name"], claim["spec"]
+        if "volumeName" not in wanted:
+            continue
+        volume = manifests.find("PersistentVolume", wanted["volumeName"])
+        if volume is None:
+            wrong.append(f"claim {name}: there is no PersistentVolume {wanted['volumeName']}")
+            continue
+        found = volume["spec"]
+        holder = found["claimRef"]
+        if holder != {"namespace": claim["metadata"]["namespace"], "name": name}:
+            wrong.append(f"claim {name}: its volume is for {holder['namespace']}/{holder['name']}")
+        for field in ("storageClassName", "accessModes"):
+            if found.get(field) != wanted.get(field):
+                wrong.append(f"claim {name}: {field} {wanted.get(field)}, its volume has {found.get(field)}")
+        if found["capacity"]["storage"] != wanted["resources"]["requests"]["storage"]:
+            wrong.append(f"claim {name}: wants {wanted['resources']['requests']['storage']}, its volume has "
+                         f"{found['capacity']['storage']}")
+    return wrong
+
+
 def files_of(workload, container):
     """What the container sees: {path of a file: None}, and folders whose contents are not known, with a slash."""
     volumes = {volume["name"]: volume for volume in workload.pod.get("volumes", [])}
     seen = set()
     for mount in container.get("volumeMounts", []):
         volume = volumes.get(mount["name"], {})
-        if "projected" not in volume or mount["name"] in workload.claims():
+        if "projected" not in volume:
             seen.add(mount["mountPath"].rstrip("/") + "/")
             continue
         for source in volume["projected"]["sources"]:
@@ -178,7 +201,7 @@ def sees(seen, path):
 def mounted_files_exist(manifests):
     wrong = []
     for workload in manifests.workloads():
-        volumes = {volume["name"] for volume in workload.pod.get("volumes", [])} | workload.claims()
+        volumes = {volume["name"] for volume in workload.pod.get("volumes", [])}
         mounted = {mount["name"] for container in workload.containers() for mount in container.get("volumeMounts", [])}
         wrong += [f"{workload}: mounts the volume {name}, which is not there" for name in sorted(mounted - volumes)]
         wrong += [f"{workload}: nothing mounts the volume {name}" for name in sorted(volumes - mounted)]

@@ -20,7 +20,7 @@ CUSTOM_KINDS = {
     "Issuer": {"ca", "selfSigned"},
     "PodMonitor": {"jobLabel", "podMetricsEndpoints", "selector"},
     "PrometheusRule": {"groups"},
-    "ScaledObject": {"cooldownPeriod", "fallback", "maxReplicaCount", "minReplicaCount", "pollingInterval",
+    "ScaledObject": {"advanced", "fallback", "maxReplicaCount", "minReplicaCount", "pollingInterval",
                      "scaleTargetRef", "triggers"},
     "LeaderWorkerSet": {"leaderWorkerTemplate", "networkConfig", "replicas", "rolloutStrategy", "startupPolicy"},
 }
