@@ -113,6 +113,9 @@ class RankExchange {
   virtual int num_peers() const = 0;
   // Whether frames can reach the peer now.
   virtual bool connected(int peer) const = 0;
+  // How often the connection to the peer was made anew since the start, on any lane: another process may be at
+  // its end than before.
+  virtual int64_t num_reconnects(int peer) const { return 0; }
   // Waits until connected(peer), at most until the deadline; says whether it is.
   virtual bool AwaitConnected(int peer, absl::Time deadline) = 0;
   // What carries decode frames to the peer now, for people: "grpc", "nccl"; empty if nothing does.

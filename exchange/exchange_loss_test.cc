@@ -59,8 +59,10 @@ TEST_P(ExchangeLossTest, ReachesAPeerAgainAfterItCameBack) {
   cluster->KillShard(0);
   ExpectAll(cluster->rank(0).Combine(ticket, Far(), absl::MakeSpan(work.results)), 2,
             EntryState::kLost);
+  EXPECT_EQ(cluster->rank(0).num_reconnects(0), 0);
   if (!cluster->ReviveShard(0)) GTEST_SKIP() << "somebody else took the port";
   ASSERT_TRUE(cluster->rank(0).AwaitConnected(0, Far()));
+  EXPECT_GE(cluster->rank(0).num_reconnects(0), kNumLanes);
   ServingShard serving(cluster->shard(0), SmallRows());
   ExpectDone(cluster->rank(0), work, 3);
 }

@@ -31,7 +31,9 @@ class RankEndpoint::Link : public ChannelSink {
   }
   void OnClosed(const absl::Status&) override { endpoint_->OnLinkChanged(*this, false); }
 
-  bool open = false;  // guarded by the endpoint's mutex
+  // Guarded by the endpoint's mutex.
+  bool open = false;
+  int64_t num_openings = 0;
 
  private:
   RankEndpoint* const endpoint_;
@@ -65,6 +67,15 @@ RankEndpoint::~RankEndpoint() { Close(); }
 bool RankEndpoint::connected(int peer) const {
   std::lock_guard lock(mutex_);
   return link(peer, Lane::kDecode).open && link(peer, Lane::kBulk).open;
+}
+
+int64_t RankEndpoint::num_reconnects(int peer) const {
+  std::lock_guard lock(mutex_);
+  int64_t num_reconnects = 0;
+  for (const auto& link : links_[peer]) {
+    num_reconnects += std::max<int64_t>(link->num_openings - 1, 0);
+  }
+  return num_reconnects;
 }
 
 bool RankEndpoint::AwaitConnected(int peer, absl::Time deadline) {
@@ -176,6 +187,7 @@ absl::Status RankEndpoint::OnReply(const Link& link, std::string frame) {
 void RankEndpoint::OnLinkChanged(Link& link, bool open) {
   std::lock_guard lock(mutex_);
   link.open = open && !closed_;
+  link.num_openings += link.open;
   if (!open) table_.PeerLost(link.peer(), link.lane());
   changed_.notify_all();
 }

@@ -39,6 +39,7 @@ class RankEndpoint : public RankExchange {
 
   int num_peers() const override { return static_cast<int>(links_.size()); }
   bool connected(int peer) const override;
+  int64_t num_reconnects(int peer) const override;
   bool AwaitConnected(int peer, absl::Time deadline) override;
   std::string_view carrier(int peer) const override;
   std::string carrier_problem(int peer) const override;

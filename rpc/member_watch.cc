@@ -51,6 +51,12 @@ MemberWatch::MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& chan
 
 MemberWatch::~MemberWatch() { Stop(); }
 
+void MemberWatch::AskNow(int member) {
+  absl::MutexLock lock(&mutex_);
+  members_[member].next_poll = absl::InfinitePast();
+  changed_.Signal();
+}
+
 void MemberWatch::Stop() {
   std::vector<std::shared_ptr<Call>> calls;
   {

@@ -56,6 +56,8 @@ class MemberWatch {
   MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
               const WatchOptions& options, OnAnswer on_answer);
   ~MemberWatch();
+  // Asks it at once, if that is not under way.
+  void AskNow(int member);
   // Cancels what is under way. Idempotent.
   void Stop();
 

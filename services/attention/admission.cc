@@ -31,6 +31,7 @@ absl::Status Refuse(absl::Duration retry_after, const std::string& message) {
 }  // namespace
 
 absl::Status Admission::Take(const Visit& visit, absl::Time now) {
+  RETURN_IF_ERROR(CheckSize(visit));
   if (visit.is_replay) return TakeReplay(visit);
   const auto found = tenants_.find(visit.tenant);
   const Tenant before = found == tenants_.end() ? Tenant() : found->second;
@@ -50,6 +51,15 @@ absl::Status Admission::Take(const Visit& visit, absl::Time now) {
   return absl::OkStatus();
 }
 
+absl::Status Admission::CheckSize(const Visit& visit) const {
+  if (visit.num_bytes <= options_.max_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the request may hold ", visit.num_bytes, " bytes of this rank, all requests together ",
+      options_.max_bytes,
+      "; ask for less (max_new_tokens, num_choices, num_top_logprobs), or give the rank more "
+      "(memory_bytes)"));
+}
+
 absl::Status Admission::TakeReplay(const Visit& visit) {
   const int num_places = 2 * options_.max_open;
   if (num_replays_ >= num_places) {
@@ -57,9 +67,10 @@ absl::Status Admission::TakeReplay(const Visit& visit) {
                   absl::StrCat("this rank holds ", num_replays_, " replayed requests of at most ",
                                num_places, "; try again later"));
   }
-  if (visit.num_bytes > options_.max_bytes - num_replay_bytes_) {
+  const int64_t num_taken = num_replay_bytes_ + num_unread_replay_bytes_;
+  if (visit.num_bytes > options_.max_bytes - num_taken) {
     return Refuse(interval_,
-                  absl::StrCat("replayed requests hold up to ", num_replay_bytes_,
+                  absl::StrCat("replayed requests hold up to ", num_taken,
                                " bytes of this rank, one more may hold ", visit.num_bytes,
                                ", the limit is ", options_.max_bytes, "; try again later"));
   }
@@ -94,14 +105,15 @@ absl::Status Admission::CheckTokens(const Tenant& tenant, int64_t num_tokens) co
 }
 
 absl::Status Admission::CheckBytes(const Tenant& tenant, int64_t num_bytes) const {
-  const int64_t num_left = options_.max_bytes - num_bytes_;
+  const int64_t num_left = options_.max_bytes - num_bytes_ - num_unread_bytes_;
   const bool leaves_enough = tenant.num_open == 0 || tenant.num_bytes + num_bytes <= num_left;
   if (num_bytes <= num_left && leaves_enough) return absl::OkStatus();
   return Refuse(
       WaitOf(tenant) / 2,
       absl::StrCat(
           "requests may hold ", num_bytes_, " bytes of this rank, ", tenant.num_bytes,
-          " of them of this tenant, which asks for ", num_bytes, " more; of ", options_.max_bytes,
+          " of them of this tenant, and clients have yet to read ", num_unread_bytes_,
+          "; this tenant asks for ", num_bytes, " more; of ", options_.max_bytes,
           " a tenant may take as many as it leaves free (a smaller max_new_tokens asks for "
           "less, a larger memory_bytes of the rank has more); try again later"));
 }

@@ -13,14 +13,15 @@
 //           the others.
 //   tokens  The same for the prompt tokens of those that wait, each choice counted: they are what a waiting
 //           request holds of the memory.
-//   bytes   What requests may hold of the memory until they end, whether they wait or run: with it the memory of
-//           the process is bounded (host_memory.h). Likewise, but for this a request is never too long to be refused.
+//   bytes   What requests may hold of the memory until their clients have read everything, whether they wait, run or
+//           have ended: with it the memory of the process is bounded (host_memory.h). Likewise, but for this a request
+//           is never too long to be refused.
 //   time    A request is refused if by its deadline it would not be answered, as far as one can tell from
 //           how requests have been ending. Else a rank with more work than it can do works for answers that nobody waits for any
 //           more. It would wait for those of its tenant before it, while tenants take turns, and then run as
 //           long as others have been running. Both are taken a third longer than they were, since an answer that
 //           comes a little late was for nothing, and one that was refused early costs a try elsewhere.
-// Every refusal says when another try is worth its while (base/retry_after.h).
+// Every refusal says when another try is worth its while (base/retry_after.h), but that of a request which never fits.
 //
 // Replays have been admitted before: they have places and bytes of their own, of which anyone may have all, and
 // are asked for neither tokens nor time.
@@ -60,6 +61,11 @@ class Admission {
 
   explicit Admission(const Options& options) : options_(options) {}
 
+  // Bytes that requests hold which have ended: replays, and the others.
+  void SetUnread(int64_t num_bytes, int64_t num_replay_bytes) {
+    num_unread_bytes_ = num_bytes;
+    num_unread_replay_bytes_ = num_replay_bytes;
+  }
   absl::Status Take(const Visit& visit, absl::Time now);
   // The first time that it is computed; later calls have no effect.
   void OnStarted(Visit& visit, absl::Time now);
@@ -76,6 +82,7 @@ class Admission {
   absl::Status CheckPlaces(const Tenant& tenant) const;
   absl::Status CheckTokens(const Tenant& tenant, int64_t num_tokens) const;
   absl::Status CheckBytes(const Tenant& tenant, int64_t num_bytes) const;
+  absl::Status CheckSize(const Visit& visit) const;  // whether it fits at any time
   absl::Status TakeReplay(const Visit& visit);
   absl::Status CheckTime(const Tenant& tenant, const Visit& visit, absl::Time now) const;
   // How long until one that comes now would start; zero until that is known.
@@ -92,6 +99,8 @@ class Admission {
   int64_t num_waiting_tokens_ = 0;
   int64_t num_bytes_ = 0;  // replays not counted
   int64_t num_replay_bytes_ = 0;
+  int64_t num_unread_bytes_ = 0;  // likewise
+  int64_t num_unread_replay_bytes_ = 0;
 
   // How requests have been ending: decayed means, zero until one is known.
   absl::Duration interval_;             // between two ends, while others waited

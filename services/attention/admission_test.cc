@@ -55,7 +55,10 @@ TEST(Admission, BytesAreBoundedUntilRequestsEnd) {
     visit.num_bytes = num_bytes;
     return visit;
   };
-  ExpectRefused(admission.Take(visit_of("a", 1001), At(0)), "asks for 1001 more; of 1000");
+  const absl::Status never = admission.Take(visit_of("a", 1001), At(0));
+  EXPECT_EQ(never.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_FALSE(RetryAfterOf(never).has_value()) << "no time makes it fit";
+  EXPECT_THAT(std::string(never.message()), HasSubstr("may hold 1001 bytes of this rank"));
   Admission::Visit first = visit_of("a", 400);
   ASSERT_TRUE(admission.Take(first, At(0)).ok());
   admission.OnStarted(first, At(0));
@@ -69,6 +72,11 @@ TEST(Admission, BytesAreBoundedUntilRequestsEnd) {
   admission.OnEnded(first, /*is_served=*/true, At(1));
   EXPECT_TRUE(admission.Take(visit_of("c", 301), At(1)).ok());
   admission.OnEnded(replay, /*is_served=*/false, At(1));
+  admission.SetUnread(/*num_bytes=*/200, /*num_replay_bytes=*/301);
+  ExpectRefused(admission.Take(visit_of("d", 200), At(1)), "clients have yet to read 200");
+  ExpectRefused(admission.Take(replay, At(1)), "hold up to 301 bytes");
+  admission.SetUnread(0, 300);
+  EXPECT_TRUE(admission.Take(visit_of("d", 199), At(1)).ok());
   EXPECT_TRUE(admission.Take(replay, At(1)).ok());
 }
 

@@ -335,8 +335,13 @@ absl::Status AttentionServer::StartEngine(const internal::ClusterFile& cluster) 
   });
   loaded_ = true;
   monitor_->SetDetail(
-      {.heartbeat = &engine_->metrics().heartbeat,
-       .add_metrics = [this](MetricFamilies& families) { AddTo(engine_->metrics(), families); }});
+      {.heartbeat = &engine_->metrics().heartbeat, .add_metrics = [this](MetricFamilies& families) {
+         AddTo(engine_->metrics(), families);
+         if (directory_ == nullptr) return;
+         families.AddGauge("orrery_attention_unheld_experts",
+                           "Experts, counted once for each layer, that no shard holds.",
+                           directory_->num_missing());
+       }});
   server_->SetServing(true);
   LogInfo("context limit ", max_context_tokens_, " tokens, KV cache ", options.num_kv_blocks,
           " blocks of ", kKvBlockTokens, " tokens");

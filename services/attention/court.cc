@@ -47,10 +47,11 @@ bool Court::Try(const Dispute& dispute, const Batch& batch) {
 
 Trial::Case Court::CaseOf(const Dispute& dispute) const {
   Trial::Case of = {.first = dispute.first, .second = dispute.second, .holders = {}, .heirs = {}};
+  const std::vector<bool> barred = directory_->Barred();
   const auto is_new = [&](int shard) {
     return shard != dispute.first.shard && shard != dispute.second.shard &&
            std::count(of.holders.begin(), of.holders.end(), shard) == 0 &&
-           exchange_->connected(shard);
+           exchange_->connected(shard) && !barred[shard];
   };
   for (const int holder : directory_->Holders(dispute.key)) {
     if (is_new(holder)) of.holders.push_back(holder);

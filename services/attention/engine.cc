@@ -138,6 +138,7 @@ absl::Status Engine::TakePlace(const std::shared_ptr<OpenRequest>& request) {
   if (earlier != by_id_.end() && earlier->second->asked.attempt > asked.attempt) {
     return absl::AbortedError("a later attempt of this request is here already");
   }
+  admission_.SetUnread(*unread_bytes_, *unread_replay_bytes_);
   RETURN_IF_ERROR(admission_.Take(request->visit, absl::Now()));
   if (earlier != by_id_.end()) earlier->second->is_superseded = true;
   if (!asked.request_id.empty()) by_id_[asked.request_id] = request;
@@ -386,6 +387,8 @@ void Engine::EndRequest(const std::shared_ptr<OpenRequest>& request, const absl:
   {
     std::lock_guard lock(mutex_);
     admission_.OnEnded(request->visit, /*is_served=*/status.ok(), absl::Now());
+    request->outbox->CountIn(request->visit.is_replay ? unread_replay_bytes_ : unread_bytes_,
+                             request->visit.num_bytes);
     const auto last = by_id_.find(request->asked.request_id);
     if (last != by_id_.end() && last->second == request) by_id_.erase(last);
   }

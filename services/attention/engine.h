@@ -210,6 +210,11 @@ class Engine {
   // Guarded by mutex_.
   std::vector<std::shared_ptr<OpenRequest>> inbox_;
   Admission admission_;
+  // What requests hold that have ended; their outboxes may outlive the engine.
+  const std::shared_ptr<std::atomic<int64_t>> unread_bytes_ =
+      std::make_shared<std::atomic<int64_t>>(0);
+  const std::shared_ptr<std::atomic<int64_t>> unread_replay_bytes_ =
+      std::make_shared<std::atomic<int64_t>>(0);
   std::map<std::string, std::shared_ptr<OpenRequest>> by_id_;  // the last attempt of each
   EngineLoad load_;
   bool stopping_ = false;

@@ -16,6 +16,9 @@ void Engine::RunTurn(std::vector<Part>& parts) {
   const absl::Time begin = absl::Now();
   const absl::Status stepped = step_->Run(batch, cache_, /*probe=*/nullptr);
   if (!stepped.ok()) return Fail(parts, stepped);
+  // A shard was convicted meanwhile. The step was computed again without it, but upon a cache in which it had a part:
+  // nothing of that is told, and everybody is set back (DropDoubtful).
+  if (step_->num_convictions() != num_convictions_) return;
   ++counters_.steps;
   metrics_.step_seconds.Observe(absl::ToDoubleSeconds(absl::Now() - begin));
   metrics_.step_rows.Observe(batch.num_rows());

@@ -28,6 +28,7 @@ void ExpertDirectory::Changed() {
 void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
   std::lock_guard lock(mutex_);
   Shard& known = shards_[shard];
+  if (std::exchange(known.is_unknown, false)) Changed();
   if (known.claim == claim) return;  // as it says every second or two
   if (known.incarnation != claim.incarnation) {
     known.incarnation = claim.incarnation;
@@ -41,6 +42,29 @@ void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
   known.room = claim.room;
   known.claim = std::move(claim);
   Changed();
+}
+
+void ExpertDirectory::SetAsker(std::function<void(int shard)> ask) {
+  std::lock_guard lock(mutex_);
+  ask_ = std::move(ask);
+}
+
+void ExpertDirectory::OnReconnects(int shard, int64_t num_reconnects) {
+  std::lock_guard lock(mutex_);
+  Shard& known = shards_[shard];
+  if (known.num_reconnects == num_reconnects || ask_ == nullptr) return;
+  known.num_reconnects = num_reconnects;
+  known.is_unknown = true;
+  ask_(shard);
+}
+
+std::vector<bool> ExpertDirectory::Barred() const {
+  std::lock_guard lock(mutex_);
+  std::vector<bool> barred(shards_.size());
+  for (size_t shard = 0; shard < shards_.size(); ++shard) {
+    barred[shard] = shards_[shard].is_quarantined || shards_[shard].is_unknown;
+  }
+  return barred;
 }
 
 void ExpertDirectory::SetGone(int shard) {
@@ -163,6 +187,13 @@ std::string ExpertDirectory::MissingBeyondHeirs() const {
   std::lock_guard lock(mutex_);
   if (missing_.version != version_) missing_ = {version_, DescribeMissingBeyondHeirs()};
   return missing_.text;
+}
+
+int ExpertDirectory::num_missing() const {
+  std::lock_guard lock(mutex_);
+  size_t num_missing = 0;
+  for (const LayerExperts& layer : MissingExperts()) num_missing += layer.experts.size();
+  return static_cast<int>(num_missing);
 }
 
 std::string ExpertDirectory::DescribeMissingBeyondHeirs() const {

@@ -8,6 +8,9 @@
 // A shard that was convicted of a wrong answer (trial.h) is quarantined: nobody's holder and nobody's heir
 // until another process answers in its place.
 //
+// Nor is a shard asked whose connection was made anew, until it has described itself again: another process may be
+// there, with another model.
+//
 // Heirs are named only after every expert has had a holder once, or when AllowHeirs says so: while a
 // cluster starts, shards that are still loading are nobody's estate.
 //
@@ -17,6 +20,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -70,6 +74,15 @@ class ExpertDirectory {
   void Remove(int shard, ExpertKey key);
   void AllowHeirs();
 
+  // Who makes a shard say again what it is and holds; without one, a shard stays what it said last. `ask` is called
+  // from any thread, under this object's lock, and must not block. Null: nobody, as at first.
+  void SetAsker(std::function<void(int shard)> ask);
+  // How often the connection to the shard was made anew (RankExchange::num_reconnects). With each time another
+  // process may be there: it is barred until it has described itself, and asked to.
+  void OnReconnects(int shard, int64_t num_reconnects);
+  // Not to be asked for anything: quarantined, or not known since its connection was made anew.
+  std::vector<bool> Barred() const;
+
   // The shard gives wrong answers: from here on it counts as gone, whatever it says, until it is another
   // process. Whom it was suspected with no longer is. why: a sentence about it, for people.
   void Quarantine(int shard, std::string why);
@@ -94,6 +107,8 @@ class ExpertDirectory {
   // "layers 1-4: experts 4-7 have no holder"; empty when every expert of what runs has one, or heirs have
   // room for those that have none.
   std::string MissingBeyondHeirs() const;
+  // Experts, counted once for each layer, that nobody holds.
+  int num_missing() const;
   // What would be missing if max_failed_shards of the shards were gone, in a sentence that says what to
   // do; empty if nothing would, or while a shard has not said what it holds and may load.
   std::string Uncovered(int max_failed_shards) const;
@@ -114,6 +129,8 @@ class ExpertDirectory {
     bool is_draining = false;
     std::optional<int> room;
     uint64_t incarnation = 0;
+    int64_t num_reconnects = 0;
+    bool is_unknown = false;  // since then
     bool is_quarantined = false;
     std::string doubt;
     ShardCounters counters;
@@ -140,6 +157,7 @@ class ExpertDirectory {
   Spreader spreader_;
   std::vector<Shard> shards_;
   bool heirs_allowed_ = false;
+  std::function<void(int shard)> ask_;
   uint64_t version_ = 0;
   mutable Sentence missing_;
   mutable Sentence uncovered_;

@@ -44,6 +44,21 @@ TEST_F(ExpertDirectoryTest, ASpareThatIsNotThereIsMissedByNobody) {
   EXPECT_THAT(directory_.Uncovered(1), HasSubstr("may load 1 of them"));
 }
 
+TEST_F(ExpertDirectoryTest, AShardWhoseConnectionWasMadeAnewIsBarredUntilItHasDescribedItself) {
+  std::vector<int> asked;
+  directory_.SetAsker([&](int shard) { asked.push_back(shard); });
+  Claim(0, {0, 1}, 0);
+  directory_.OnReconnects(0, 0);
+  EXPECT_FALSE(directory_.Barred()[0]);
+  for (int i = 0; i < 2; ++i) directory_.OnReconnects(0, 1);
+  EXPECT_TRUE(directory_.Barred()[0]);
+  EXPECT_EQ(asked, std::vector<int>{0});
+  const uint64_t version = directory_.version();
+  Claim(0, {0, 1}, 0);  // the same as before
+  EXPECT_FALSE(directory_.Barred()[0]);
+  EXPECT_NE(directory_.version(), version) << "or who waits would not look again";
+}
+
 TEST_F(ExpertDirectoryTest, HoldersOfAnExpertAreAskedInTurn) {
   Claim(0, {0, 1}, 0);
   Claim(1, {2, 3}, 0);

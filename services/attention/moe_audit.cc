@@ -19,13 +19,9 @@ constexpr int kMaxAsks = 3;
 }  // namespace
 
 void MoeLayer::ChooseAudits() {
-  const int64_t num_before = num_entries_;
-  num_entries_ += static_cast<int64_t>(entries_.size());
+  audit_draw_.Next(static_cast<int64_t>(entries_.size()), drawn_);
   to_audit_.clear();
-  if (num_entries_ / audit_one_in_ == num_before / audit_one_in_) return;
-  for (const DispatchEntry& entry : entries_) {
-    if ((num_before + 1 + entry.result) % audit_one_in_ == 0) to_audit_.push_back(entry);
-  }
+  for (const int index : drawn_) to_audit_.push_back(entries_[index]);
 }
 
 void MoeLayer::AskAuditors(int layer, const Batch& batch) {
@@ -55,7 +51,7 @@ int MoeLayer::PickAuditor(int layer, const DispatchEntry& entry,
   const std::vector<int> holders = directory_->Holders({.layer = layer, .expert = entry.expert});
   // In turn, where there are several.
   for (size_t i = 0; i < holders.size(); ++i) {
-    const int peer = holders[(num_entries_ / audit_one_in_ + i) % holders.size()];
+    const int peer = holders[(audit_draw_.num_drawn() + i) % holders.size()];
     if (peer != first && is_good(peer)) return peer;
   }
   return is_good(first) ? first : kNoPeer;

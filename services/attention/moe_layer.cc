@@ -44,7 +44,7 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   layer.exchange_ = parts.exchange;
   layer.directory_ = parts.directory;
   layer.metrics_ = parts.metrics;
-  layer.audit_one_in_ = options.audit_one_in;
+  layer.audit_draw_ = AuditDraw(options.audit_one_in);
   if (config.num_experts == 0) return layer;
 
   layer.gate_ = MakeGateParams(config);
@@ -236,9 +236,7 @@ void MoeLayer::EndFlights(int layer, const Batch& batch, const absl::Status& sta
 void MoeLayer::ProbeSpared(int layer, const Batch& batch) {
   const absl::Time now = absl::Now();
   for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
-    if (!health_->IsProbeDue(peer, now) || seconds_->is_full() || !exchange_->connected(peer)) {
-      continue;
-    }
+    if (!health_->IsProbeDue(peer, now) || seconds_->is_full() || !Connected()[peer]) continue;
     const auto held =
         std::find_if(entries_.begin(), entries_.end(), [&](const DispatchEntry& entry) {
           return directory_->Holds(peer, {.layer = layer, .expert = entry.expert});
@@ -286,11 +284,13 @@ absl::Span<std::byte> MoeLayer::Results(const Buffer& buffer) {
 }
 
 std::vector<bool> MoeLayer::Connected() const {
-  const std::vector<bool> quarantined = directory_->Quarantined();
   std::vector<bool> usable(exchange_->num_peers());
   for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
-    usable[peer] = exchange_->connected(peer) && !quarantined[peer];
+    directory_->OnReconnects(peer, exchange_->num_reconnects(peer));
+    usable[peer] = exchange_->connected(peer);
   }
+  const std::vector<bool> barred = directory_->Barred();
+  for (size_t peer = 0; peer < usable.size(); ++peer) usable[peer] = usable[peer] && !barred[peer];
   return usable;
 }
 

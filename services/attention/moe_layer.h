@@ -21,6 +21,7 @@
 #include "device/device.h"
 #include "exchange/exchange.h"
 #include "kernels/kernels.h"
+#include "services/attention/audit_draw.h"
 #include "services/attention/batch.h"
 #include "services/attention/court.h"
 #include "services/attention/expert_directory.h"
@@ -117,7 +118,7 @@ class MoeLayer {
   // One row more than needed, of which the answer is not waited for.
   void AskUnwaited(int layer, const Batch& batch, int peer, const DispatchEntry& entry);
   SecondAnswers::Question QuestionOf(int layer, PeerEntries asked) const;
-  // By peer: frames can reach it, and it is not quarantined.
+  // By peer: frames can reach it, and it is not barred.
   std::vector<bool> Connected() const;
   absl::StatusOr<Ticket> Dispatch(int layer, const Batch& batch, const PeerEntries& ask);
   // All of results_ or second_results_.
@@ -158,9 +159,9 @@ class MoeLayer {
   std::vector<DispatchEntry> entries_;  // [num_rows * topk]
   std::vector<Flight> flights_;
   std::vector<OpenAudit> audits_;
+  AuditDraw audit_draw_{1};
+  std::vector<int> drawn_;               // of entries_
   std::vector<DispatchEntry> to_audit_;  // not compared yet
-  int audit_one_in_ = 1;
-  int64_t num_entries_ = 0;  // asked for, of all layers
   int num_convictions_ = 0;
   // Null for a dense model.
   std::unique_ptr<ShardHealth> health_;

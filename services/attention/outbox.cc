@@ -23,6 +23,12 @@ void Outbox::Finish(absl::Status status) {
   news_.notify_one();
 }
 
+void Outbox::CountIn(std::shared_ptr<std::atomic<int64_t>> sum, int64_t num_bytes) {
+  *sum += num_bytes;
+  counted_ = std::shared_ptr<void>(nullptr,
+                                   [sum = std::move(sum), num_bytes](void*) { *sum -= num_bytes; });
+}
+
 std::deque<OutputEvent> Outbox::Next(absl::Time deadline) {
   std::unique_lock lock(mutex_);
   const auto has_news = [this] { return !events_.empty() || status_.has_value(); };

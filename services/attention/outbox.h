@@ -9,8 +9,10 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -45,6 +47,8 @@ class Outbox {
   void Push(std::vector<OutputEvent> events);
   // Nothing follows: OK when every choice has ended, else why the request failed. The first counts.
   void Finish(absl::Status status);
+  // Counts in `sum` until this is gone: what a request that has ended still holds, as nobody has read it.
+  void CountIn(std::shared_ptr<std::atomic<int64_t>> sum, int64_t num_bytes);
   bool cancelled() const { return cancelled_; }
   bool has_listener() const { return on_news_ != nullptr; }
   // The courier's, after every Push and after Finish.
@@ -69,6 +73,7 @@ class Outbox {
       events_;  // guarded by mutex_; never larger than what is in it, while it grows
   std::optional<absl::Status> status_;  // guarded by mutex_
   std::atomic<bool> cancelled_ = false;
+  std::shared_ptr<void> counted_;  // by the engine's loop; takes back what was counted
 };
 
 }  // namespace orrery

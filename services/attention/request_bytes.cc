@@ -41,7 +41,8 @@ int64_t RequestBytes(const GenerationRequest& asked) {
   if (asked.num_top_logprobs > 0) {
     per_answer_token += kListBytes + asked.num_top_logprobs * sizeof(IdAndLogprob);
   }
-  if (asked.is_replay()) per_answer_token += 2 * kId + kId;
+  // What is told of the answer so far, if this is a replay or becomes one: what was taken once must fit again.
+  per_answer_token += 2 * kId + kId;
   const int64_t per_choice = kChoiceBytes + kGrowing * kId * num_prompt +
                              per_answer_token * asked.stop.max_new_tokens +
                              kBiasBytes * static_cast<int64_t>(sampling.logit_bias.size());

@@ -53,11 +53,15 @@ ShardWatch::ShardWatch(Options options, ExpertDirectory* directory)
                  [this](int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
                    OnAnswer(shard, answer);
                  });
+  directory_->SetAsker([this](int shard) { watch_->AskNow(shard); });
 }
 
 ShardWatch::~ShardWatch() { Stop(); }
 
-void ShardWatch::Stop() { watch_->Stop(); }
+void ShardWatch::Stop() {
+  directory_->SetAsker(nullptr);
+  watch_->Stop();
+}
 
 void ShardWatch::OnAnswer(int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
   const Shard& peer = options_.shards[shard];

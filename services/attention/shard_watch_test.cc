@@ -60,8 +60,7 @@ TEST(CheckShard, RefusesAMemberOfAnotherRoleByName) {
 
 TEST(CheckShard, WaitsForAShardThatIsNotReady) {
   for (const auto state : {internal::MEMBER_STATE_UNSPECIFIED, internal::MEMBER_STATE_LOADING,
-                           internal::MEMBER_STATE_WAITING, internal::MEMBER_STATE_STOPPING,
-                           internal::MEMBER_STATE_FAILED}) {
+                           internal::MEMBER_STATE_WAITING, internal::MEMBER_STATE_STOPPING}) {
     internal::MemberDescription shard = GoodShard();
     shard.set_state(state);
     EXPECT_EQ(Check(shard).code(), absl::StatusCode::kUnavailable) << state;
@@ -70,7 +69,7 @@ TEST(CheckShard, WaitsForAShardThatIsNotReady) {
 
 TEST(CheckShard, TellsTheProblemOfAShardThatIsNotReady) {
   internal::MemberDescription shard = GoodShard();
-  shard.set_state(internal::MEMBER_STATE_FAILED);
+  shard.set_state(internal::MEMBER_STATE_WAITING);
   shard.add_problems("b.safetensors is truncated");
   EXPECT_EQ(std::string(Check(shard).message()), "b.safetensors is truncated");
 }

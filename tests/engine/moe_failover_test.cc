@@ -1,5 +1,6 @@
 // Shards that vanish, stay silent, or hold less than believed: an answer takes longer, and keeps
 // every bit.
+#include <future>
 #include <optional>
 #include <string>
 #include <thread>
@@ -266,6 +267,22 @@ TEST_F(MoeFailover, HeirsAreAskedThoughTheDeadShardWasNotMissedYet) {
   cluster->AnswerAll();
   Cutter cutter(&cluster->loopback(), /*layer=*/2, /*shard=*/1);
   ExpectSameBits(*cluster, &cutter);
+}
+
+TEST_F(MoeFailover, AShardThatIsConnectedAnewIsAskedOnceItHasDescribedItself) {
+  const auto cluster = EngineCluster::Make({.shards = {kAll}});
+  cluster->AnswerAll();
+  ExpertDirectory& directory = cluster->directory(0);
+  std::promise<int> asked;
+  directory.SetAsker([&](int shard) { asked.set_value(shard); });
+  cluster->loopback().DisconnectShard(0);
+  cluster->loopback().ReconnectShard(0);
+  const auto failed = RunPrompt(cluster->parts(0), *ids_, absl::Milliseconds(100));
+  EXPECT_EQ(failed.status().code(), absl::StatusCode::kUnavailable) << failed.status();
+  EXPECT_EQ(asked.get_future().get(), 0);
+  directory.SetClaim(0, {.held = cluster->shard(0).held()});
+  ExpectSameBits(*cluster);
+  directory.SetAsker(nullptr);
 }
 
 TEST_F(MoeFailover, WhereHeirsHaveNoRoomTheErrorNamesTheExpertsAndTheShardIsTakenBack) {
