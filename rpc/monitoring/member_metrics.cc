@@ -13,9 +13,11 @@ using internal::MemberDescription;
 
 void AddState(const MemberDescription& description, MetricFamilies& families) {
   constexpr std::pair<internal::MemberState, const char*> kStates[] = {
-      {internal::MEMBER_STATE_LOADING, "loading"},   {internal::MEMBER_STATE_WAITING, "waiting"},
-      {internal::MEMBER_STATE_READY, "ready"},       {internal::MEMBER_STATE_DRAINING, "draining"},
-      {internal::MEMBER_STATE_STOPPING, "stopping"}, {internal::MEMBER_STATE_FAILED, "failed"}};
+      {internal::MEMBER_STATE_LOADING, "loading"},
+      {internal::MEMBER_STATE_WAITING, "waiting"},
+      {internal::MEMBER_STATE_READY, "ready"},
+      {internal::MEMBER_STATE_DRAINING, "draining"},
+      {internal::MEMBER_STATE_STOPPING, "stopping"}};
   for (const auto& [state, name] : kStates) {
     families.AddGauge("orrery_member_state", "1 for the state that the member is in.",
                       description.state() == state ? 1 : 0, {{"state", name}});
@@ -25,15 +27,17 @@ void AddState(const MemberDescription& description, MetricFamilies& families) {
 }
 
 void AddMemory(const MemberDescription& description, MetricFamilies& families) {
-  const auto add = [&](const char* name, const char* help, int64_t bytes) {
-    families.AddGauge(name, help, static_cast<double>(bytes));
-  };
-  add("orrery_weights_loaded_bytes", "Weights in memory.", description.loaded_bytes());
-  add("orrery_weights_bytes", "Weights to load.", description.total_bytes());
-  add("orrery_memory_needed_bytes", "Memory needed at most; 0 while not known.",
-      description.needed_bytes());
-  add("orrery_memory_budget_bytes", "Memory that may be taken; 0 while not known.",
-      description.budget_bytes());
+  families.AddGauge("orrery_memory_needed_bytes", "Memory needed at most; 0 while not known.",
+                    static_cast<double>(description.needed_bytes()));
+  families.AddGauge("orrery_memory_budget_bytes", "Memory that may be taken; 0 while not known.",
+                    static_cast<double>(description.budget_bytes()));
+}
+
+void AddWeights(const MemberDescription& description, MetricFamilies& families) {
+  families.AddGauge("orrery_weights_loaded_bytes", "Weights in memory.",
+                    static_cast<double>(description.loaded_bytes()));
+  families.AddGauge("orrery_weights_bytes", "Weights to load.",
+                    static_cast<double>(description.total_bytes()));
 }
 
 void AddRouter(const MemberDescription& description, MetricFamilies& families) {
@@ -43,7 +47,8 @@ void AddRouter(const MemberDescription& description, MetricFamilies& families) {
   families.AddGauge("orrery_router_imbalance_ratio",
                     "Rows of the fullest shard over those of the mean shard; 0 while not known.",
                     description.balance().imbalance());
-  families.AddCounter("orrery_router_expert_moves_total", "Copies of experts moved.",
+  families.AddCounter("orrery_router_expert_moves_total",
+                      "Times that copies of experts were moved.",
                       static_cast<double>(description.balance().num_moves()));
 }
 
@@ -161,17 +166,18 @@ void AddMemberMetrics(const MemberDescription& description, const MemberFacts& f
                      {"backend", description.backend()},
                      {"config_hash", description.fingerprint().config_hash()}});
   AddState(description, families);
+  AddMemory(description, families);
   switch (description.role()) {
     case internal::ROLE_ROUTER:
       return AddRouter(description, families);
     case internal::ROLE_ATTENTION:
-      AddMemory(description, families);
+      AddWeights(description, families);
       AddSequences(description.load(), families);
       AddCache(description.load(), families);
       AddPeers(description, families);
       return AddAliases(description.load(), facts, families);
     case internal::ROLE_EXPERT:
-      AddMemory(description, families);
+      AddWeights(description, families);
       return AddExpert(description, families);
     default:
       return;

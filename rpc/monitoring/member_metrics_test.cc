@@ -38,6 +38,8 @@ TEST(MemberMetrics, OfARouterInFull) {
   router.add_problems("no attention rank is ready");
   router.mutable_fingerprint()->set_config_hash("0123abcd");
   router.mutable_load()->set_running_requests(7);
+  router.set_needed_bytes(5);
+  router.set_budget_bytes(6);
   EXPECT_EQ(Text(router),
             R"(# HELP orrery_build_info What runs.
 # TYPE orrery_build_info gauge
@@ -51,10 +53,15 @@ orrery_member_state{state="waiting"} 1
 orrery_member_state{state="ready"} 0
 orrery_member_state{state="draining"} 0
 orrery_member_state{state="stopping"} 0
-orrery_member_state{state="failed"} 0
 # HELP orrery_member_problems Sentences that it has to say about what it lacks.
 # TYPE orrery_member_problems gauge
 orrery_member_problems 1
+# HELP orrery_memory_needed_bytes Memory needed at most; 0 while not known.
+# TYPE orrery_memory_needed_bytes gauge
+orrery_memory_needed_bytes 5
+# HELP orrery_memory_budget_bytes Memory that may be taken; 0 while not known.
+# TYPE orrery_memory_budget_bytes gauge
+orrery_memory_budget_bytes 6
 # HELP orrery_router_open_requests Requests under way.
 # TYPE orrery_router_open_requests gauge
 orrery_router_open_requests 7
@@ -66,7 +73,9 @@ TEST(MemberMetrics, OfTheRouterThatBalances) {
   router.set_role(internal::ROLE_ROUTER);
   router.mutable_balance()->set_imbalance(1.25);
   router.mutable_balance()->set_num_moves(3);
-  EXPECT_EQ(OwnValues(router), R"(orrery_router_open_requests 0
+  EXPECT_EQ(OwnValues(router), R"(orrery_memory_needed_bytes 0
+orrery_memory_budget_bytes 0
+orrery_router_open_requests 0
 orrery_router_imbalance_ratio 1.25
 orrery_router_expert_moves_total 3
 )");
@@ -102,10 +111,10 @@ TEST(MemberMetrics, OfAnAttentionRank) {
   first.set_compared_answers(6);
   first.set_differing_answers(1);
   rank.add_peers()->set_name("expert-1");
-  EXPECT_EQ(OwnValues(rank), R"(orrery_weights_loaded_bytes 1234567890123
-orrery_weights_bytes 2000000000000
-orrery_memory_needed_bytes 5
+  EXPECT_EQ(OwnValues(rank), R"(orrery_memory_needed_bytes 5
 orrery_memory_budget_bytes 6
+orrery_weights_loaded_bytes 1234567890123
+orrery_weights_bytes 2000000000000
 orrery_attention_running_sequences 3
 orrery_attention_waiting_sequences 4
 orrery_attention_kv_evictions_total 9
@@ -154,10 +163,10 @@ TEST(MemberMetrics, OfAnExpertShard) {
   }
   shard.mutable_heir_offer()->set_room(14);
   shard.mutable_heir_offer()->set_num_copies(1);
-  EXPECT_EQ(OwnValues(shard), R"(orrery_weights_loaded_bytes 0
-orrery_weights_bytes 0
-orrery_memory_needed_bytes 0
+  EXPECT_EQ(OwnValues(shard), R"(orrery_memory_needed_bytes 0
 orrery_memory_budget_bytes 0
+orrery_weights_loaded_bytes 0
+orrery_weights_bytes 0
 orrery_expert_frames_total 10
 orrery_expert_rows_total 80
 orrery_expert_abandoned_frames_total 2

@@ -4,7 +4,6 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 
 namespace orrery {
@@ -25,8 +24,6 @@ HttpAnswer StartupAnswer(const internal::MemberDescription& description) {
     case internal::MEMBER_STATE_LOADING:
       return Answer(kUnavailable, absl::StrCat("loading ", description.loaded_bytes() / 1000000,
                                                " of ", description.total_bytes() / 1000000, " MB"));
-    case internal::MEMBER_STATE_FAILED:
-      return Answer(kUnavailable, absl::StrJoin(description.problems(), "\n"));
     default:
       return Answer(kOk, "started");
   }

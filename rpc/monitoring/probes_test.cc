@@ -47,7 +47,7 @@ TEST(ReadyAnswer, IsNoWhileItLoadsDrainsOrStops) {
   EXPECT_EQ(ReadyAnswer(Member(internal::MEMBER_STATE_DRAINING)).body, "draining\n");
   EXPECT_EQ(ReadyAnswer(Member(internal::MEMBER_STATE_STOPPING)).body, "stopping\n");
   for (const auto state : {internal::MEMBER_STATE_LOADING, internal::MEMBER_STATE_DRAINING,
-                           internal::MEMBER_STATE_STOPPING, internal::MEMBER_STATE_FAILED}) {
+                           internal::MEMBER_STATE_STOPPING}) {
     EXPECT_EQ(ReadyAnswer(Member(state)).status, 503) << state;
   }
 }

@@ -11,14 +11,16 @@ namespace orrery {
 AnswerTranslator::AnswerTranslator(const ServedModel* model,
                                    const internal::SequenceRequest& sequence,
                                    const Options& options)
-    : model_(model), options_(options), max_new_tokens_(sequence.max_new_tokens()) {
+    : model_(model),
+      wants_logprobs_(options.wants_logprobs),
+      max_new_tokens_(sequence.max_new_tokens()) {
   const std::vector<int32_t> stop_ids(sequence.stop_ids().begin(), sequence.stop_ids().end());
   for (int k = 0; k < sequence.num_choices(); ++k) {
     Choice& choice = choices_.emplace_back(
         Choice{.splitter = DeltaSplitter(&model_->tokenizer, model_->markers, stop_ids,
-                                         options_.starts_in_thinking)});
-    if (options_.received.empty()) continue;
-    const internal::ChoiceSoFar& received = options_.received[k];
+                                         options.starts_in_thinking)});
+    if (options.received.empty()) continue;
+    const internal::ChoiceSoFar& received = options.received[k];
     choice.ids.assign(received.id().begin(), received.id().end());
     choice.has_ended = received.has_ended();
     if (choice.has_ended) ++num_ended_;
@@ -79,7 +81,7 @@ void AnswerTranslator::FillDelta(const internal::SequenceToken& token, SplitDelt
   delta.set_id(token.id());
   delta.set_choice(token.choice());
   delta.set_index(token.index());
-  if (!options_.wants_logprobs) return;
+  if (!wants_logprobs_) return;
   delta.set_logprob(token.logprob());
   for (const internal::IdLogprob& alternative : token.top()) {
     v1::TokenLogprob& top = *delta.add_top();

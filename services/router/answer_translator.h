@@ -69,7 +69,7 @@ class AnswerTranslator {
   SplitDelta SplitNext(Choice& choice, std::optional<int> text_bytes) const;
 
   const ServedModel* model_;
-  const Options options_;
+  const bool wants_logprobs_;
   const int max_new_tokens_;
   std::vector<Choice> choices_;
   int num_ended_ = 0;

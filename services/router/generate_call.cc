@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "grpc/grpc.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 #include "services/router/open_request_bytes.h"
@@ -77,6 +78,8 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
   if (action.kind == Action::Kind::kFinish) return FinishWith(action.status);
 
   answer_.emplace(shared_.model, sequence_, options_.answer);
+  options_.answer.received = {};  // the translator has them, and the core the model
+  options_.began_with.reset();
   SendStarted();
   Do(action);
 }
@@ -241,7 +244,13 @@ void GenerateCall::OnStallAlarm() {
   if (state_ == State::kFinished || !is_writing_) return;
   if (absl::Now() < written_since_ + options_.max_stall) return WatchForStall();
   has_stalled_ = true;
-  context_->TryCancel();  // OnCancel follows
+  // OnCancel follows. gRPC's own way of cancelling would not tell the client why.
+  grpc_call_cancel_with_status(
+      context_->c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED,
+      absl::StrCat("cut off: for ", absl::FormatDuration(options_.max_stall),
+                   " the client took nothing of what there is")
+          .c_str(),
+      /*reserved=*/nullptr);
 }
 
 void GenerateCall::OnWriteDone(bool ok) {

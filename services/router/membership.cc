@@ -38,7 +38,10 @@ void Membership::OnDescription(int member, const internal::MemberDescription& de
   view.is_reachable = true;
   view.unreachable_reason.clear();
   view.description = description;
-  Unaccept(member);
+  // One that says again what it was accepted for keeps the model, also where it is the only one.
+  const bool stays = view.is_accepted && description.state() == internal::MEMBER_STATE_READY &&
+                     Refusal(view).empty();
+  if (!stays) Unaccept(member);
   Judge(member);
 }
 
@@ -165,8 +168,6 @@ std::string MemberStateName(internal::MemberState state) {
       return "ready";
     case internal::MEMBER_STATE_STOPPING:
       return "stopping";
-    case internal::MEMBER_STATE_FAILED:
-      return "failed";
     case internal::MEMBER_STATE_DRAINING:
       return "draining";
     default:

@@ -75,6 +75,7 @@ std::string ResumeTokens::Make(const internal::SequenceRequest& sequence,
   internal::ResumeToken token;
   token.set_request_id(sequence.request_id());
   token.set_seed(sequence.sampling().seed());
+  token.set_max_new_tokens(sequence.max_new_tokens());
   token.set_request_mac(RequestMac(sequence));
   *token.mutable_fingerprint() = ToProto(model.fingerprint);
   token.set_numerics_id(model.numerics_id);
@@ -94,6 +95,7 @@ absl::StatusOr<ResumePoint> ResumeTokens::Read(const std::string& token) const {
   }
   return ResumePoint{.request_id = read.request_id(),
                      .seed = read.seed(),
+                     .max_new_tokens = read.max_new_tokens(),
                      .model = {FromProto(read.fingerprint()), read.numerics_id()},
                      .request_mac = read.request_mac()};
 }

@@ -8,7 +8,7 @@
 //
 // A token binds a request, and with it its tenant, its seed and its model: what the client sends along must be
 // that request again. It is signed, not secret: it says the request's id, its seed and hashes of the model's
-// files. (proto/resume.proto)
+// files. What routers fill in where the client said nothing, they fill in as the first one did. (proto/resume.proto)
 //
 // Errors: FAILED_PRECONDITION (damaged, or of a router with another key), INVALID_ARGUMENT (of another
 // request). Threads: immutable.
@@ -29,6 +29,7 @@ namespace orrery {
 struct ResumePoint {
   std::string request_id;
   uint64_t seed = 0;
+  int max_new_tokens = 0;  // 0: of a router that did not say
   ModelIdentity model;
   std::string request_mac;
 };

@@ -51,6 +51,12 @@ class RouterImpl : public Router {
   }
   ~RouterImpl() override { Stop(absl::Now()); }
 
+  // Before Start, so that an address that is taken ends the router before it has taken a request.
+  absl::Status StartMonitor(const std::string& monitoring_address, const MemberFacts& facts) {
+    ASSIGN_OR_RETURN(monitor_, Monitor::Start(monitoring_address, &member_service_, facts));
+    return absl::OkStatus();
+  }
+
   // balancing: nullopt for none.
   absl::Status Start(const ServerOptions& options,
                      const std::vector<std::shared_ptr<grpc::Channel>>& channels,
@@ -69,11 +75,6 @@ class RouterImpl : public Router {
           OnAnswer(member, answer);
         });
     if (balancing.has_value()) balancer_.emplace(*balancing, &state_);
-    return absl::OkStatus();
-  }
-
-  absl::Status StartMonitor(const std::string& monitoring_address, const MemberFacts& facts) {
-    ASSIGN_OR_RETURN(monitor_, Monitor::Start(monitoring_address, &member_service_, facts));
     monitor_->SetDetail({.heartbeat = &heartbeat_, .add_metrics = [this](MetricFamilies& families) {
                            AddMetrics(families);
                          }});
@@ -84,6 +85,7 @@ class RouterImpl : public Router {
 
   void Stop(absl::Time deadline) override {
     state_.With([](RouterCore& core) { core.OnStopping(); });
+    if (server_ != nullptr) server_->SetServing(false);
     if (balancer_.has_value()) balancer_->Stop();
     state_.AwaitNoneOpen(deadline);
     // What is open now is cut off. The longer limit would be spent on connections, not on calls:
@@ -106,7 +108,7 @@ class RouterImpl : public Router {
         core.OnUnreachable(member, std::string(answer.status().message()));
       }
       after = core.membership().WhyNotUsable(member);
-      is_ready = core.IsReady();
+      is_ready = core.IsReady() && !core.is_stopping();
     });
     heartbeat_.Beat();
     server_->SetServing(is_ready);
@@ -248,9 +250,9 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
   // The core has twice as many places, and as many for resumed requests, and is to refuse what exceeds them.
   server_options.max_calls_per_connection =
       std::max(server_options.max_calls_per_connection, 6 * core_options.max_open_requests);
-  RETURN_IF_ERROR(router->Start(server_options, channels, ranks, balancing));
   RETURN_IF_ERROR(
       router->StartMonitor(options.monitoring_address, {.model = cluster.model().name()}));
+  RETURN_IF_ERROR(router->Start(server_options, channels, ranks, balancing));
   return std::unique_ptr<Router>(std::move(router));
 }
 

@@ -88,11 +88,23 @@ Action RouterCore::OnResumed(int64_t request, const std::string& tenant, const M
   opened.num_bytes = num_bytes;
   opened.is_resumed = true;
   opened.is_begun = true;
-  opened.model = std::make_shared<const ModelIdentity>(model);
+  const auto& served = membership_.model();
+  opened.model = served != nullptr && served->CheckSame(model).ok()
+                     ? served
+                     : std::make_shared<const ModelIdentity>(model);
   return Open(request, std::move(opened));
 }
 
+absl::Status RouterCore::CheckSize(int64_t num_bytes) const {
+  if (num_bytes <= options_.max_request_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the request may hold ", num_bytes, " bytes of the router, all requests together ",
+      options_.max_request_bytes,
+      "; ask for less (max_new_tokens, num_choices), or give the router more (memory_bytes)"));
+}
+
 absl::Status RouterCore::CheckPlace(const std::string& tenant, int64_t num_bytes) const {
+  RETURN_IF_ERROR(CheckSize(num_bytes));
   const int num_places = 2 * options_.max_open_requests;
   const int num_taken = num_open_requests() - resumed_.num;
   const auto found = opened_.find(tenant);
@@ -114,6 +126,7 @@ absl::Status RouterCore::CheckPlace(const std::string& tenant, int64_t num_bytes
 }
 
 absl::Status RouterCore::CheckResumedPlace(int64_t num_bytes) const {
+  RETURN_IF_ERROR(CheckSize(num_bytes));
   const int num_places = 2 * options_.max_open_requests;
   if (resumed_.num >= num_places) {
     return Full(absl::StrCat("the router has ", resumed_.num, " resumed requests of at most ",
@@ -130,7 +143,7 @@ Action RouterCore::Open(int64_t number, Request request) {
   if (is_stopping_) {
     return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
   }
-  if (!Assign(request, /*excluded=*/-1).has_value()) {
+  if (!Assign(request, /*excluded=*/{}).has_value()) {
     return FinishWith(absl::UnavailableError(WhyNoRank(request)));
   }
   if (request.model == nullptr) request.model = membership_.model();
@@ -148,6 +161,7 @@ Action RouterCore::OnToken(int64_t request, int64_t count) {
   open.is_begun = true;
   open.num_failures = 0;
   open.num_waits = 0;
+  open.full_ranks.clear();
   open.num_tokens += count;
   Action action;
   action.kind = Action::Kind::kForward;
@@ -177,15 +191,16 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
                         open.num_failures, " ranks in a row, the last ", failure.message())));
     }
     open.last_failure = std::move(failure);
-    return StartOrWait(open, failed);
+    return StartOrWait(open, {failed});
   }
   if (!absl::IsResourceExhausted(status)) return Finish(request, std::move(failure));
-  // Full. Of a replay not even the reserve is free, which takes time to change.
+  // Full. Of a replay not even the reserve is free; where that is so of all, it takes time to change.
   if (open.is_begun) {
     open.last_failure = std::move(failure);
-    return Wait(open);
+    open.full_ranks.push_back(failed);
+    return StartOrWait(open, open.full_ranks);
   }
-  if (open.was_refused || !Assign(open, failed).has_value()) {
+  if (open.was_refused || !Assign(open, {failed}).has_value()) {
     return Finish(request, std::move(failure));
   }
   open.was_refused = true;
@@ -195,10 +210,11 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
 Action RouterCore::OnRetry(int64_t request) {
   Request& open = Find(request);
   ORRERY_CHECK(open.state == RequestState::kWaiting) << "request " << request << " runs";
-  return StartOrWait(open, /*excluded=*/-1);
+  open.full_ranks.clear();
+  return StartOrWait(open, /*excluded=*/{});
 }
 
-Action RouterCore::StartOrWait(Request& request, int excluded) {
+Action RouterCore::StartOrWait(Request& request, const std::vector<int>& excluded) {
   if (!Assign(request, excluded).has_value()) return Wait(request);
   ++num_replays_;
   request.state = RequestState::kRunning;
@@ -272,7 +288,7 @@ int RouterCore::num_open_requests(int member) const {
       }));
 }
 
-std::optional<int> RouterCore::Assign(Request& request, int excluded) {
+std::optional<int> RouterCore::Assign(Request& request, const std::vector<int>& excluded) {
   std::map<int, std::map<std::string_view, int>> open;  // requests, by member and tenant
   for (const auto& [number, other] : requests_) {
     if (&other != &request && other.state == RequestState::kRunning) {
@@ -285,7 +301,8 @@ std::optional<int> RouterCore::Assign(Request& request, int excluded) {
     const auto& tenants = open[member];
     const auto own = tenants.find(request.tenant);
     RankSnapshot& rank = ranks.emplace_back();
-    rank.is_usable = member != excluded && IsUsable(request, member);
+    const bool is_excluded = std::count(excluded.begin(), excluded.end(), member) > 0;
+    rank.is_usable = !is_excluded && IsUsable(request, member);
     rank.num_own_requests = own == tenants.end() ? 0 : own->second;
     rank.num_other_tenants = static_cast<int>(tenants.size()) - (own == tenants.end() ? 0 : 1);
     int num_open = 0;

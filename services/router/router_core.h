@@ -144,6 +144,7 @@ class RouterCore {
     std::shared_ptr<const ModelIdentity> model;  // null until a new request has a rank
     int num_failures = 0;                        // since the last token
     int num_waits = 0;                           // since the last token
+    std::vector<int> full_ranks;                 // that had no room for it since it waited last
     bool was_refused = false;
     int64_t num_tokens = 0;
     absl::Status last_failure;
@@ -156,14 +157,15 @@ class RouterCore {
   };
 
   // A place and its memory, or why there is none.
+  absl::Status CheckSize(int64_t num_bytes) const;  // whether it fits at any time
   absl::Status CheckPlace(const std::string& tenant, int64_t num_bytes) const;
   absl::Status CheckResumedPlace(int64_t num_bytes) const;
   Action Open(int64_t number, Request request);
   // A replay on the best rank other than `excluded`; else it waits.
-  Action StartOrWait(Request& request, int excluded);
+  Action StartOrWait(Request& request, const std::vector<int>& excluded);
   Action Wait(Request& request);
   // The best rank other than `excluded`, counted for the request.
-  std::optional<int> Assign(Request& request, int excluded);
+  std::optional<int> Assign(Request& request, const std::vector<int>& excluded);
   bool IsUsable(const Request& request, int member) const;
   // Why none is: of each rank that might have been.
   std::string WhyNoRank(const Request& request) const;

@@ -148,7 +148,11 @@ TEST_F(RouterCoreTest, BoundsWhatOpenRequestsMayHold) {
     EXPECT_TRUE(RetryAfterOf(action.status).has_value());
     return std::string(action.status.message());
   };
-  EXPECT_THAT(refused(core.OnRequest(0, "a", 1001)), HasSubstr("asks for 1001 more; of 1000"));
+  // No time makes this one fit.
+  const absl::Status too_large = core.OnRequest(0, "a", 1001).status;
+  EXPECT_EQ(too_large.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_FALSE(RetryAfterOf(too_large).has_value());
+  EXPECT_THAT(std::string(too_large.message()), HasSubstr("may hold 1001 bytes of the router"));
   EXPECT_EQ(core.OnRequest(1, "a", 400).kind, Kind::kStart);
   EXPECT_THAT(refused(core.OnRequest(2, "a", 300)), HasSubstr("may hold 400 bytes"));
   EXPECT_EQ(core.OnRequest(3, "b", 600).kind, Kind::kStart);
@@ -247,6 +251,20 @@ TEST_F(RouterCoreTest, AReplayThatFindsRanksFullWaitsAndIsNotRefused) {
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(core_.OnFailed(1, absl::ResourceExhaustedError("full")).kind, Kind::kWait);
     EXPECT_EQ(core_.OnRetry(1).member, 1);
+  }
+}
+
+TEST_F(RouterCoreTest, AReplayAsksAllRanksBeforeItWaits) {
+  SayReady(0);
+  SayReady(1);
+  core_.OnRequest(1, /*tenant=*/"");
+  core_.OnToken(1, 1);
+  for (int i = 0; i < 3; ++i) {
+    const Action next = core_.OnFailed(1, absl::ResourceExhaustedError("full"));
+    EXPECT_EQ(next.kind, Kind::kStart);
+    EXPECT_EQ(next.member, 1);
+    EXPECT_EQ(core_.OnFailed(1, absl::ResourceExhaustedError("full")).kind, Kind::kWait);
+    EXPECT_EQ(core_.OnRetry(1).member, 0);
   }
 }
 
@@ -421,6 +439,9 @@ TEST_F(RouterCoreTest, TheServingRankKeepsItsModelWhenOneWithALowerIndexComesBac
   SayReady(1);
   core_.OnUnreachable(0, "restarting");
   core_.OnDescription(0, Description({.name = "attention-0", .weights = "w1"}));
+  EXPECT_FALSE(core_.membership().IsUsable(0));
+  EXPECT_TRUE(core_.membership().IsUsable(1));
+  SayReady(1);  // as it does every second or two
   EXPECT_FALSE(core_.membership().IsUsable(0));
   EXPECT_TRUE(core_.membership().IsUsable(1));
 }

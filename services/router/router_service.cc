@@ -62,37 +62,65 @@ absl::Status Respond(const grpc::ByteBuffer* raw, grpc::ByteBuffer* response,
   return absl::OkStatus();
 }
 
-// A unary call whose response counts among those that nobody has read yet, until it is over.
+// A unary call whose response counts among those that nobody has read yet, until it is over; which ends it when
+// the client takes too long.
 class CountedReactor : public grpc::ServerUnaryReactor {
  public:
-  CountedReactor(std::atomic<size_t>* num_bytes, size_t max_bytes)
-      : all_bytes_(num_bytes), max_bytes_(max_bytes) {}
+  struct Bounds {
+    size_t num_bytes = 0;
+    absl::Duration time;
+  };
+  CountedReactor(grpc::CallbackServerContext* context, std::atomic<size_t>* num_bytes,
+                 const Bounds& most)
+      : all_bytes_(num_bytes), most_(most), open_(std::make_shared<Open>()) {
+    open_->context = context;
+  }
 
   // Empties it if there is no room.
   absl::Status Count(grpc::ByteBuffer* response) {
     own_bytes_ = response->Length();
     const size_t others = all_bytes_->fetch_add(own_bytes_);
-    if (others + own_bytes_ <= max_bytes_) return absl::OkStatus();
+    if (others + own_bytes_ <= most_.num_bytes) return absl::OkStatus();
     const size_t num_bytes = own_bytes_;
     GiveBack();
     response->Clear();
     return WithRetryAfter(
         absl::ResourceExhaustedError(absl::StrCat(
             "clients have not read ", others, " bytes of such answers yet, this one has ",
-            num_bytes, ", the limit is ", max_bytes_, "; try again later")),
+            num_bytes, ", the limit is ", most_.num_bytes, "; try again later")),
         kRetryAfter);
   }
+  // Instead of Finish, behind which this may be gone.
+  void FinishInTime(const grpc::Status& status) {
+    unread_.Set(absl::ToChronoTime(absl::Now() + most_.time), [open = open_](bool has_passed) {
+      const std::lock_guard lock(open->mutex);
+      if (has_passed && open->context != nullptr) open->context->TryCancel();
+    });
+    Finish(status);
+  }
   void OnDone() override {
+    {
+      const std::lock_guard lock(open_->mutex);
+      open_->context = nullptr;
+    }
     GiveBack();
     delete this;
   }
 
  private:
+  // What the alarm looks at: it may pass while the call ends.
+  struct Open {
+    std::mutex mutex;
+    grpc::CallbackServerContext* context = nullptr;  // null once it is over
+  };
+
   void GiveBack() { all_bytes_->fetch_sub(std::exchange(own_bytes_, 0)); }
 
   std::atomic<size_t>* const all_bytes_;
-  const size_t max_bytes_;
+  const Bounds most_;
+  const std::shared_ptr<Open> open_;
   size_t own_bytes_ = 0;
+  grpc::Alarm unread_;
 };
 
 // A unary call of the tokenizer, by a worker.
@@ -103,7 +131,7 @@ grpc::ServerUnaryReactor* RespondLater(CountedReactor* reactor, WorkQueue& worke
                                        const grpc::ByteBuffer* raw, grpc::ByteBuffer* response) {
   const auto finish = [=](const absl::Status& status) {
     AddTrailers(status, *context);
-    reactor->Finish(ToGrpcStatus(status));
+    reactor->FinishInTime(ToGrpcStatus(status));
   };
   const absl::Status queued = workers.Push(raw->Length(), [=, &model] {
     if (context->IsCancelled()) return finish(absl::CancelledError());
@@ -161,6 +189,12 @@ absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* ra
   // It may have waited; its deadline is a cancellation as well.
   if (call.is_cancelled()) return absl::CancelledError("the client cancelled the request");
   ASSIGN_OR_RETURN(v1::GenerateRequest request, TakeMessage<v1::GenerateRequest>(raw));
+  std::optional<ResumePoint> point;
+  if (request.has_resume()) {
+    ASSIGN_OR_RETURN(point, options_.tokens.Read(request.resume().token()));
+    if (!request.has_seed()) request.set_seed(point->seed);
+    if (request.max_new_tokens() == 0) request.set_max_new_tokens(point->max_new_tokens);
+  }
   ASSIGN_OR_RETURN(const Prompt prompt, BuildPrompt(*model_, request));
   const int64_t number = ++num_requests_;
   GenerateCall::Options options{.number = number,
@@ -170,12 +204,7 @@ absl::Status RouterService::Begin(GenerateCall& call, const grpc::ByteBuffer* ra
                                            .starts_in_thinking = prompt.starts_in_thinking}};
   std::string request_id =
       absl::StrCat(options_.self.name, "-", absl::Hex(life_ >> 32), "-", number);
-  std::optional<ResumePoint> point;
-  if (request.has_resume()) {
-    ASSIGN_OR_RETURN(point, options_.tokens.Read(request.resume().token()));
-    if (!request.has_seed()) request.set_seed(point->seed);
-    request_id = point->request_id;
-  }
+  if (point.has_value()) request_id = point->request_id;
   internal::SequenceRequest sequence = MakeSequenceRequest(
       *model_, request, prompt,
       {.request_id = request_id, .share_prefix_cache = options_.share_prefix_cache});
@@ -194,7 +223,8 @@ grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* request,
                                                   grpc::ByteBuffer* response) {
   return RespondLater<v1::TokenizeRequest>(
-      new CountedReactor(&num_reply_bytes_, options_.max_reply_bytes),  // deletes itself
+      new CountedReactor(context, &num_reply_bytes_,  // deletes itself
+                         {.num_bytes = options_.max_reply_bytes, .time = options_.max_stall}),
       workers_, *model_, context, request, response);
 }
 
@@ -202,7 +232,8 @@ grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext*
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
   return RespondLater<v1::DetokenizeRequest>(
-      new CountedReactor(&num_reply_bytes_, options_.max_reply_bytes),  // deletes itself
+      new CountedReactor(context, &num_reply_bytes_,  // deletes itself
+                         {.num_bytes = options_.max_reply_bytes, .time = options_.max_stall}),
       workers_, *model_, context, request, response);
 }
 
