@@ -52,7 +52,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
         absl::StrCat("address \"", address, "\": nobody can be reached at port 0"));
   }
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials,
-                   MakeChannelCredentials(tls));
+                   MakeChannelCredentials(tls, JoinHostPort(target)));
   return grpc::CreateCustomChannel(
       JoinHostPort(target), credentials,
       ArgumentsFor(options, tls.empty() ? kHandshakeMs : kTlsHandshakeMs));

@@ -187,7 +187,7 @@ TEST(ClusterFile, RefusesHalfGivenTls) {
 TEST(ClusterFile, RefusesNamesThatNoCertificateHas) {
   const std::string problems =
       ProblemsOf(Replaced("ca: \"ca.pem\"", "ca: \"ca.pem\" trust_domain: \"a/b\" client: \"me\""));
-  EXPECT_THAT(problems, AllOf(HasSubstr("bad tls.trust_domain \"a/b\""),
+  EXPECT_THAT(problems, AllOf(HasSubstr("tls.trust_domain: bad trust domain \"a/b\""),
                               HasSubstr("tls.client \"me\" is no URI")));
 }
 

@@ -3,6 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_replace.h"
+#include "proto/expert.grpc.pb.h"
+#include "proto/placement.grpc.pb.h"
 #include "rpc/cluster_file.h"
 
 namespace orrery {
@@ -32,6 +34,16 @@ TlsFiles MemberTls(const internal::ClusterFile& cluster, internal::Role self,
                    const std::vector<internal::Role>& peers) {
   TlsFiles tls = FilesOf(cluster, RoleName(self));
   tls.peers = UrisOf(cluster, peers);
+  return tls;
+}
+
+TlsFiles ShardTls(const internal::ClusterFile& cluster) {
+  TlsFiles tls =
+      MemberTls(cluster, internal::ROLE_EXPERT,
+                {internal::ROLE_ATTENTION, internal::ROLE_ROUTER, internal::ROLE_EXPERT});
+  tls.service_peers = {
+      {internal::Expert::service_full_name(), UrisOf(cluster, {internal::ROLE_ATTENTION})},
+      {internal::Placement::service_full_name(), UrisOf(cluster, {internal::ROLE_ROUTER})}};
   return tls;
 }
 

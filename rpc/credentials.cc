@@ -71,14 +71,14 @@ void WatchAll(grpc::experimental::TlsCredentialsOptions& options) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
-    const TlsFiles& tls) {
+    const TlsFiles& tls, const std::string& address) {
   if (tls.empty()) return grpc::InsecureChannelCredentials();
   grpc::experimental::TlsChannelCredentialsOptions options;
   ASSIGN_OR_RETURN(const auto provider, Providers::OfProcess().Get(tls));
   options.set_certificate_provider(provider);
   WatchAll(options);
   if (!tls.peers.empty()) {
-    options.set_certificate_verifier(MakeServerVerifier(tls.peers));
+    options.set_certificate_verifier(MakeServerVerifier(address, tls.peers));
     options.set_check_call_host(false);
   }
   return grpc::experimental::TlsCredentials(options);
@@ -93,7 +93,9 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
   options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   std::shared_ptr<grpc::ServerCredentials> credentials =
       grpc::experimental::TlsServerCredentials(options);
-  if (!tls.peers.empty()) credentials->SetAuthMetadataProcessor(MakeCallerCheck(tls.peers));
+  if (!tls.peers.empty()) {
+    credentials->SetAuthMetadataProcessor(MakeCallerCheck(tls.peers, tls.service_peers));
+  }
   return credentials;
 }
 

@@ -25,8 +25,9 @@
 
 namespace orrery {
 
+// address: of the other end, for the log.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials(
-    const TlsFiles& tls);
+    const TlsFiles& tls, const std::string& address);
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const TlsFiles& tls);
 
 }  // namespace orrery

@@ -34,6 +34,14 @@ std::string Listed(std::vector<std::string> names) {
   return absl::StrJoin(names, " ");
 }
 
+// "orrery.internal.Expert" of "/orrery.internal.Expert/Exchange".
+std::string ServiceOf(const std::multimap<grpc::string_ref, grpc::string_ref>& call) {
+  const auto found = call.find(":path");
+  if (found == call.end() || found->second.empty()) return "";
+  const std::string path(found->second.data() + 1, found->second.size() - 1);
+  return path.substr(0, path.find('/'));
+}
+
 // One for the process, which may have many connections to one server.
 RareWarnings& Warnings() {
   static auto& warnings = *new RareWarnings;
@@ -42,41 +50,48 @@ RareWarnings& Warnings() {
 
 class CallerCheck : public grpc::AuthMetadataProcessor {
  public:
-  explicit CallerCheck(std::vector<std::string> callers) : callers_(std::move(callers)) {}
+  CallerCheck(std::vector<std::string> callers,
+              std::map<std::string, std::vector<std::string>> service_callers)
+      : callers_(std::move(callers)), service_callers_(std::move(service_callers)) {}
 
   bool IsBlocking() const override { return false; }
 
-  grpc::Status Process(const InputMetadata&, grpc::AuthContext* context, OutputMetadata*,
+  grpc::Status Process(const InputMetadata& call, grpc::AuthContext* context, OutputMetadata*,
                        OutputMetadata*) override {
     const auto names = ToStrings(context->FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME));
-    if (IsAnyIn(names, callers_)) return grpc::Status::OK;
+    const std::string service = ServiceOf(call);
+    const auto special = service_callers_.find(service);
+    const std::vector<std::string>& callers =
+        special == service_callers_.end() ? callers_ : special->second;
+    if (IsAnyIn(names, callers)) return grpc::Status::OK;
     const std::string who = absl::StrCat(
         Listed(names), " (common name \"",
         absl::StrJoin(ToStrings(context->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME)), " "),
         "\")");
-    const std::string may = Listed(callers_);
-    Warnings().Warn(
-        absl::StrCat("refused a call: its certificate names ", who, "; who may call here: ", may));
-    return ToGrpcStatus(absl::PermissionDeniedError(
-        absl::StrCat("your certificate names ", who, "; who may call here: ", may)));
+    const std::string may =
+        absl::StrCat("; who may call ", service, " here: ", absl::StrJoin(callers, " "));
+    Warnings().Warn(absl::StrCat("refused a call: its certificate names ", who, may));
+    return ToGrpcStatus(
+        absl::PermissionDeniedError(absl::StrCat("your certificate names ", who, may)));
   }
 
  private:
   const std::vector<std::string> callers_;
+  const std::map<std::string, std::vector<std::string>> service_callers_;
 };
 
 class ServerVerifier : public grpc::experimental::ExternalCertificateVerifier {
  public:
-  explicit ServerVerifier(std::vector<std::string> servers) : servers_(std::move(servers)) {}
+  ServerVerifier(std::string address, std::vector<std::string> servers)
+      : address_(std::move(address)), servers_(std::move(servers)) {}
 
   bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
               std::function<void(grpc::Status)>, grpc::Status* sync_status) override {
     const std::vector<std::string> names = ToStrings(request->uri_names());
     if (!IsAnyIn(names, servers_)) {
-      const grpc::string_ref target = request->target_name();
       const std::string problem =
-          absl::StrCat("the certificate of ", std::string(target.data(), target.size()), " names ",
-                       Listed(names), "; who is expected there: ", Listed(servers_));
+          absl::StrCat("the certificate of ", address_, " names ", Listed(names),
+                       "; who is expected there: ", absl::StrJoin(servers_, " "));
       Warnings().Warn(problem);
       *sync_status = ToGrpcStatus(absl::UnauthenticatedError(problem));
     }
@@ -86,19 +101,22 @@ class ServerVerifier : public grpc::experimental::ExternalCertificateVerifier {
   void Cancel(grpc::experimental::TlsCustomVerificationCheckRequest*) override {}
 
  private:
+  const std::string address_;
   const std::vector<std::string> servers_;
 };
 
 }  // namespace
 
-std::shared_ptr<grpc::AuthMetadataProcessor> MakeCallerCheck(std::vector<std::string> callers) {
-  return std::make_shared<CallerCheck>(std::move(callers));
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeCallerCheck(
+    std::vector<std::string> callers,
+    std::map<std::string, std::vector<std::string>> service_callers) {
+  return std::make_shared<CallerCheck>(std::move(callers), std::move(service_callers));
 }
 
 std::shared_ptr<grpc::experimental::CertificateVerifier> MakeServerVerifier(
-    std::vector<std::string> servers) {
+    std::string address, std::vector<std::string> servers) {
   return grpc::experimental::ExternalCertificateVerifier::Create<ServerVerifier>(
-      std::move(servers));
+      std::move(address), std::move(servers));
 }
 
 }  // namespace orrery

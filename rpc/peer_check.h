@@ -8,6 +8,7 @@
 #ifndef ORRERY_RPC_PEER_CHECK_H_
 #define ORRERY_RPC_PEER_CHECK_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,10 +18,14 @@
 
 namespace orrery {
 
-std::shared_ptr<grpc::AuthMetadataProcessor> MakeCallerCheck(std::vector<std::string> callers);
+// service_callers: instead of `callers`, for calls of the services that are named.
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeCallerCheck(
+    std::vector<std::string> callers,
+    std::map<std::string, std::vector<std::string>> service_callers);
 
+// address: of the server, for the log; gRPC tells its host only.
 std::shared_ptr<grpc::experimental::CertificateVerifier> MakeServerVerifier(
-    std::vector<std::string> servers);
+    std::string address, std::vector<std::string> servers);
 
 }  // namespace orrery
 

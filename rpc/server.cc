@@ -26,6 +26,9 @@
 namespace orrery {
 namespace {
 
+// A stranger who says nothing holds a descriptor for so long, and not for gRPC's two minutes.
+constexpr int kMaxHandshakeMs = 10'000;
+
 // Linking the reflection library adds it to every server of the process; this takes it out of one
 // again.
 class NoReflection : public grpc::ServerBuilderOption {
@@ -112,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveTimeMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kMaxHandshakeMs);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_calls_per_connection);
   builder.SetResourceQuota(
       grpc::ResourceQuota().SetMaxThreads(options.max_threads).Resize(options.max_buffer_bytes));

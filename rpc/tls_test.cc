@@ -154,13 +154,26 @@ TEST(Tls, AServerTakesCallsOfThoseWhoBelongThereOnly) {
   EXPECT_EQ(server.member.num_calls, 1);
 }
 
+TEST(Tls, AServiceMayBeForSomeOfThoseOnly) {
+  FakeMember member;
+  TlsFiles files = MakeTestCertificates(NewName(), {.uri = kExpert});
+  files.peers = {kAttention, kRouter};
+  files.service_peers = {{"orrery.internal.Member", {kRouter}}, {"orrery.internal.Expert", {}}};
+  const auto server = Server::Start({.address = "127.0.0.1:0", .tls = files}, {&member}).value();
+  EXPECT_EQ(Describe(server->address(), Client({.uri = kRouter})), absl::OkStatus());
+  const absl::Status wrong = Describe(server->address(), Client({.uri = kAttention}));
+  EXPECT_EQ(wrong.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(std::string(wrong.message()),
+              HasSubstr(absl::StrCat("who may call orrery.internal.Member here: ", kRouter)));
+}
+
 TEST(Tls, AClientTalksToServersThatItExpectsOnlyWhateverTheirHostNames) {
   TlsServer server({.uri = kExpert, .hosts = {"elsewhere.example"}});
   EXPECT_EQ(Describe(server.address(), Client({}, {kExpert})), absl::OkStatus());
   const absl::Status wrong = Describe(server.address(), Client({}, {kRouter}));
   EXPECT_EQ(wrong.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(wrong.message()),
-              AllOf(HasSubstr(absl::StrCat("names ", kExpert)),
+              AllOf(HasSubstr(absl::StrCat("names ", kExpert)), HasSubstr(server.address()),
                     HasSubstr(absl::StrCat("expected there: ", kRouter))));
   // Who expects no name in particular checks that of the host.
   EXPECT_EQ(Describe(server.address(), Client({})).code(), absl::StatusCode::kUnavailable);
@@ -216,6 +229,13 @@ TEST(CertificateCopies, AreReplacedByGoodFilesOnly) {
   const std::string log = ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(log, HasSubstr(files.certificate));
   EXPECT_EQ(log.find("stay in use"), log.rfind("stay in use")) << "said once: " << log;
+  const auto with_a_broken_one = [](const std::string& text) {
+    return absl::StrCat(text, text.substr(0, text.size() / 2), "\n-----END CERTIFICATE-----\n");
+  };
+  look_at(files.certificate, with_a_broken_one(first.certificate));
+  WriteTestFile(files.certificate, first.certificate);
+  look_at(files.ca, with_a_broken_one(first.ca));
+  WriteTestFile(files.ca, first.ca);
   look_at(files.certificate, ReadAll(other.certificate));  // of another key
 
   // The key that belongs to it makes them good again.
@@ -223,6 +243,18 @@ TEST(CertificateCopies, AreReplacedByGoodFilesOnly) {
   copies->Look();
   EXPECT_EQ(ReadTlsFiles(paths).value(), *ReadTlsFiles(files));
   EXPECT_EQ(copies->paths().certificate, paths.certificate);
+}
+
+TEST(CertificateCopies, AreNotReplacedByOnesThatHaveExpired) {
+  const TlsFiles files = MakeTestCertificates("rolled_back");
+  const auto copies = CertificateCopies::Make(files).value();
+  const TlsTexts first = ReadTlsFiles(copies->paths()).value();
+  MakeTestCertificates("rolled_back", {.validity = Validity(absl::Now() - absl::Hours(48),
+                                                            absl::Now() - absl::Hours(24))});
+  ::testing::internal::CaptureStderr();
+  for (int i = 0; i < 3; ++i) copies->Look();
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("not valid now"));
+  EXPECT_EQ(ReadTlsFiles(copies->paths()).value(), first);
 }
 
 TEST(TlsFiles, AreRefusedWhereTheKeyIsNotTheCertificates) {

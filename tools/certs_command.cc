@@ -15,7 +15,7 @@
 ABSL_FLAG(
     std::vector<std::string>, hosts, {},
     "DNS names and IP addresses that certificates hold beside localhost and 127.0.0.1, for clients "
-    "that check host names; ours check the role");
+    "that check host names; ours check the role. --renew needs them again");
 ABSL_FLAG(int64_t, days, 365, "how long certificates are valid, 1 to 3650; the CA has ten years");
 ABSL_FLAG(bool, renew, false,
           "sign new certificates with the CA that is there; members take them as they run");
@@ -69,8 +69,7 @@ absl::Status Certs() {
 int RunCerts(const std::vector<std::string>&) {
   const absl::Status status = Certs();
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery certs: %s\n", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? 2 : 1;
+  return Fail("certs", status);
 }
 
 }  // namespace orrery

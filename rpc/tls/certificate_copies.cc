@@ -8,6 +8,8 @@ absl::StatusOr<std::unique_ptr<CertificateCopies>> CertificateCopies::Make(const
   std::unique_ptr<CertificateCopies> copies(new CertificateCopies(files));
   ASSIGN_OR_RETURN(const TlsTexts texts, ReadTlsFiles(files));
   RETURN_IF_ERROR(copies->Take(texts));
+  const absl::Status validity = CheckIsValidNow(texts.certificate);
+  if (!validity.ok()) LogWarning("TLS: ", std::string(validity.message()));
   LogInfo("TLS: ", DescribeCertificate(texts.certificate));
   return copies;
 }
@@ -30,7 +32,12 @@ void CertificateCopies::Look() {
     num_bad_looks_ = 0;
     return;
   }
-  const absl::Status status = texts.ok() ? Take(*texts) : texts.status();
+  absl::Status status = texts.status();
+  // One that is not valid is no worse than another.
+  if (status.ok() && CheckIsValidNow(taken_.certificate).ok()) {
+    status = CheckIsValidNow(texts->certificate);
+  }
+  if (status.ok()) status = Take(*texts);
   if (status.ok()) {
     num_bad_looks_ = 0;
     LogInfo("TLS: new files: ", DescribeCertificate(taken_.certificate));

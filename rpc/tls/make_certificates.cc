@@ -109,8 +109,11 @@ absl::StatusOr<Credential> MakeAuthority(const std::string& common_name, const V
 }
 
 absl::StatusOr<Credential> Issue(const Credential& authority, const CertificateRequest& request) {
-  ASSIGN_OR_RETURN(const CertificatePointer issuer, ParseCertificate(authority.certificate));
+  ASSIGN_OR_RETURN(const CertificatePointer issuer, ParseCertificates(authority.certificate));
   ASSIGN_OR_RETURN(const KeyPointer issuer_key, ParseKey(authority.private_key));
+  if (X509_check_private_key(issuer.get(), issuer_key.get()) != 1) {
+    return OpenSslError("the key of the authority is not that of its certificate");
+  }
   std::vector<std::string> names;
   if (request.uri.find(',') != std::string::npos) {  // where OpenSSL begins another name
     return absl::InvalidArgumentError(absl::StrCat("URI \"", request.uri, "\" has a comma"));

@@ -17,11 +17,21 @@ std::string TextOf(BIO* bio) {
 
 }  // namespace
 
-absl::StatusOr<CertificatePointer> ParseCertificate(const std::string& pem) {
+absl::StatusOr<CertificatePointer> ParseCertificates(const std::string& pem) {
+  ERR_clear_error();
   const BioPointer reader = ReaderOf(pem);
-  CertificatePointer certificate(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
-  if (certificate == nullptr) return OpenSslError("holds no certificate");
-  return certificate;
+  const auto next = [&reader] {
+    return CertificatePointer(PEM_read_bio_X509(reader.get(), nullptr, nullptr, nullptr));
+  };
+  CertificatePointer first = next();
+  if (first == nullptr) return OpenSslError("holds no certificate");
+  while (next() != nullptr) {
+  }
+  if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
+    return OpenSslError("holds one behind the first that cannot be read");
+  }
+  ERR_clear_error();
+  return first;
 }
 
 absl::StatusOr<KeyPointer> ParseKey(const std::string& pem) {

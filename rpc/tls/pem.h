@@ -1,6 +1,6 @@
 // Certificates and keys as PEM text: read and looked at.
 //
-//   ASSIGN_OR_RETURN(CertificatePointer certificate, ParseCertificate(text));
+//   ASSIGN_OR_RETURN(CertificatePointer certificate, ParseCertificates(text));
 //   UrisOf(*certificate)          // {"spiffe://orrery/expert"}
 //
 // Errors: INVALID_ARGUMENT with what OpenSSL says.
@@ -16,8 +16,8 @@
 
 namespace orrery {
 
-// The first one of a chain or bundle.
-absl::StatusOr<CertificatePointer> ParseCertificate(const std::string& pem);
+// The first one of a chain or bundle, in which all can be read.
+absl::StatusOr<CertificatePointer> ParseCertificates(const std::string& pem);
 // Without a passphrase; nobody is asked for one.
 absl::StatusOr<KeyPointer> ParseKey(const std::string& pem);
 

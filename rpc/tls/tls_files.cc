@@ -1,10 +1,12 @@
 #include "rpc/tls/tls_files.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "rpc/tls/pem.h"
@@ -30,7 +32,11 @@ absl::StatusOr<std::string> ReadPem(const std::string& path, std::string_view wh
   const int read_error = std::ferror(file) ? errno : 0;
   std::fclose(file);
   if (read_error != 0) return error(read_error);
-  if (text.size() > kMaxPemBytes || text.find("-----BEGIN ") == std::string::npos) {
+  if (text.size() > kMaxPemBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Named(what, path), " is longer than ", kMaxPemBytes, " bytes"));
+  }
+  if (text.find("-----BEGIN ") == std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat(Named(what, path), " is not a PEM file"));
   }
   return text;
@@ -41,11 +47,11 @@ absl::Status About(std::string_view what, const std::string& path, const absl::S
 }
 
 absl::Status CheckTexts(const TlsTexts& texts, const TlsFiles& files) {
-  const absl::StatusOr<CertificatePointer> certificate = ParseCertificate(texts.certificate);
+  const absl::StatusOr<CertificatePointer> certificate = ParseCertificates(texts.certificate);
   if (!certificate.ok()) return About("certificate", files.certificate, certificate.status());
   const absl::StatusOr<KeyPointer> key = ParseKey(texts.private_key);
   if (!key.ok()) return About("private key", files.private_key, key.status());
-  const absl::StatusOr<CertificatePointer> ca = ParseCertificate(texts.ca);
+  const absl::StatusOr<CertificatePointer> ca = ParseCertificates(texts.ca);
   if (!ca.ok()) return About("CA certificate", files.ca, ca.status());
   if (X509_check_private_key(certificate->get(), key->get()) == 1) return absl::OkStatus();
   ERR_clear_error();
@@ -71,11 +77,34 @@ absl::StatusOr<TlsTexts> ReadTlsFiles(const TlsFiles& files) {
 }
 
 std::string DescribeCertificate(const std::string& pem) {
-  const absl::StatusOr<CertificatePointer> certificate = ParseCertificate(pem);
+  const absl::StatusOr<CertificatePointer> certificate = ParseCertificates(pem);
   if (!certificate.ok()) return std::string(certificate.status().message());
   const std::vector<std::string> uris = UrisOf(**certificate);
   return absl::StrCat(uris.empty() ? "no URI" : absl::StrJoin(uris, " "), ", valid until ",
                       absl::FormatTime(ExpiryOf(**certificate), absl::UTCTimeZone()));
+}
+
+absl::Status CheckIsValidNow(const std::string& pem) {
+  ASSIGN_OR_RETURN(const CertificatePointer certificate, ParseCertificates(pem));
+  if (X509_cmp_current_time(X509_get0_notBefore(certificate.get())) < 0 &&
+      X509_cmp_current_time(X509_get0_notAfter(certificate.get())) > 0) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("the certificate is not valid now: ", DescribeCertificate(pem)));
+}
+
+absl::Status CheckTrustDomain(const std::string& name) {
+  constexpr size_t kMaxBytes = 255;
+  const bool is_good =
+      !name.empty() && name.size() <= kMaxBytes &&
+      std::all_of(name.begin(), name.end(), [](char c) {
+        return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '.' || c == '-' || c == '_';
+      });
+  if (is_good) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("bad trust domain \"", name, "\": 1 to ",
+                                                 kMaxBytes,
+                                                 " small letters, digits, '.', '-' and '_'"));
 }
 
 std::string IdentityUri(const std::string& trust_domain, const std::string& role) {

@@ -97,10 +97,7 @@ absl::StatusOr<std::unique_ptr<ExpertServer>> ExpertServer::Start(
   ServerOptions server_options;
   server_options.address = me->address();
   server_options.listen_address = options.listen_address;
-  // Ranks bring rows, routers place copies, and shards that hold copies ask who is back.
-  server_options.tls =
-      MemberTls(cluster, internal::ROLE_EXPERT,
-                {internal::ROLE_ATTENTION, internal::ROLE_ROUTER, internal::ROLE_EXPERT});
+  server_options.tls = ShardTls(cluster);
   server_options.allow_plain_text = cluster.allow_plain_text();
   server_options.health_name = "orrery.internal.Expert";
   server_options.reflection = options.reflection;

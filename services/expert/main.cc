@@ -23,7 +23,7 @@ ABSL_FLAG(std::string, cluster, "", "the cluster file");
 ABSL_FLAG(std::string, name, "",
           "which expert member of it this process is; default: the one named like the host");
 ABSL_FLAG(std::string, cpu_variant, "best",
-          "kernels to use: best, avx512bf16, avx512, avx2 or scalar; the bits are the same");
+          "kernels to use: best, amx, avx512bf16, avx512, avx2 or scalar; the bits are the same");
 ABSL_FLAG(std::string, die_at, "",
           "for tests: POINT:N, where the process dies as if by kill -9 (base/fault_point.h)");
 ABSL_FLAG(std::string, flip_one_in, "",

@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/member.grpc.pb.h"
+#include "proto/placement.grpc.pb.h"
 #include "rpc/channel.h"
 #include "rpc/cluster_tls.h"
 #include "rpc/deadline.h"
@@ -43,19 +44,18 @@ std::string ReadAll(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
 }
 
-// Signed by the CA of the folder, but expired.
-TlsFiles MakeExpired(const std::string& folder, const std::string& role) {
+// Signed by the CA of the folder.
+TlsFiles MakeIssued(const std::string& folder, const std::string& role, const Validity& validity) {
   const Credential authority = {.certificate = ReadAll(folder + "/ca/ca.crt"),
                                 .private_key = ReadAll(folder + "/ca/ca.key")};
-  const Credential made =
-      Issue(authority,
-            {.common_name = role,
-             .uri = IdentityUri(kDefaultTrustDomain, role),
-             .validity = Validity(absl::Now() - absl::Hours(2), absl::Now() - absl::Hours(1))})
-          .value();
-  const TlsFiles files = {.certificate = folder + "/expired.crt",
-                          .private_key = folder + "/expired.key",
-                          .ca = folder + "/ca/ca.crt"};
+  const Credential made = Issue(authority, {.common_name = role,
+                                            .uri = IdentityUri(kDefaultTrustDomain, role),
+                                            .validity = validity})
+                              .value();
+  static int num_issued = 0;  // what was read once under a name is read again only after a while
+  const std::string path = absl::StrCat(folder, "/issued-", num_issued++);
+  const TlsFiles files = {
+      .certificate = path + ".crt", .private_key = path + ".key", .ca = folder + "/ca/ca.crt"};
   std::ofstream(files.certificate) << made.certificate;
   std::ofstream(files.private_key) << made.private_key;
   return files;
@@ -67,6 +67,14 @@ absl::Status Describe(const std::string& address, const TlsFiles& tls) {
   internal::MemberDescription response;
   const auto channel = MakeChannel(address, tls, {.own_connection = true}).value();
   return FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &response));
+}
+
+absl::Status CountRows(const std::string& address, const TlsFiles& tls) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + kPatience);
+  internal::RowCounts response;
+  const auto channel = MakeChannel(address, tls, {.own_connection = true}).value();
+  return FromGrpcStatus(internal::Placement::NewStub(channel)->CountRows(&context, {}, &response));
 }
 
 v1::GenerateRequest RequestFor(const Problem& problem) {
@@ -116,14 +124,21 @@ TEST(ClusterTls, RefusesWhoDoesNotBelongThereAndDisturbsNobodyElse) {
         Describe(shard, MemberTls(file, internal::ROLE_ROUTER, {internal::ROLE_ATTENTION})).code(),
         absl::StatusCode::kUnavailable);
     EXPECT_FALSE(Describe(shard, {}).ok());
-    EXPECT_FALSE(Describe(shard, MakeExpired(folder, "attention")).ok());
+    const Validity now(absl::Hours(1));
+    const Validity before(absl::Now() - absl::Hours(2), absl::Now() - absl::Hours(1));
+    EXPECT_EQ(Describe(shard, MakeIssued(folder, "attention", now)), absl::OkStatus());
+    EXPECT_FALSE(Describe(shard, MakeIssued(folder, "attention", before)).ok());
+    // What a router may ask of shards, a rank may not, and the other way round.
+    EXPECT_EQ(CountRows(shard, MakeIssued(folder, "router", now)), absl::OkStatus());
+    EXPECT_EQ(CountRows(shard, MakeIssued(folder, "attention", now)).code(),
+              absl::StatusCode::kPermissionDenied);
     return true;
   });
   ASSERT_TRUE(disturbed.ok()) << disturbed.status();
   EXPECT_EQ(disturbed->ids, undisturbed->ids);
   EXPECT_THAT(cluster->Output("attention-0"),
               HasSubstr("refused a call: its certificate names spiffe://orrery/client"));
-  EXPECT_THAT(cluster->Output("expert-0"), HasSubstr("Handshake failed"));
+  EXPECT_THAT(cluster->Output("expert-0"), HasSubstr("certificate verify failed"));
   EXPECT_EQ(cluster->CheckAlive(), absl::OkStatus());
 }
 

@@ -80,7 +80,7 @@ class Cluster:
 
     def ask_router(self, host):
         return [self._programs / "tools/orrery", "eval", self._model / "eval.jsonl", f"--limit={NUM_PROBLEMS}",
-                f"--router={host}:{PORTS['router']}", "--require_agreement"]
+                f"--router={host}:{PORTS['router']}", "--require_agreement", "--allow_plain_text"]
 
     def free_address(self):
         """One that nobody had before."""

@@ -9,8 +9,10 @@
 //   *cluster.mutable_tls() = TlsOfFolder("tls");
 //
 // Keys are readable for their owner only. A file takes another's place at once.
-// Errors: ALREADY_EXISTS if there is a CA, NOT_FOUND if there is none to renew with, UNAVAILABLE for files that cannot be
-// written, and those of rpc/tls/make_certificates.h.
+// Errors: ALREADY_EXISTS if there is a CA, NOT_FOUND if there is none to renew with, FAILED_PRECONDITION if what is there
+// has other names than the renewed ones would have, which running members refuse; what the system says of files that
+// cannot be read or written, and those of rpc/tls/make_certificates.h and CheckTrustDomain. What was refused leaves
+// nothing new behind.
 #ifndef ORRERY_TOOLS_CERTS_DEVELOPMENT_CERTIFICATES_H_
 #define ORRERY_TOOLS_CERTS_DEVELOPMENT_CERTIFICATES_H_
 
@@ -27,7 +29,8 @@ namespace orrery {
 struct CertificateOptions {
   std::string folder;
   std::string trust_domain = kDefaultTrustDomain;
-  // Beside localhost and 127.0.0.1: for clients that check host names. Ours check the role.
+  // Beside localhost and 127.0.0.1: for clients that check host names. Ours check the role. Of no certificate that
+  // was there before.
   std::vector<std::string> hosts = {};
   absl::Duration lifetime = absl::Hours(24 * 365);  // of what is signed; the CA has ten years
 };

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 namespace orrery {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 int ModeOf(const std::string& path) {
@@ -64,11 +66,47 @@ TEST(DevelopmentCertificates, AreRenewedByTheSameCaWhichIsNeverOverwritten) {
   EXPECT_NE(second.private_key, first.private_key);
 }
 
-TEST(DevelopmentCertificates, RefuseHostsThatAreNone) {
-  const absl::Status status =
-      MakeCertificates({.folder = absl::StrCat(::testing::TempDir(), "/bad"), .hosts = {"a,b"}});
+TEST(DevelopmentCertificates, AreNotRenewedUnderNamesThatRunningMembersRefuse) {
+  CertificateOptions options = {.folder = absl::StrCat(::testing::TempDir(), "/named"),
+                                .trust_domain = "prod"};
+  ASSERT_EQ(MakeCertificates(options), absl::OkStatus());
+  const TlsFiles files = ClientTlsOfFolder(options.folder, "prod");
+  const TlsTexts first = ReadTlsFiles(files).value();
+  options.trust_domain = kDefaultTrustDomain;
+  const absl::Status status = RenewCertificates(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("spiffe://prod/"));
+  EXPECT_EQ(*ReadTlsFiles(files), first);
+}
+
+TEST(DevelopmentCertificates, AreNotRenewedByAKeyThatIsNotTheCas) {
+  const CertificateOptions options = {.folder = absl::StrCat(::testing::TempDir(), "/restored")};
+  const CertificateOptions other = {.folder = absl::StrCat(::testing::TempDir(), "/backup")};
+  ASSERT_EQ(MakeCertificates(options), absl::OkStatus());
+  ASSERT_EQ(MakeCertificates(other), absl::OkStatus());
+  std::filesystem::copy_file(other.folder + "/ca/ca.key", options.folder + "/ca/ca.key",
+                             std::filesystem::copy_options::overwrite_existing);
+  const absl::Status status = RenewCertificates(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr(options.folder + "/ca"), HasSubstr("not that of its certificate")));
+}
+
+TEST(DevelopmentCertificates, RefuseHostsAndDomainsThatAreNoneAndLeaveNothingBehind) {
+  CertificateOptions options = {.folder = absl::StrCat(::testing::TempDir(), "/bad"),
+                                .hosts = {"a,b"}};
+  absl::Status status = MakeCertificates(options);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("\"a,b\""));
+  options.hosts = {"good.example"};
+  for (const char* domain : {"", "Prod", "a/b", "a\nb"}) {
+    options.trust_domain = domain;
+    status = MakeCertificates(options);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("bad trust domain"));
+  }
+  options.trust_domain = "prod";
+  EXPECT_EQ(MakeCertificates(options), absl::OkStatus());
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
+#include "rpc/address.h"
 #include "rpc/cluster_file.h"
 #include "rpc/cluster_tls.h"
 #include "tools/certs/development_certificates.h"
@@ -45,6 +46,27 @@ Remembered RememberedRouter() {
   return remembered;
 }
 
+// An empty one if no flag names one and none is remembered.
+absl::StatusOr<internal::ClusterFile> KnownCluster() {
+  std::string path = absl::GetFlag(FLAGS_cluster);
+  if (path.empty() && absl::GetFlag(FLAGS_router).empty()) path = RememberedRouter().cluster_path;
+  return path.empty() ? internal::ClusterFile() : ReadClusterFile(path);
+}
+
+absl::Status CheckPlainText(const std::vector<std::string>& addresses, const TlsFiles& tls) {
+  if (!tls.empty() || absl::GetFlag(FLAGS_allow_plain_text)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, KnownCluster());
+  if (cluster.allow_plain_text()) return absl::OkStatus();
+  for (const std::string& address : addresses) {
+    ASSIGN_OR_RETURN(const HostPort router, ParseHostPort(address));
+    if (IsLoopback(router)) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("without TLS everybody on the way to ", address,
+                     " could read along: say --tls=DIR, or --allow_plain_text"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<OrreryClient> ConnectFromFlags() {
@@ -62,6 +84,7 @@ absl::StatusOr<OrreryClient> ConnectFromFlags() {
         "no cluster is known: start one with `orrery up`, or say --router=HOST:PORT");
   }
   ASSIGN_OR_RETURN(const TlsFiles tls, TlsFromFlags());
+  RETURN_IF_ERROR(CheckPlainText(addresses, tls));
   return OrreryClient::Connect(addresses, tls, kConnectTimeout);
 }
 
@@ -69,10 +92,7 @@ absl::StatusOr<TlsFiles> TlsFromFlags() {
   if (const std::string folder = absl::GetFlag(FLAGS_tls); !folder.empty()) {
     return ClientTlsOfFolder(folder, absl::GetFlag(FLAGS_trust_domain));
   }
-  std::string path = absl::GetFlag(FLAGS_cluster);
-  if (path.empty() && absl::GetFlag(FLAGS_router).empty()) path = RememberedRouter().cluster_path;
-  if (path.empty()) return TlsFiles();
-  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, ReadClusterFile(path));
+  ASSIGN_OR_RETURN(const internal::ClusterFile cluster, KnownCluster());
   return ClientTls(cluster);
 }
 

@@ -1,4 +1,4 @@
-// --tls and --trust_domain, for commands that make certificates, start clusters with them or talk to such clusters.
+// --tls, --allow_plain_text and --trust_domain, for commands that make certificates, start clusters with them or talk to such clusters.
 // List kTlsFlags among the flag files of such a command.
 #ifndef ORRERY_TOOLS_FLAGS_TLS_FLAGS_H_
 #define ORRERY_TOOLS_FLAGS_TLS_FLAGS_H_
@@ -8,6 +8,7 @@
 #include "absl/flags/declare.h"
 
 ABSL_DECLARE_FLAG(std::string, tls);
+ABSL_DECLARE_FLAG(bool, allow_plain_text);
 ABSL_DECLARE_FLAG(std::string, trust_domain);
 
 namespace orrery {
