@@ -22,6 +22,7 @@
 #include "tools/bench/serve_result.h"
 #include "tools/bench/step/step_command.h"
 #include "tools/flags/cluster_flags.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/flags/scenario_flags.h"
@@ -185,8 +186,7 @@ int RunBench(const std::vector<std::string>& arguments) {
   const absl::StatusOr<Wish> wish = WishFromFlags();
   const absl::StatusOr<bool> held = wish.ok() ? BenchServe(*wish) : wish.status();
   if (!held.ok()) {
-    std::fprintf(stderr, "orrery bench serve: %s\n", std::string(held.status().message()).c_str());
-    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
+    return Fail("bench serve", held.status());
   }
   return *held ? 0 : 1;
 }

@@ -90,8 +90,7 @@ int RunChaosCommand(const std::vector<std::string>&) {
   }
   const absl::StatusOr<bool> went_well = Chaos(out);
   if (went_well.ok()) return *went_well ? 0 : 1;
-  std::fprintf(stderr, "orrery chaos: %s\n", std::string(went_well.status().message()).c_str());
-  return 1;
+  return Fail("chaos", went_well.status());
 }
 
 }  // namespace orrery

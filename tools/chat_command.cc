@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "tools/answer_printer.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/terminal.h"
@@ -90,8 +91,7 @@ int RunChat(const std::vector<std::string>&) {
   Terminal out(stdout);
   const absl::Status status = Chat(out);
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery chat: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return Fail("chat", status);
 }
 
 }  // namespace orrery

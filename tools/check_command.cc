@@ -32,8 +32,7 @@ constexpr int kFullPrompts = 200;
 constexpr int kFullRandomSettings = 60;
 
 int WrongCall(const std::string& message) {
-  std::fprintf(stderr, "orrery: %s\n", message.c_str());
-  return 2;
+  return Fail("check", absl::InvalidArgumentError(message));
 }
 
 absl::StatusOr<CheckModelOptions> GoldenOptions() {
@@ -118,8 +117,7 @@ int RunInvariance(const std::vector<std::string>& rest) {
   if (!options.ok()) return WrongCall(std::string(options.status().message()));
   const absl::StatusOr<InvarianceResult> result = CheckInvariance(*options, stdout);
   if (!result.ok()) {
-    std::fprintf(stderr, "orrery: %s\n", std::string(result.status().message()).c_str());
-    return result.status().code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+    return Fail("check", result.status());
   }
   if (result->num_failed == 0) {
     std::printf("%d settings x %d prompts: all answers are byte-identical\n", result->num_settings,

@@ -10,6 +10,7 @@
 #include "client/orrery_client.h"
 #include "tools/answer_printer.h"
 #include "tools/flags/cluster_flags.h"
+#include "tools/flags/command_line.h"
 #include "tools/launch/launcher.h"
 #include "tools/ready_progress.h"
 #include "tools/terminal.h"
@@ -75,8 +76,7 @@ int RunDemo(const std::vector<std::string>&) {
   const absl::Status status = Demo(out);
   if (status.ok()) return 0;
   out.ClearProgress();
-  std::fprintf(stderr, "orrery demo: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return Fail("demo", status);
 }
 
 }  // namespace orrery

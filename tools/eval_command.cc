@@ -12,6 +12,7 @@
 #include "tools/eval/examinee.h"
 #include "tools/eval/problems.h"
 #include "tools/eval/score.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/local_flags.h"
 #include "tools/terminal.h"
@@ -109,17 +110,14 @@ absl::StatusOr<Scores> Evaluate(const std::string& path) {
 
 int RunEval(const std::vector<std::string>& arguments) {
   if (arguments.size() != 1) {
-    std::fprintf(stderr, "orrery: say `orrery eval FILE.jsonl`\n");
-    return 2;
+    return Fail("eval", absl::InvalidArgumentError("say `orrery eval FILE.jsonl`"));
   }
   const absl::StatusOr<Scores> scores = Evaluate(arguments[0]);
   if (!scores.ok()) {
-    std::fprintf(stderr, "orrery: %s\n", std::string(scores.status().message()).c_str());
-    return 1;
+    return Fail("eval", scores.status());
   }
   if (absl::GetFlag(FLAGS_require_agreement) && !scores->agrees()) {
-    std::fprintf(stderr, "orrery: answers differ from the reference\n");
-    return 1;
+    return Fail("eval", absl::DataLossError("answers differ from the reference"));
   }
   return 0;
 }

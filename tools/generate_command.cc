@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "tools/answer_printer.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/sampling_flags.h"
 #include "tools/terminal.h"
@@ -199,8 +200,7 @@ int RunGenerate(const std::vector<std::string>&) {
   Terminal out(stdout), about(stderr);
   const absl::Status status = Generate(out, about);
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery generate: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return Fail("generate", status);
 }
 
 }  // namespace orrery

@@ -76,7 +76,7 @@ std::vector<Command> Commands() {
        {kConnectFlags, kTlsFlags, kSamplingFlags, kSeedFlag, "tools/generate_command.cc"},
        ""},
       {"pack",
-       "make a model ready to map, so that its members start at the speed of the disk",
+       "make a model ready to read, so that its members start at the speed of the disk",
        RunPack,
        {kClusterFlags, kOutFlag, "tools/pack_command.cc"},
        ""},

@@ -90,8 +90,7 @@ absl::Status Pack() {
 int RunPack(const std::vector<std::string>&) {
   const absl::Status status = Pack();
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery pack: %s\n", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? 2 : 1;
+  return Fail("pack", status);
 }
 
 }  // namespace orrery

@@ -1,4 +1,4 @@
-// `orrery pack`: makes a model ready to map, once, so that its members start at the speed of the disk.
+// `orrery pack`: makes a model ready to read, once, so that its members start at the speed of the disk.
 #ifndef ORRERY_TOOLS_PACK_COMMAND_H_
 #define ORRERY_TOOLS_PACK_COMMAND_H_
 

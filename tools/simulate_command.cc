@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "base/stop_signal.h"
 #include "tests/simulation/storms.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/seed_flag.h"
 #include "tools/terminal.h"
 
@@ -131,9 +132,8 @@ int RunSimulate(const std::vector<std::string>&) {
   Run run;
   run.num_seeds = absl::GetFlag(FLAGS_seeds);
   if (run.num_seeds < 1 || run.num_seeds > kMaxSeeds) {
-    std::fprintf(stderr, "orrery simulate: --seeds is %lld, not from 1 to %lld\n",
-                 static_cast<long long>(run.num_seeds), static_cast<long long>(kMaxSeeds));
-    return 2;
+    return Fail("simulate", absl::InvalidArgumentError(absl::StrCat(
+                                "--seeds is ", run.num_seeds, ", not from 1 to ", kMaxSeeds)));
   }
   run.first = static_cast<uint64_t>(std::max<int64_t>(absl::GetFlag(FLAGS_seed), 1));
   Terminal out(stdout);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/terminal.h"
 
@@ -148,8 +149,7 @@ int RunStatus(const std::vector<std::string>&) {
   absl::StatusOr<v1::ClusterStatusResponse> status =
       client.ok() ? client->ClusterStatus() : client.status();
   if (!status.ok()) {
-    std::fprintf(stderr, "orrery status: %s\n", std::string(status.status().message()).c_str());
-    return 1;
+    return Fail("status", status.status());
   }
   Terminal out(stdout);
   out.Print("cluster at ", client->address(), ": ",

@@ -8,6 +8,7 @@
 #include "base/stop_signal.h"
 #include "rpc/cluster_file.h"
 #include "tools/flags/cluster_flags.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/connect.h"
 #include "tools/flags/tls_flags.h"
 #include "tools/launch/launcher.h"
@@ -93,8 +94,7 @@ int RunUp(const std::vector<std::string>&) {
   Terminal out(stdout);
   const absl::Status status = Up(out);
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery up: %s\n", std::string(status.message()).c_str());
-  return 1;
+  return Fail("up", status);
 }
 
 }  // namespace orrery

@@ -18,8 +18,9 @@ namespace {
 constexpr double kOverloads[] = {4.0, 8.0};
 constexpr double kMinShareOfPeak = 0.9;
 constexpr double kMaxRefusalMs = 50.0;
-// Allocators and pools of threads grow for a while: the first round warms them up.
+// Allocators and pools of threads grow for a while: the first flood warms them up.
 constexpr double kMaxGrowthMb = 8.0;
+constexpr absl::Duration kMaxCapacityTime = absl::Minutes(1);
 constexpr absl::Duration kDeadline = absl::Seconds(8);
 // Enough that a flood meets the cluster's bounds, not the generator's.
 constexpr int kMaxOpen = 4096;
@@ -65,14 +66,14 @@ Seen Look(const PhaseResult& result) {
   return seen;
 }
 
-void JudgeMemory(ServeBench& bench, const std::vector<UsageSnapshot>& rounds) {
-  if (rounds.size() < 2 || rounds.back().children.empty()) {
+void JudgeMemory(ServeBench& bench, const std::vector<UsageSnapshot>& floods) {
+  if (floods.back().children.empty()) {
     bench.options().out->Print(
-        "memory is not judged: that takes two rounds, and a cluster that this run started\n");
+        "memory is not judged: that takes a cluster that this run started\n");
     return;
   }
-  for (const auto& [name, bytes] : GrowthBetween(rounds.front(), rounds.back())) {
-    bench.Judge(absl::StrCat("MB by which ", name, " grew after the first round"),
+  for (const auto& [name, bytes] : GrowthBetween(floods.front(), floods.back())) {
+    bench.Judge(absl::StrCat("MB by which ", name, " grew after the first flood"),
                 static_cast<double>(bytes) * 1e-6, AtMost(kMaxGrowthMb));
   }
 }
@@ -87,7 +88,7 @@ absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options) {
   Phase phase = {.name = "capacity",
                  .loads = {Requests()},
                  .warmup = std::min(kDeadline, duration),
-                 .duration = duration,
+                 .duration = std::min(kMaxCapacityTime, duration),
                  .cut_at_end = true};
   phase.loads[0].concurrency = concurrency;
   ASSIGN_OR_RETURN(const PhaseResult* const alone, RunAndShow(bench, phase));
@@ -100,6 +101,7 @@ absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options) {
   int64_t num_late = 0, num_otherwise = 0;
   std::vector<UsageSnapshot> usage;
   phase.loads[0].concurrency = 0;
+  phase.duration = duration;
   for (int round = 1; round <= rounds; ++round) {
     for (const double overload : kOverloads) {
       phase.name = absl::StrCat("round ", round, ", ", overload, " times of it");

@@ -1,6 +1,7 @@
 #include "tools/flags/command_line.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <optional>
 #include <utility>
@@ -99,6 +100,11 @@ absl::Status AllowOnly(const std::string& form, const std::vector<std::string>& 
                                                    "; it takes --", absl::StrJoin(names, ", --")));
   }
   return absl::OkStatus();
+}
+
+int Fail(const std::string& command, const absl::Status& why) {
+  std::fprintf(stderr, "orrery %s: %s\n", command.c_str(), std::string(why.message()).c_str());
+  return absl::IsInvalidArgument(why) ? 2 : 1;
 }
 
 std::string FlagsHelp(const std::vector<std::string>& flag_files) {

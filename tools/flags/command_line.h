@@ -26,6 +26,9 @@ absl::StatusOr<std::vector<std::string>> ParseFlags(const std::vector<std::strin
 // INVALID_ARGUMENT if another one than `names` is set. form: "check golden".
 absl::Status AllowOnly(const std::string& form, const std::vector<std::string>& names);
 
+// Says on stderr why `orrery COMMAND` could not be done. Its exit code: 2 for what was asked wrongly, else 1.
+int Fail(const std::string& command, const absl::Status& why);
+
 // One line per flag: name, default, what it is for.
 std::string FlagsHelp(const std::vector<std::string>& flag_files);
 

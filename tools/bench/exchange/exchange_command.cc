@@ -141,8 +141,7 @@ int RunBenchExchange() {
     return true;
   }();
   if (held.ok()) return *held ? 0 : 1;
-  std::fprintf(stderr, "orrery bench exchange: %s\n", std::string(held.status().message()).c_str());
-  return absl::IsInvalidArgument(held.status()) ? 2 : 1;
+  return Fail("bench exchange", held.status());
 }
 
 }  // namespace orrery

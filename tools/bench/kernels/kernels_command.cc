@@ -13,6 +13,7 @@
 #include "tools/bench/kernels/make_target.h"
 #include "tools/bench/serve_flags.h"
 #include "tools/flags/cluster_flags.h"
+#include "tools/flags/command_line.h"
 #include "tools/flags/scenario_flags.h"
 #include "tools/terminal.h"
 
@@ -86,8 +87,7 @@ int RunBenchKernels() {
   absl::StatusOr<KernelBenchOptions> options = OptionsFromFlags();
   const absl::Status status = options.ok() ? Bench(*std::move(options)) : options.status();
   if (status.ok()) return 0;
-  std::fprintf(stderr, "orrery bench kernels: %s\n", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? 2 : 1;
+  return Fail("bench kernels", status);
 }
 
 }  // namespace orrery

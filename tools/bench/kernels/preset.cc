@@ -5,7 +5,7 @@
 namespace orrery {
 namespace {
 
-// DeepSeek-V3 made small: real head sizes, about 2.5 B parameters in 8 layers, one of them dense.
+// DeepSeek-V3 made small: real head sizes, about 2.3 B parameters in 8 layers, one of them dense.
 KernelPreset V3Mini() {
   return {.name = "v3-mini",
           .hidden = 2048,

@@ -52,9 +52,7 @@ absl::StatusOr<bool> Bench() {
 int RunBenchLoading() {
   const absl::StatusOr<bool> held = Bench();
   if (!held.ok()) {
-    std::fprintf(stderr, "orrery bench loading: %s\n",
-                 std::string(held.status().message()).c_str());
-    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
+    return Fail("bench loading", held.status());
   }
   return *held ? 0 : 1;
 }

@@ -145,8 +145,7 @@ int RunBenchModel() {
   absl::StatusOr<ModelBenchOptions> options = OptionsFromFlags();
   const absl::StatusOr<bool> held = options.ok() ? Bench(*std::move(options)) : options.status();
   if (!held.ok()) {
-    std::fprintf(stderr, "orrery bench model: %s\n", std::string(held.status().message()).c_str());
-    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
+    return Fail("bench model", held.status());
   }
   return *held ? 0 : 1;
 }

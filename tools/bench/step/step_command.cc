@@ -57,8 +57,7 @@ absl::StatusOr<bool> Bench() {
 int RunBenchStep() {
   const absl::StatusOr<bool> held = Bench();
   if (!held.ok()) {
-    std::fprintf(stderr, "orrery bench step: %s\n", std::string(held.status().message()).c_str());
-    return absl::IsInvalidArgument(held.status()) ? 2 : 1;
+    return Fail("bench step", held.status());
   }
   return *held ? 0 : 1;
 }
