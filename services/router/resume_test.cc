@@ -60,6 +60,26 @@ TEST_F(ResumeTest, GoesOnBehindEveryTokenWithTheSameTextsAndCounts) {
   EXPECT_EQ(NumOpenRequests(), 0);
 }
 
+// The router that goes on may have a larger context, as when the cluster's drafts were turned off meanwhile.
+TEST_F(ResumeTest, KeepsTheLengthThatWasFilledInWhereTheClientSaidNone) {
+  const std::vector<int32_t> ids = TinyIds("ok");
+  int max_new_tokens = 0;
+  ranks_[0].script = ranks_[1].script =
+      [&](grpc::ServerContext& context, const internal::SequenceRequest& request, Writer& writer) {
+        max_new_tokens = request.max_new_tokens();
+        return GivesRestOf(ids)(context, request, writer);
+      };
+  const v1::GenerateRequest request = Question();
+  ASSERT_EQ(request.max_new_tokens(), 0);
+  const Heard whole = Generate(request);
+  ASSERT_TRUE(whole.status.ok()) << whole.status.error_message();
+  const int first = max_new_tokens;
+  ++model_.max_context_tokens;
+  const Heard rest = Generate(Resumed(request, whole, 1));
+  ASSERT_TRUE(rest.status.ok()) << rest.status.error_message();
+  EXPECT_EQ(max_new_tokens, first);
+}
+
 // A client knows ids and no cuts: the rank says again where the last ones were cut. Two tokens that are one
 // character, of which the stop string is made.
 TEST_F(ResumeTest, AStopStringIsCutWhereItWouldHaveBeen) {

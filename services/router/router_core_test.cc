@@ -6,54 +6,14 @@
 #include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/router/cluster_status.h"
+#include "services/router/router_core_fixture.h"
 
 namespace orrery {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using Kind = Action::Kind;
-
-// Members 0 and 1 are ranks, 2 is a shard.
-Membership TwoRanksAndAShard() {
-  return Membership({{internal::ROLE_ATTENTION, "attention-0", "h:1"},
-                     {internal::ROLE_ATTENTION, "attention-1", "h:2"},
-                     {internal::ROLE_EXPERT, "expert-0", "h:3"}},
-                    {.config_hash = "c0", .files = {}});
-}
-
-struct Said {
-  std::string name;
-  internal::Role role = internal::ROLE_ATTENTION;
-  internal::MemberState state = internal::MEMBER_STATE_READY;
-  std::string weights = "w0";
-  std::string numerics_id = "x86-1 bf16";
-  int waiting_requests = 0;
-};
-
-internal::MemberDescription Description(const Said& said) {
-  internal::MemberDescription description;
-  description.set_name(said.name);
-  description.set_role(said.role);
-  description.set_state(said.state);
-  description.set_numerics_id(said.numerics_id);
-  description.mutable_fingerprint()->set_config_hash("c0");
-  (*description.mutable_fingerprint()->mutable_files())["model.safetensors"] = said.weights;
-  description.mutable_load()->set_waiting_requests(said.waiting_requests);
-  return description;
-}
-
-class RouterCoreTest : public ::testing::Test {
- protected:
-  void SayReady(int rank) {
-    core_.OnDescription(rank, Description({.name = absl::StrCat("attention-", rank)}));
-  }
-  std::string WhyNot(int member) const { return core_.membership().WhyNotUsable(member); }
-
-  RouterCore core_{{.max_open_requests = 4, .max_attempts = 5}, TwoRanksAndAShard()};
-};
 
 RankSnapshot Loaded(int num_requests) { return {.is_usable = true, .num_requests = num_requests}; }
 
@@ -310,79 +270,6 @@ TEST_F(RouterCoreTest, AResumedRequestOfAnotherModelIsRefusedWithBothValues) {
             absl::StatusCode::kFailedPrecondition);
 }
 
-// Ranks 0 and 1 are there to stay, 2 and 3 retire.
-class RetiringTest : public ::testing::Test {
- protected:
-  static Membership Members() {
-    std::vector<MemberInfo> members;
-    for (int i = 0; i < 4; ++i) {
-      members.push_back({.role = internal::ROLE_ATTENTION,
-                         .name = absl::StrCat("attention-", i),
-                         .address = absl::StrCat("h:", i),
-                         .is_retiring = i >= 2});
-    }
-    return Membership(std::move(members), {.config_hash = "c0", .files = {}});
-  }
-  void SayReady(int rank, const std::string& weights = "w0") {
-    core_.OnDescription(rank, Description({.name = absl::StrCat("attention-", rank),
-                                           .weights = weights,
-                                           .numerics_id = rank >= 2 ? "old" : "new"}));
-  }
-  static ModelIdentity Model(const std::string& numerics_id) {
-    return {.fingerprint = {.config_hash = "c0", .files = {{"model.safetensors", "w0"}}},
-            .numerics_id = numerics_id};
-  }
-
-  RouterCore core_{{.max_open_requests = 4}, Members()};
-};
-
-TEST_F(RetiringTest, NewRequestsGoToRanksThatStayWhicheverWereThereFirst) {
-  SayReady(2);
-  SayReady(3);
-  EXPECT_FALSE(core_.IsReady());
-  const Action none = core_.OnRequest(1, /*tenant=*/"");
-  EXPECT_EQ(none.status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(none.status.message()),
-              AllOf(HasSubstr("attention-0"), Not(HasSubstr("attention-2"))));
-  SayReady(0);
-  EXPECT_TRUE(core_.IsReady());
-  for (int request = 1; request < 5; ++request) {
-    EXPECT_EQ(core_.OnRequest(request, /*tenant=*/"").member, 0);
-  }
-  EXPECT_EQ(core_.membership().WhyNotUsable(2), "");
-}
-
-TEST_F(RetiringTest, WhatWasBegunWithTheirModelGoesOnThereAndNowhereElse) {
-  SayReady(0);
-  SayReady(2);
-  SayReady(3);
-  const Action resumed = core_.OnResumed(1, /*tenant=*/"", Model("old"));
-  EXPECT_EQ(resumed.member, 2);
-  EXPECT_TRUE(resumed.is_replay);
-  EXPECT_EQ(core_.OnFailed(1, absl::UnavailableError("gone")).member, 3);
-  EXPECT_EQ(core_.OnFailed(1, absl::UnavailableError("gone")).kind, Kind::kWait);
-  EXPECT_EQ(core_.OnRetry(1).kind, Kind::kWait);
-  SayReady(2, "w1");  // it came back with other weights
-  EXPECT_EQ(core_.OnRetry(1).kind, Kind::kWait);
-  SayReady(2);
-  EXPECT_EQ(core_.OnRetry(1).member, 2);
-  EXPECT_EQ(core_.OnResumed(2, /*tenant=*/"", Model("new")).member, 0);
-}
-
-TEST_F(RetiringTest, AnAnswerIsRefusedOnlyOnceEveryRankIsKnownToServeSomethingElse) {
-  SayReady(0);
-  SayReady(2);
-  const Action unknown = core_.OnResumed(1, /*tenant=*/"", Model("older"));
-  EXPECT_EQ(unknown.status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(unknown.status.message()),
-              AllOf(HasSubstr("that serves numerics id \"older\""),
-                    HasSubstr("attention-0 serves another"), HasSubstr("attention-3 at")));
-  SayReady(3);
-  const Action known = core_.OnResumed(1, /*tenant=*/"", Model("older"));
-  EXPECT_EQ(known.status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(core_.num_open_requests(), 0);
-}
-
 TEST_F(RouterCoreTest, DoesNotTryAgainWhatWillFailEverywhere) {
   SayReady(0);
   SayReady(1);
@@ -418,118 +305,6 @@ TEST_F(RouterCoreTest, EndsARequestAtItsDeadlineOrWhenTheClientCancels) {
   core_.OnRequest(2, /*tenant=*/"");
   EXPECT_EQ(core_.OnCancelled(2).status.code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(core_.num_open_requests(), 0);
-}
-
-TEST_F(RouterCoreTest, RefusesARankWithOtherWeightsAndShowsBothValues) {
-  SayReady(0);
-  core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
-  EXPECT_FALSE(core_.membership().IsUsable(1));
-  EXPECT_THAT(WhyNot(1),
-              AllOf(HasSubstr("another model than attention-0"), HasSubstr("w0"), HasSubstr("w1")));
-}
-
-TEST_F(RouterCoreTest, RefusesARankWithAnotherNumericsIdAndShowsBothValues) {
-  SayReady(0);
-  core_.OnDescription(1, Description({.name = "attention-1", .numerics_id = "x86-1 f32"}));
-  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("\"x86-1 f32\""), HasSubstr("\"x86-1 bf16\"")));
-}
-
-TEST_F(RouterCoreTest, TheServingRankKeepsItsModelWhenOneWithALowerIndexComesBackDifferent) {
-  SayReady(0);
-  SayReady(1);
-  core_.OnUnreachable(0, "restarting");
-  core_.OnDescription(0, Description({.name = "attention-0", .weights = "w1"}));
-  EXPECT_FALSE(core_.membership().IsUsable(0));
-  EXPECT_TRUE(core_.membership().IsUsable(1));
-  SayReady(1);  // as it does every second or two
-  EXPECT_FALSE(core_.membership().IsUsable(0));
-  EXPECT_TRUE(core_.membership().IsUsable(1));
-}
-
-TEST_F(RouterCoreTest, AnotherModelIsAcceptedWhenNoAcceptedRankIsLeft) {
-  SayReady(0);
-  core_.OnDescription(1, Description({.name = "attention-1", .weights = "w1"}));
-  EXPECT_FALSE(core_.membership().IsUsable(1));
-  core_.OnUnreachable(0, "gone");
-  EXPECT_TRUE(core_.membership().IsUsable(1));
-}
-
-TEST_F(RouterCoreTest, ARankThatWaitsDoesNotDecideTheModel) {
-  core_.OnDescription(
-      0, Description(
-             {.name = "attention-0", .state = internal::MEMBER_STATE_WAITING, .weights = "w1"}));
-  SayReady(1);
-  EXPECT_TRUE(core_.membership().IsUsable(1));
-  EXPECT_THAT(WhyNot(0), HasSubstr("another model than attention-1"));
-}
-
-TEST_F(RouterCoreTest, RefusesARankWhoseConfigurationIsNotTheRouters) {
-  internal::MemberDescription description = Description({.name = "attention-0"});
-  description.mutable_fingerprint()->set_config_hash("c1");
-  core_.OnDescription(0, description);
-  EXPECT_THAT(WhyNot(0), AllOf(HasSubstr("the router"), HasSubstr("c0"), HasSubstr("c1")));
-}
-
-TEST_F(RouterCoreTest, ShowsAShardWithAnotherModelWhicheverCameFirst) {
-  core_.OnDescription(
-      2, Description({.name = "expert-0", .role = internal::ROLE_EXPERT, .weights = "w1"}));
-  EXPECT_EQ(WhyNot(2), "");
-  SayReady(0);
-  EXPECT_THAT(WhyNot(2), HasSubstr("another model than attention-0"));
-}
-
-TEST_F(RouterCoreTest, RefusesWhoAnswersUnderAnotherName) {
-  core_.OnDescription(0, Description({.name = "attention-1"}));
-  EXPECT_THAT(WhyNot(0), AllOf(HasSubstr("\"attention-1\""), HasSubstr("\"attention-0\"")));
-  core_.OnDescription(1, Description({.name = "attention-1", .role = internal::ROLE_EXPERT}));
-  EXPECT_THAT(WhyNot(1), AllOf(HasSubstr("ROLE_EXPERT"), HasSubstr("ROLE_ATTENTION")));
-}
-
-TEST_F(RouterCoreTest, DescribesItselfAsReadyWaitingOrDraining) {
-  const MemberInfo self = {internal::ROLE_ROUTER, "router-0", "h:0"};
-  const auto describe = [&] { return DescribeRouter(core_, self, {}); };
-  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_WAITING);
-  EXPECT_THAT(describe().problems(0), HasSubstr("attention-0 at h:1 cannot be reached"));
-  SayReady(0);
-  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_READY);
-  EXPECT_EQ(describe().problems_size(), 0);
-  core_.OnStopping();
-  EXPECT_EQ(describe().state(), internal::MEMBER_STATE_DRAINING);
-  EXPECT_EQ(describe().problems(0), "this router is stopping");
-}
-
-// Here and elsewhere: who balances says how it stands.
-TEST(ClusterStatus, ShowsWhoBalancesAndThatASpareIsAbsent) {
-  RouterCore core({.max_open_requests = 4},
-                  Membership({{internal::ROLE_ROUTER, "router-0", "h:1"},
-                              {internal::ROLE_EXPERT, "expert-0", "h:2"},
-                              {internal::ROLE_EXPERT, "expert-1", "h:3", /*is_spare=*/true}},
-                             {.config_hash = "c0", .files = {}}));
-  const MemberInfo self = {internal::ROLE_ROUTER, "router-1", "h:0"};
-  const auto status = [&] {
-    return MakeClusterStatus(core, self,
-                             DescribeRouter(core, self, {.config_hash = "c0", .files = {}}));
-  };
-  EXPECT_EQ(status().member(2).state(), "unreachable");
-  EXPECT_EQ(status().member(2).problem_size(), 1);
-  EXPECT_EQ(status().member(3).state(), "absent");
-  EXPECT_EQ(status().member(3).problem_size(), 0);
-  EXPECT_FALSE(status().has_balance());
-
-  internal::MemberDescription other =
-      Description({.name = "router-0", .role = internal::ROLE_ROUTER});
-  other.mutable_balance()->set_imbalance(1.5);
-  core.OnDescription(0, other);
-  EXPECT_EQ(status().balance().router(), "router-0");
-  EXPECT_EQ(status().balance().imbalance(), 1.5);
-
-  core.OnUnreachable(0, "gone");
-  internal::BalanceView ours;
-  ours.set_imbalance(1.25);
-  core.OnBalanced(ours);
-  EXPECT_EQ(status().balance().router(), "router-1");
-  EXPECT_EQ(status().balance().imbalance(), 1.25);
-  EXPECT_EQ(DescribeRouter(core, self, {}).balance().imbalance(), 1.25);
 }
 
 }  // namespace

@@ -223,7 +223,7 @@ class RouterServiceTest : public ::testing::Test {
   }
 
   const Setup setup_;
-  const ServedModel model_;
+  ServedModel model_;
   RouterState state_;
   FakeRank ranks_[2];
   std::vector<std::unique_ptr<Server>> rank_servers_;
