@@ -80,7 +80,6 @@ void GenerateCall::Start(internal::SequenceRequest sequence, const Options& opti
   answer_.emplace(shared_.model, sequence_, options_.answer);
   options_.answer.received = {};  // the translator has them, and the core the model
   options_.began_with.reset();
-  SendStarted();
   Do(action);
 }
 
@@ -92,19 +91,17 @@ Action GenerateCall::Open() {
     });
   }
   const int64_t num_bytes = OpenRequestBytes(sequence_, kUsualTokenBytes);
-  std::shared_ptr<const ModelIdentity> model;
-  const Action action = shared_.state->With([&](RouterCore& core) {
-    const Action opened = core.OnRequest(options_.number, sequence_.tenant(), num_bytes);
-    model = core.membership().model();
-    return opened;
+  return shared_.state->With([&](RouterCore& core) {
+    return core.OnRequest(options_.number, sequence_.tenant(), num_bytes);
   });
-  if (action.kind == Action::Kind::kStart) {
-    options_.resume_token = shared_.tokens->Make(sequence_, *model);
-  }
-  return action;
 }
 
 void GenerateCall::SendStarted() {
+  if (options_.resume_token.empty()) {
+    const auto model =
+        shared_.state->With([this](RouterCore& core) { return core.model_of(options_.number); });
+    options_.resume_token = shared_.tokens->Make(sequence_, *model);
+  }
   shared_.metrics->OnStarted(sequence_.prompt_ids_size());
   v1::GenerateResponse response;
   v1::Started& started = *response.mutable_started();
@@ -146,6 +143,7 @@ void GenerateCall::Do(const Action& action) {
 
 void GenerateCall::StartOn(const Action& action) {
   state_ = State::kRunning;
+  if (num_starts_ == 0) SendStarted();
   if (action.is_replay) {
     answer_->FillSoFar(sequence_);
     LogInfo("request ", sequence_.request_id(), ": replayed behind ", answer_->num_tokens(),

@@ -7,7 +7,7 @@
 //
 // It holds no thread: every step is an event of gRPC's callback API.
 //
-//   kAccepted --Start--> kRunning --the core says finish--> kFinished
+//   kAccepted --Start--> kRunning --the core says finish--> kFinished      (or kWaiting first)
 //       |                 |    ^                               ^
 //       |                 |    +-- the core says start         |
 //       |                 +--> kWaiting -- the core says finish+

@@ -16,11 +16,18 @@ namespace {
 // then about as often as members are looked at.
 constexpr absl::Duration kFirstDelay = absl::Milliseconds(20);
 constexpr absl::Duration kLongestDelay = absl::Milliseconds(250);
+// How often a request asks for its first rank, which is some ten seconds: ranks may all be away for moments, as when two
+// shards are lost within a second.
+constexpr int kMaxOpeningWaits = 44;
 // For who finds no place here. How fast places become free only ranks could tell.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
 absl::Status Full(const std::string& message) {
   return WithRetryAfter(absl::ResourceExhaustedError(message), kRetryAfter);
+}
+
+absl::Status Stopping() {
+  return absl::UnavailableError("this router is stopping; ask another one");
 }
 
 Action StartOn(int member, bool is_replay) {
@@ -58,6 +65,7 @@ RouterCore::RouterCore(const Options& options, Membership membership)
 
 void RouterCore::OnDescription(int member, const internal::MemberDescription& description) {
   membership_.OnDescription(member, description);
+  was_ready_ = was_ready_ || IsReady();
 }
 
 void RouterCore::OnUnreachable(int member, const std::string& reason) {
@@ -141,19 +149,15 @@ absl::Status RouterCore::CheckResumedPlace(int64_t num_bytes) const {
 Action RouterCore::Open(int64_t number, Request request) {
   ORRERY_CHECK(!requests_.contains(number)) << "request " << number << " is open already";
   if (is_stopping_) {
-    return FinishWith(absl::UnavailableError("this router is stopping; ask another one"));
+    return FinishWith(Stopping());
   }
-  if (!Assign(request, /*excluded=*/{}).has_value()) {
-    return FinishWith(absl::UnavailableError(WhyNoRank(request)));
-  }
-  if (request.model == nullptr) request.model = membership_.model();
+  // While a cluster comes up, nobody can tell for how long.
+  if (!was_ready_) return FinishWith(absl::UnavailableError(WhyNoRank(request)));
   Opened& opened = request.is_resumed ? resumed_ : opened_[request.tenant];
   ++opened.num;
   opened.num_bytes += request.num_bytes;
   if (!request.is_resumed) opened_bytes_ += request.num_bytes;
-  const Action action = StartOn(request.member, /*is_replay=*/request.is_begun);
-  requests_.emplace(number, std::move(request));
-  return action;
+  return StartOrWait(requests_.emplace(number, std::move(request)).first->second, /*excluded=*/{});
 }
 
 Action RouterCore::OnToken(int64_t request, int64_t count) {
@@ -211,14 +215,21 @@ Action RouterCore::OnRetry(int64_t request) {
   Request& open = Find(request);
   ORRERY_CHECK(open.state == RequestState::kWaiting) << "request " << request << " runs";
   open.full_ranks.clear();
-  return StartOrWait(open, /*excluded=*/{});
+  const bool has_had_rank = open.member >= 0;
+  if (!has_had_rank && is_stopping_) return Finish(request, Stopping());
+  const Action action = StartOrWait(open, /*excluded=*/{});
+  if (action.kind != Action::Kind::kWait || has_had_rank || open.num_waits <= kMaxOpeningWaits) {
+    return action;
+  }
+  return Finish(request, absl::UnavailableError(WhyNoRank(open)));
 }
 
 Action RouterCore::StartOrWait(Request& request, const std::vector<int>& excluded) {
   if (!Assign(request, excluded).has_value()) return Wait(request);
-  ++num_replays_;
+  if (request.model == nullptr) request.model = membership_.model();
+  if (request.is_begun) ++num_replays_;
   request.state = RequestState::kRunning;
-  return StartOn(request.member, /*is_replay=*/true);
+  return StartOn(request.member, /*is_replay=*/request.is_begun);
 }
 
 Action RouterCore::Wait(Request& request) {
@@ -231,6 +242,10 @@ Action RouterCore::Wait(Request& request) {
 
 Action RouterCore::OnDeadline(int64_t request) {
   const Request& open = Find(request);
+  if (open.member < 0) {
+    return Finish(request, absl::DeadlineExceededError(absl::StrCat(
+                               "the deadline passed before a rank was there: ", WhyNoRank(open))));
+  }
   std::string message = absl::StrCat("the deadline passed after ", open.num_tokens, " tokens of ",
                                      membership_.member(open.member).info.name);
   if (open.state == RequestState::kWaiting) {

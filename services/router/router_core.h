@@ -118,6 +118,10 @@ class RouterCore {
   // Whether a new request could be answered now.
   bool IsReady() const;
   bool is_stopping() const { return is_stopping_; }
+  // Of a request that has a rank: which model it is answered with.
+  const std::shared_ptr<const ModelIdentity>& model_of(int64_t request) const {
+    return requests_.at(request).model;
+  }
   // Why not: every rank that could, with its reason.
   std::string WhyNotReady() const;
   const Options& options() const { return options_; }
@@ -129,13 +133,14 @@ class RouterCore {
   int64_t num_replays() const { return num_replays_; }
 
  private:
+  //   (new) --no rank is usable now--> kWaiting, for a while
   //   kRunning --failed--> kWaiting --a rank is usable--> kRunning
   //       |  ^--failed, another rank is usable--+
   //       +--- any: ended, failed for good, deadline, cancelled ---> (removed)
   enum class RequestState { kRunning, kWaiting };
   struct Request {
     RequestState state = RequestState::kRunning;
-    int member = -1;  // the last one it was started on
+    int member = -1;  // the last one it was started on; -1: none yet
     std::string tenant;
     int64_t num_bytes = 0;
     bool is_resumed = false;  // holds a place of those
@@ -161,7 +166,7 @@ class RouterCore {
   absl::Status CheckPlace(const std::string& tenant, int64_t num_bytes) const;
   absl::Status CheckResumedPlace(int64_t num_bytes) const;
   Action Open(int64_t number, Request request);
-  // A replay on the best rank other than `excluded`; else it waits.
+  // On the best rank other than `excluded`; else it waits.
   Action StartOrWait(Request& request, const std::vector<int>& excluded);
   Action Wait(Request& request);
   // The best rank other than `excluded`, counted for the request.
@@ -181,6 +186,7 @@ class RouterCore {
   Opened resumed_;
   int64_t num_replays_ = 0;
   bool is_stopping_ = false;
+  bool was_ready_ = false;  // at any time
 };
 
 }  // namespace orrery

@@ -59,6 +59,38 @@ TEST_F(RouterCoreTest, RefusesARequestWhenNoRankIsReadyAndSaysWhyOfEachRank) {
   EXPECT_EQ(core_.num_open_requests(), 0);
 }
 
+TEST_F(RouterCoreTest, ANewRequestWaitsAWhileForRanksThatWereThereBefore) {
+  SayReady(0);
+  core_.OnUnreachable(0, "restarting");
+  EXPECT_EQ(core_.OnRequest(1, /*tenant=*/"").kind, Kind::kWait);
+  EXPECT_EQ(core_.OnRequest(2, /*tenant=*/"").kind, Kind::kWait);
+  EXPECT_EQ(core_.OnRequest(3, /*tenant=*/"").kind, Kind::kWait);
+  const Action late = core_.OnDeadline(3);
+  EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(late.status.message()), HasSubstr("before a rank was there"));
+
+  Action action;
+  for (int i = 0; i < 100; ++i) {
+    action = core_.OnRetry(1);
+    if (action.kind != Kind::kWait) break;
+  }
+  EXPECT_EQ(action.kind, Kind::kFinish);
+  EXPECT_EQ(action.status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(action.status.message()), HasSubstr("restarting"));
+
+  SayReady(0);
+  action = core_.OnRetry(2);
+  EXPECT_EQ(action.kind, Kind::kStart);
+  EXPECT_FALSE(action.is_replay);
+  EXPECT_NE(core_.model_of(2), nullptr);
+  EXPECT_EQ(core_.num_replays(), 0);
+  core_.OnUnreachable(0, "gone");
+  EXPECT_EQ(core_.OnRequest(4, /*tenant=*/"").kind, Kind::kWait);
+  core_.OnStopping();
+  EXPECT_EQ(core_.OnRetry(4).status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(core_.num_open_requests(), 1);
+}
+
 TEST_F(RouterCoreTest, SpreadsRequestsOverTheRanks) {
   SayReady(0);
   SayReady(1);

@@ -74,7 +74,7 @@ TEST(Command, HelpListsTheCommandsAndTheirFlags) {
               AllOf(HasSubstr("--ranks=2"), HasSubstr("--shards=4")));
 }
 
-TEST(Command, FailuresExitWithOneAndOneMessage) {
+TEST(Command, FailuresExitWithOneAndValuesThatCannotBeWithTwo) {
   const Ran no_model = Shell("$orrery up --model=/nowhere");
   EXPECT_EQ(no_model.code, 1);
   EXPECT_THAT(no_model.output, HasSubstr("/nowhere"));
@@ -82,10 +82,10 @@ TEST(Command, FailuresExitWithOneAndOneMessage) {
   EXPECT_EQ(no_router.code, 1);
   EXPECT_THAT(no_router.output, HasSubstr("no router answers at 127.0.0.1:1"));
   const Ran bad_value = Shell(absl::StrCat("$orrery up --precision=fp4", kHere));
-  EXPECT_EQ(bad_value.code, 1);
+  EXPECT_EQ(bad_value.code, 2);
   EXPECT_THAT(bad_value.output, HasSubstr("bf16, f32"));
   const Ran bad_limit = Shell(absl::StrCat("$orrery up --draft_tokens=5", kHere));
-  EXPECT_EQ(bad_limit.code, 1);
+  EXPECT_EQ(bad_limit.code, 2);
   EXPECT_THAT(bad_limit.output, HasSubstr("num_draft_tokens is 5, must be 0 to 4"));
 }
 
@@ -106,7 +106,7 @@ TEST(Command, TalksToARunningCluster) {
       "13\n");
   EXPECT_THAT(Shell(absl::StrCat(ask, " --json")).output,
               AllOf(HasSubstr("\"content\":\"\\n13\""), HasSubstr("\"finish_reason\":\"stop\"")));
-  EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt=''", router)).code, 1);
+  EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt=''", router)).code, 2);
 
   // Of several routers, whichever is there.
   EXPECT_EQ(Shell(absl::StrCat("$orrery generate --prompt='What is 9 + 4?' 2>/dev/null",
@@ -122,7 +122,7 @@ TEST(Command, TalksToARunningCluster) {
   EXPECT_THAT(Shell(absl::StrCat(ask, " --stop='x,\\n' --json")).output,
               AllOf(HasSubstr("\"content\":\"\""), HasSubstr("\"stop_string\":\"\\n\"")));
   const Ran refused = Shell(absl::StrCat(ask, " --top_p=7"));
-  EXPECT_EQ(refused.code, 1);
+  EXPECT_EQ(refused.code, 2);
   EXPECT_THAT(refused.output, HasSubstr("top_p is 7, must be 0 to 1"));
 
   // The conversation is kept, and an error does not end it.
