@@ -42,7 +42,8 @@ TEST_P(StormyCluster, LosesNoRequestThroughCrashesAndCancellations) {
   EXPECT_GT(world.num_replays(), 20);
   EXPECT_GT(world.num_preemptions(), 0);
   EXPECT_GT(world.endings().at(absl::StatusCode::kOk), 200);
-  EXPECT_GT(world.endings().at(absl::StatusCode::kUnavailable), 0);
+  // Though at moments no rank is there.
+  EXPECT_EQ(world.endings().count(absl::StatusCode::kUnavailable), 0u);
   EXPECT_GT(world.endings().at(absl::StatusCode::kCancelled), 0);
 }
 
