@@ -70,7 +70,6 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   victim_options.num_questions = options.scenario.num_questions;
   victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.busy_share = options.scenario.busy_share;
-  victim_options.spares_first = options.scenario.spares_first;
   victim_options.has_proxies = options.scenario.has_proxies;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
   ChaosReport report;
@@ -92,10 +91,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
     if (options.on_fault) options.on_fault(fault, what, report.pauses.back());
     RETURN_IF_ERROR(RestUntil(next, options, *victim, growth));
   }
-  const std::map<std::string, Growth::Slope> slopes = growth.Slopes();
-  for (const std::string& name : victim->LeftAlone()) {
-    if (const auto slope = slopes.find(name); slope != slopes.end()) report.growth.insert(*slope);
-  }
+  report.growth = growth.Slopes();
   report.streams = victim->Stop();
   report.num_not_logged_once = victim->CountNotLoggedOnce(report.streams.request_ids);
   return report;

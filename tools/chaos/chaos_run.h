@@ -26,7 +26,7 @@ struct ChaosOptions {
   Victim::Options victim;
   // For scenarios that run for long: how often memory is looked at, and from which age of a process on.
   absl::Duration look_every = absl::Seconds(5);
-  absl::Duration warm_up = absl::Minutes(10);
+  absl::Duration warm_up = absl::Minutes(2);
   // After each fault, what was done and the longest pause that a stream had. May be empty.
   std::function<void(int fault, const std::string& what, absl::Duration pause)> on_fault;
 };
@@ -42,7 +42,7 @@ struct ChaosReport {
   std::vector<absl::Duration> pauses;  // the longest of each fault
   // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
   absl::Duration pause_limit = absl::InfiniteDuration();
-  // By member that was left alone; empty unless the scenario has such, and runs for longer than the warm-up.
+  // By member; empty unless the scenario runs for long.
   std::map<std::string, Growth::Slope> growth;
 
   bool all_well() const {

@@ -265,16 +265,13 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .may_differ = true,
        .harm = FlipBits},
       {.name = "soak",
-       .summary = "a fault of any kind each minute, --count=60 of them an hour: do members grow "
-                  "that are left "
-                  "alone",
+       .summary = "a fault of any kind each minute, --count=60 of them an hour: does anything grow",
        .num_routers = 2,
        .num_shards = 4,
        .num_draft_tokens = 1,
        .audit_one_in = 1,
        .every = absl::Minutes(1),
        .busy_share = 0.7,
-       .spares_first = true,
        .has_proxies = true,
        .harm = HarmAnyhow},
       {.name = "placements",

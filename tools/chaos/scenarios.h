@@ -32,8 +32,6 @@ struct ChaosScenario {
   absl::Duration every = absl::ZeroDuration();
   // Of its time, how much a client spends with a request open.
   double busy_share = 1.0;
-  // The first member of each role is left alone, so that there are some that live through all of it.
-  bool spares_first = false;
   // Wrong results may reach answers: how many is what it measures.
   bool may_differ = false;
   // See proto/cluster.proto.

@@ -79,14 +79,7 @@ std::vector<std::string> Victim::NamesOf(internal::Role role) const {
   for (const auto& [its_role, member] : AllMembers(launcher_->cluster())) {
     if (its_role == role && !member->spare()) names.push_back(member->name());
   }
-  if (options_.spares_first) names.erase(names.begin());
   return names;
-}
-
-std::vector<std::string> Victim::LeftAlone() const {
-  if (!options_.spares_first) return {};
-  const internal::ClusterFile& all = launcher_->cluster();
-  return {all.router(0).name(), all.attention(0).name(), all.expert(0).name()};
 }
 
 std::vector<std::string> Victim::RouterAddresses() const {

@@ -42,8 +42,7 @@ class Victim {
     uint64_t seed = 0;
     int num_streams = 32;
     int num_questions = 24;
-    double busy_share = 1.0;    // see Streams
-    bool spares_first = false;  // of each role: it is nobody's victim
+    double busy_share = 1.0;  // see Streams
     // Question k is asked about 1 / k times as often as the first.
     bool asks_by_zipf = false;
     // Until it is ready, at the start and after each fault; and of one answer.
@@ -60,12 +59,9 @@ class Victim {
   int Below(int num);
   // Any moment between the two is as likely on a logarithmic scale.
   absl::Duration Between(absl::Duration least, absl::Duration most);
-  // Of those that may be harmed, as below: no spares, and not who is left alone.
+  // Of those that are no spares, as below.
   std::string AnyOf(internal::Role role);
   std::vector<std::string> NamesOf(internal::Role role) const;
-
-  // Whom nobody harms.
-  std::vector<std::string> LeftAlone() const;
 
   std::vector<std::string> RouterAddresses() const;
   const internal::ClusterFile& cluster() const { return launcher_->cluster(); }
