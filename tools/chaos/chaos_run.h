@@ -24,9 +24,11 @@ struct ChaosOptions {
   int num_faults = 10;
   // Its routers, ranks and shards are the scenario's.
   Victim::Options victim;
-  // For scenarios that run for long: how often memory is looked at, and from which age of a process on.
+  // For scenarios that run for long: how often memory is looked at, and from which age of a process on. Without any
+  // fault it is six to eight minutes until no buffer becomes larger than it ever was, and a line through what comes
+  // then is flat.
   absl::Duration look_every = absl::Seconds(5);
-  absl::Duration warm_up = absl::Minutes(2);
+  absl::Duration warm_up = absl::Minutes(10);
   // After each fault, what was done and the longest pause that a stream had. May be empty.
   std::function<void(int fault, const std::string& what, absl::Duration pause)> on_fault;
 };
@@ -42,7 +44,7 @@ struct ChaosReport {
   std::vector<absl::Duration> pauses;  // the longest of each fault
   // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
   absl::Duration pause_limit = absl::InfiniteDuration();
-  // By member; empty unless the scenario runs for long.
+  // By member; those that lived longer than the warm-up. Empty unless the scenario runs for long.
   std::map<std::string, Growth::Slope> growth;
 
   bool all_well() const {
@@ -51,7 +53,7 @@ struct ChaosReport {
   }
   // Pauses above the limit. Not part of all_well: a test's machine may be busy.
   int num_long_pauses() const;
-  // Nothing grows by more than 1 MiB or one descriptor an hour.
+  // Nobody grows by more than 1 MiB or one descriptor an hour, of those that were seen for long enough to tell.
   bool is_flat() const;
 };
 

@@ -46,6 +46,8 @@ struct ChaosScenario {
   bool asks_by_zipf = false;
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
+  // See Victim::Options.
+  bool has_witnesses = false;
   // Does it, and says what it did.
   absl::StatusOr<std::string> (*harm)(Victim& victim) = nullptr;
 };

@@ -79,6 +79,7 @@ std::vector<std::string> Victim::NamesOf(internal::Role role) const {
   for (const auto& [its_role, member] : AllMembers(launcher_->cluster())) {
     if (its_role == role && !member->spare()) names.push_back(member->name());
   }
+  if (options_.has_witnesses) names.pop_back();
   return names;
 }
 
