@@ -5,6 +5,7 @@
 //   using internal::MemberDescription;
 //   member.Update([](MemberDescription& d) { d.set_state(internal::MEMBER_STATE_READY); });
 //   member.SetLive([&](MemberDescription& d) { d.set_loaded_bytes(loaded); });  // in every answer
+//   member.SetOnAsked([&](const DescribeRequest& request) { ... });               // what others say when they ask
 //
 // Thread-safe.
 #ifndef ORRERY_RPC_MEMBER_SERVICE_H_
@@ -26,6 +27,7 @@ namespace orrery {
 class MemberService : public internal::Member::CallbackService {
  public:
   using Edit = std::function<void(internal::MemberDescription&)>;
+  using OnAsked = std::function<void(const internal::DescribeRequest&)>;
 
   explicit MemberService(internal::MemberDescription description)
       : description_(std::move(description)) {
@@ -43,6 +45,11 @@ class MemberService : public internal::Member::CallbackService {
     absl::MutexLock lock(&mutex_);
     live_ = std::move(live);
   }
+  // Hears each question before it is answered; as for SetLive.
+  void SetOnAsked(OnAsked on_asked) {
+    absl::MutexLock lock(&mutex_);
+    on_asked_ = std::move(on_asked);
+  }
   // What Describe answers now.
   internal::MemberDescription Description() const {
     internal::MemberDescription description;
@@ -57,8 +64,14 @@ class MemberService : public internal::Member::CallbackService {
   }
 
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
-                                     const internal::DescribeRequest*,
+                                     const internal::DescribeRequest* request,
                                      internal::MemberDescription* response) override {
+    OnAsked on_asked;
+    {
+      absl::MutexLock lock(&mutex_);
+      on_asked = on_asked_;
+    }
+    if (on_asked) on_asked(*request);
     *response = Description();
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
@@ -69,6 +82,7 @@ class MemberService : public internal::Member::CallbackService {
   mutable absl::Mutex mutex_;
   internal::MemberDescription description_ ABSL_GUARDED_BY(mutex_);
   Edit live_ ABSL_GUARDED_BY(mutex_);
+  OnAsked on_asked_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace orrery

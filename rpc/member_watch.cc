@@ -38,8 +38,8 @@ struct MemberWatch::Call {
 };
 
 MemberWatch::MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
-                         const WatchOptions& options, OnAnswer on_answer)
-    : options_(options), on_answer_(std::move(on_answer)) {
+                         const WatchOptions& options, OnAnswer on_answer, MakeRequest make_request)
+    : options_(options), on_answer_(std::move(on_answer)), make_request_(std::move(make_request)) {
   for (const std::shared_ptr<grpc::Channel>& channel : channels) {
     Member& member = members_.emplace_back();
     member.channel = channel;
@@ -103,6 +103,7 @@ void MemberWatch::Loop() {
 
 void MemberWatch::StartCall(int index, const std::shared_ptr<Call>& call) {
   SetDeadline(call->context, absl::Now() + options_.call_timeout);
+  if (make_request_) call->request = make_request_();
   internal::Member::Stub* stub = nullptr;
   {
     absl::MutexLock lock(&mutex_);

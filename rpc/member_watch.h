@@ -4,12 +4,14 @@
 //   ...
 //   watch.Stop();
 //
+// What it tells them with each question is made anew each time, if `make_request` is given.
+//
 // Members are asked side by side, so that one that is silent delays no other. One that is not ready
 // is asked more often; one that fails, or says the same again, less and less often, so that an idle
 // cluster costs next to nothing. Delays are jittered, so that several askers do not ask in step.
 //
-// Threads: one of its own; `on_answer` is called from threads of gRPC, one call at a time per
-// member, and not after Stop() has returned. It must not block.
+// Threads: one of its own, which calls make_request; `on_answer` is called from threads of gRPC, one call at a
+// time per member. Neither is called after Stop() has returned, or may block.
 #ifndef ORRERY_RPC_MEMBER_WATCH_H_
 #define ORRERY_RPC_MEMBER_WATCH_H_
 
@@ -53,8 +55,10 @@ class MemberWatch {
   using OnAnswer =
       std::function<void(int member, const absl::StatusOr<internal::MemberDescription>& answer)>;
 
+  using MakeRequest = std::function<internal::DescribeRequest()>;
+
   MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
-              const WatchOptions& options, OnAnswer on_answer);
+              const WatchOptions& options, OnAnswer on_answer, MakeRequest make_request = {});
   ~MemberWatch();
   // Asks it at once, if that is not under way.
   void AskNow(int member);
@@ -79,6 +83,7 @@ class MemberWatch {
 
   const WatchOptions options_;
   const OnAnswer on_answer_;
+  const MakeRequest make_request_;
   absl::Mutex mutex_;
   absl::CondVar changed_;  // a call ended, or stopping_ was set
   std::vector<Member> members_ ABSL_GUARDED_BY(mutex_);

@@ -110,6 +110,27 @@ TEST(MemberWatch, TellsThatAMemberHasGoneAndThatAnotherIsStillThere) {
   EXPECT_TRUE(other_answered.WaitForNotificationWithTimeout(kPatience));
 }
 
+TEST(MemberWatch, TellsMembersWhatIsToBeToldEachTime) {
+  MemberService service({});
+  absl::Notification first, second;
+  service.SetOnAsked([&](const internal::DescribeRequest& request) {
+    ASSERT_EQ(request.convicted_size(), 1);
+    if (request.convicted(0) == 1 && !first.HasBeenNotified()) first.Notify();
+    if (request.convicted(0) == 2 && !second.HasBeenNotified()) second.Notify();
+  });
+  const std::unique_ptr<Server> server = Serve(service);
+  MemberWatch watch(
+      {MakeChannel(server->address(), {}).value()}, Impatient(),
+      [](int, const absl::StatusOr<internal::MemberDescription>&) {},
+      [&] {
+        internal::DescribeRequest request;
+        request.add_convicted(first.HasBeenNotified() ? 2 : 1);
+        return request;
+      });
+  EXPECT_TRUE(first.WaitForNotificationWithTimeout(kPatience));
+  EXPECT_TRUE(second.WaitForNotificationWithTimeout(kPatience));
+}
+
 // A member that takes every question and never answers.
 class SilentMember : public internal::Member::Service {
  public:

@@ -40,6 +40,7 @@ void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
   known.is_live = true;
   known.is_draining = claim.is_draining;
   known.room = claim.room;
+  known.is_loading = claim.is_loading;
   known.claim = std::move(claim);
   Changed();
 }
@@ -81,6 +82,7 @@ void ExpertDirectory::Clear(int shard) {
   known.is_live = false;
   known.is_draining = false;
   known.room = std::nullopt;
+  known.is_loading = false;
 }
 
 void ExpertDirectory::Quarantine(int shard, std::string why) {
@@ -92,6 +94,8 @@ void ExpertDirectory::Quarantine(int shard, std::string why) {
   shards_[shard].is_quarantined = true;
   shards_[shard].doubt = std::move(why);
   Changed();
+  if (ask_ == nullptr) return;
+  for (int other = 0; other < num_shards(); ++other) ask_(other);
 }
 
 void ExpertDirectory::Suspect(int shard, std::string why) {
@@ -106,6 +110,15 @@ std::vector<bool> ExpertDirectory::Quarantined() const {
     quarantined[shard] = shards_[shard].is_quarantined;
   }
   return quarantined;
+}
+
+std::vector<uint64_t> ExpertDirectory::Convicted() const {
+  std::lock_guard lock(mutex_);
+  std::vector<uint64_t> convicted;
+  for (const Shard& shard : shards_) {
+    if (shard.is_quarantined) convicted.push_back(shard.incarnation);
+  }
+  return convicted;
 }
 
 std::string ExpertDirectory::Doubt(int shard) const {
@@ -158,7 +171,8 @@ std::vector<int> ExpertDirectory::Heirs(ExpertKey key) const {
   if (!heirs_allowed_) return heirs;
   for (const int shard : HeirOrder(key, shard_names_)) {
     const Shard& known = shards_[shard];
-    if (known.is_live && !known.is_draining && known.room.value_or(0) > 0) heirs.push_back(shard);
+    const bool may_load = known.room.value_or(0) > 0 || known.is_loading;
+    if (known.is_live && !known.is_draining && may_load) heirs.push_back(shard);
   }
   return heirs;
 }

@@ -44,6 +44,8 @@ struct ShardClaim {
   bool is_draining = false;
   // How many experts of others it may yet load; nullopt until it knows.
   std::optional<int> room = 0;
+  // It is loading some now, which its room does not count any more.
+  bool is_loading = false;
   // Of its process.
   uint64_t incarnation = 0;
 };
@@ -74,8 +76,8 @@ class ExpertDirectory {
   void Remove(int shard, ExpertKey key);
   void AllowHeirs();
 
-  // Who makes a shard say again what it is and holds; without one, a shard stays what it said last. `ask` is called
-  // from any thread, under this object's lock, and must not block. Null: nobody, as at first.
+  // Who makes a shard say again what it is and holds, and tells it who is convicted; without one, a shard stays what it
+  // said last. `ask` is called from any thread, under this object's lock, and must not block. Null: nobody, as at first.
   void SetAsker(std::function<void(int shard)> ask);
   // How often the connection to the shard was made anew (RankExchange::num_reconnects). With each time another
   // process may be there: it is barred until it has described itself, and asked to.
@@ -89,6 +91,8 @@ class ExpertDirectory {
   // Its answers and another's differ, and nobody can tell whose are wrong.
   void Suspect(int shard, std::string why);
   std::vector<bool> Quarantined() const;
+  // The processes that are, by their incarnation.
+  std::vector<uint64_t> Convicted() const;
   // Why it is quarantined or suspected; empty if it is neither.
   std::string Doubt(int shard) const;
 
@@ -99,7 +103,7 @@ class ExpertDirectory {
   bool Holds(int shard, ExpertKey key) const;
   // All of them, ascending.
   std::vector<int> Holders(ExpertKey key) const;
-  // Those that may load it, in the order in which they should be asked.
+  // Those that may load it, or may be loading it for another rank, in the order in which they should be asked.
   std::vector<int> Heirs(ExpertKey key) const;
   std::vector<bool> Draining() const;
   bool is_any_draining() const;
@@ -128,6 +132,7 @@ class ExpertDirectory {
     bool is_live = false;
     bool is_draining = false;
     std::optional<int> room;
+    bool is_loading = false;
     uint64_t incarnation = 0;
     int64_t num_reconnects = 0;
     bool is_unknown = false;  // since then

@@ -6,7 +6,9 @@
 namespace orrery {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr int kLayer = 1;
 
@@ -57,6 +59,29 @@ TEST_F(ExpertDirectoryTest, AShardWhoseConnectionWasMadeAnewIsBarredUntilItHasDe
   Claim(0, {0, 1}, 0);  // the same as before
   EXPECT_FALSE(directory_.Barred()[0]);
   EXPECT_NE(directory_.version(), version) << "or who waits would not look again";
+}
+
+// For another rank, it may be; it declines if it is not.
+TEST_F(ExpertDirectoryTest, AShardWithoutRoomIsAHeirWhileItLoads) {
+  Claim(0, {0, 1}, 0);
+  Claim(1, {2, 3}, 0);
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}), IsEmpty());
+  directory_.SetClaim(2, {.held = {}, .room = 0, .is_loading = true});
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}), ElementsAre(2));
+  Claim(2, {0}, 0);
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}), IsEmpty());
+}
+
+TEST_F(ExpertDirectoryTest, WhoIsConvictedIsToldToAllShardsUntilAnotherProcessIsThere) {
+  std::vector<int> asked;
+  directory_.SetAsker([&](int shard) { asked.push_back(shard); });
+  directory_.SetClaim(1, {.held = {}, .incarnation = 77});
+  EXPECT_THAT(directory_.Convicted(), IsEmpty());
+  directory_.Quarantine(1, "it answers wrongly");
+  EXPECT_THAT(asked, ElementsAre(0, 1, 2));
+  EXPECT_THAT(directory_.Convicted(), ElementsAre(77u));
+  directory_.SetClaim(1, {.held = {}, .incarnation = 78});
+  EXPECT_THAT(directory_.Convicted(), IsEmpty());
 }
 
 TEST_F(ExpertDirectoryTest, HoldersOfAnExpertAreAskedInTurn) {

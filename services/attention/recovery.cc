@@ -86,21 +86,27 @@ std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
   for (const DispatchEntry& entry : wanted) ++visits_[entry.expert];
   directory_->PickHolders({.layer = layer_, .rows = visits_}, good, peers_);
   std::vector<bool> is_looked_up(num_experts_);  // many rows ask for the same one
-  const std::vector<bool> none_late(good.size());
+  const Silent nobody = {.late = std::vector<bool>(good.size()),
+                         .overdue = std::vector<bool>(good.size())};
   for (const DispatchEntry& entry : wanted) {
     if (peers_[entry.expert] != kNoPeer || is_looked_up[entry.expert]) continue;
     is_looked_up[entry.expert] = true;
-    peers_[entry.expert] = PickWhereNoneIsGood(entry.expert, now, none_late);
+    peers_[entry.expert] = PickWhereNoneIsGood(entry.expert, now, nobody, kNoPeer);
     if (peers_[entry.expert] == kNoPeer) WakeBy(now + kLookInterval);
   }
   return Plan(wanted);
 }
 
 std::vector<PeerEntries> Recovery::AskBesideLate(absl::Time now) {
-  std::vector<bool> late(connected_.size());
+  Silent silent = {.late = std::vector<bool>(connected_.size()),
+                   .overdue = std::vector<bool>(connected_.size())};
+  const auto is_overdue = [&](const Ask& ask) {
+    return now - ask.sent_at >= health_->max_patience();
+  };
   for (const auto& [id, ask] : asks_) {
     if (now >= ask.late_at) {
-      late[ask.asked.peer] = true;
+      silent.late[ask.asked.peer] = true;
+      if (is_overdue(ask)) silent.overdue[ask.asked.peer] = true;
       is_smooth_ = false;
       WakeBy(now + kLookInterval);
     } else {
@@ -111,9 +117,9 @@ std::vector<PeerEntries> Recovery::AskBesideLate(absl::Time now) {
   if (is_smooth_) return hedges;
   for (auto& [id, ask] : asks_) {
     if (now < ask.late_at) continue;
-    const std::vector<DispatchEntry> wanted = WantedBeside(ask, now, late);
-    const bool is_repair = now - ask.sent_at >= health_->max_patience();
-    if (wanted.empty() || (!is_repair && !health_->MayHedge(static_cast<int>(wanted.size())))) {
+    const std::vector<DispatchEntry> wanted = WantedBeside(ask, now, silent);
+    if (wanted.empty() ||
+        (!is_overdue(ask) && !health_->MayHedge(static_cast<int>(wanted.size())))) {
       continue;
     }
     if (!ask.is_late) NoteLate(ask, now);
@@ -125,7 +131,7 @@ std::vector<PeerEntries> Recovery::AskBesideLate(absl::Time now) {
 }
 
 std::vector<DispatchEntry> Recovery::WantedBeside(const Ask& ask, absl::Time now,
-                                                  const std::vector<bool>& late) {
+                                                  const Silent& silent) {
   std::fill(peers_.begin(), peers_.end(), kNoPeer);
   std::vector<bool> is_looked_up(num_experts_);
   std::vector<DispatchEntry> wanted;
@@ -135,7 +141,7 @@ std::vector<DispatchEntry> Recovery::WantedBeside(const Ask& ask, absl::Time now
     if (progress.is_done || num_fresh > 0 || progress.hedged_in == round_) continue;
     if (!is_looked_up[entry.expert]) {
       is_looked_up[entry.expert] = true;
-      peers_[entry.expert] = PickWhereNoneIsGood(entry.expert, now, late);
+      peers_[entry.expert] = PickWhereNoneIsGood(entry.expert, now, silent, ask.asked.peer);
     }
     if (peers_[entry.expert] == kNoPeer) continue;
     progress.hedged_in = round_;
@@ -156,38 +162,44 @@ std::vector<PeerEntries> Recovery::Plan(absl::Span<const DispatchEntry> entries)
   return PlanEntries(entries, peers_).dispatch;
 }
 
-int Recovery::PickWhereNoneIsGood(int expert, absl::Time now, const std::vector<bool>& late) {
+int Recovery::PickWhereNoneIsGood(int expert, absl::Time now, const Silent& silent, int beside) {
   const std::vector<int> holders = directory_->Holders({.layer = layer_, .expert = expert});
   int spared = kNoPeer;
   for (size_t i = 0; i < holders.size(); ++i) {
     // As HolderTable::Pick: replicas of many experts share the load.
     const int peer = holders[(static_cast<size_t>(expert) + i) % holders.size()];
-    if (late[peer] || !IsUsable(peer, now)) continue;
+    if (silent.late[peer] || !IsUsable(peer, now)) continue;
     if (health_->is_trusted(peer)) return peer;
     if (spared == kNoPeer) spared = peer;
   }
   if (spared != kNoPeer) return spared;
   for (const int holder : holders) {
-    if (MayComeBack(holder, now, late)) return kNoPeer;
+    if (MayComeBack(holder, now)) return kNoPeer;
   }
-  return PickHeir(expert, now, late);
+  return PickHeir(expert, now, silent, beside);
 }
 
-bool Recovery::MayComeBack(int holder, absl::Time now, const std::vector<bool>& late) const {
+bool Recovery::MayComeBack(int holder, absl::Time now) const {
   if (connected_[holder]) return true;  // it is late, or has failed just now
   return now - down_since_[holder] < kReconnectTime;
 }
 
-int Recovery::PickHeir(int expert, absl::Time now, const std::vector<bool>& late) {
+int Recovery::PickHeir(int expert, absl::Time now, const Silent& silent, int beside) {
+  const std::vector<int> heirs = directory_->Heirs({.layer = layer_, .expert = expert});
+  const auto may_answer = [&](int peer) {
+    return IsUsable(peer, now) && !silent.overdue[peer] &&
+           (!silent.late[peer] || std::find(heirs.begin(), heirs.end(), peer) != heirs.end());
+  };
   const auto loading = loading_.find({layer_, expert});
-  if (loading != loading_.end() && IsUsable(loading->second.peer, now) &&
-      !late[loading->second.peer]) {
+  if (loading != loading_.end() && may_answer(loading->second.peer)) {
+    if (silent.late[loading->second.peer]) return kNoPeer;
     if (now >= loading->second.again_at) return loading->second.peer;
     WakeBy(loading->second.again_at);
     return kNoPeer;
   }
-  for (const int heir : directory_->Heirs({.layer = layer_, .expert = expert})) {
-    if (late[heir] || !IsUsable(heir, now)) continue;
+  for (const int heir : heirs) {
+    if (silent.overdue[heir] || !IsUsable(heir, now)) continue;
+    if (heir == beside) return kNoPeer;
     const auto declined = declined_until_.find({{layer_, expert}, heir});
     if (declined == declined_until_.end() || declined->second <= now) return heir;
   }
@@ -200,7 +212,9 @@ int Recovery::PickSuccessor(int expert, absl::Time now, const std::vector<bool>&
   for (const int holder : directory_->Holders({.layer = layer_, .expert = expert})) {
     if (!draining[holder]) return kNoPeer;
   }
-  const int heir = PickHeir(expert, now, std::vector<bool>(connected_.size()));
+  const Silent nobody = {.late = std::vector<bool>(connected_.size()),
+                         .overdue = std::vector<bool>(connected_.size())};
+  const int heir = PickHeir(expert, now, nobody, kNoPeer);
   if (heir != kNoPeer) {
     loading_[{layer_, expert}] = {.peer = heir, .again_at = now + kSuccessorPause};
   }

@@ -20,7 +20,9 @@
 //   3. the heir (placement/heirs.h): the shard that is to load it. While it loads, it is asked again when
 //      it said; if it declines, the next in order is.
 // Late answers are hedged with holders only. But who is late and no longer describes itself has left
-// nobody behind who holds its experts: then 3. applies.
+// nobody behind who holds its experts: then 3. applies. A heir that is late is loading, or busy, and another
+// one that loads the same takes room from others: it is waited for, until it no longer describes itself, or for
+// the longest patience.
 //
 // The deadline is `timeout` after Begin. A heir that loads moves it to twice the time that it asked for,
 // at most to twice the timeout.
@@ -108,18 +110,22 @@ class Recovery {
   void Observe(absl::Time now, const std::vector<bool>& connected);
   std::vector<PeerEntries> AskFirst(absl::Time now);
   std::vector<PeerEntries> AskBesideLate(absl::Time now);
+  // Shards with an ask that nobody answers, [num_shards].
+  struct Silent {
+    std::vector<bool> late;     // past their patience
+    std::vector<bool> overdue;  // past any
+  };
   // What others may be asked for beside this late ask, and whom.
-  std::vector<DispatchEntry> WantedBeside(const Ask& ask, absl::Time now,
-                                          const std::vector<bool>& late);
+  std::vector<DispatchEntry> WantedBeside(const Ask& ask, absl::Time now, const Silent& silent);
   void NoteLate(Ask& ask, absl::Time now);
   // By asked expert: peers_[e], or kNoPeer.
   std::vector<PeerEntries> Plan(absl::Span<const DispatchEntry> entries);
   bool IsUsable(int peer, absl::Time now) const;
-  // 2. and 3. above, and holders that PickHolders was not told to take. `late`: shards that were asked
-  // already.
-  int PickWhereNoneIsGood(int expert, absl::Time now, const std::vector<bool>& late);
-  int PickHeir(int expert, absl::Time now, const std::vector<bool>& late);
-  bool MayComeBack(int holder, absl::Time now, const std::vector<bool>& late) const;
+  // 2. and 3. above, and holders that PickHolders was not told to take. beside: who was asked already, or
+  // kNoPeer.
+  int PickWhereNoneIsGood(int expert, absl::Time now, const Silent& silent, int beside);
+  int PickHeir(int expert, absl::Time now, const Silent& silent, int beside);
+  bool MayComeBack(int holder, absl::Time now) const;
   void WakeBy(absl::Time time) { wake_at_ = std::min(wake_at_, time); }
 
   const int num_experts_;

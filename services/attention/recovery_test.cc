@@ -242,6 +242,37 @@ TEST_F(RecoveryTest, TheHeirOfALostShardLoadsAndIsAskedAgainWhenItSaid) {
   EXPECT_TRUE(directory_.Holds(heir, {kLayer, 0}));
 }
 
+// Another one would load the same, and have less room for the rest.
+TEST_F(RecoveryTest, AHeirThatIsLateIsWaitedForWhileItDescribesItself) {
+  MakeAllKnown();
+  for (const int shard : {1, 2, 3}) Hold(shard, {2 * shard, 2 * shard + 1}, /*room=*/9);
+  directory_.SetGone(0);
+  const std::vector<int> heirs = directory_.Heirs({kLayer, 0});
+  Begin({0});
+  EXPECT_THAT(Ask(), ElementsAre(Asked{heirs[0], {0}}));
+  Pass(2 * kMinPatience);
+  EXPECT_THAT(Ask(), IsEmpty());
+  Answer(heirs[0], EntryState::kLoading, /*eta_ms=*/100);
+  Pass(absl::Milliseconds(100));
+  EXPECT_THAT(Ask(), ElementsAre(Asked{heirs[0], {0}}));
+  Pass(2 * kMinPatience);
+  EXPECT_THAT(Ask(), IsEmpty());
+  directory_.SetGone(heirs[0]);
+  EXPECT_THAT(Ask(), ElementsAre(Asked{heirs[1], {0}}));
+}
+
+TEST_F(RecoveryTest, AHeirThatDescribesItselfAndNeverAnswersIsGivenUp) {
+  MakeAllKnown();
+  for (const int shard : {1, 2, 3}) Hold(shard, {2 * shard, 2 * shard + 1}, /*room=*/9);
+  directory_.SetGone(0);
+  const std::vector<int> heirs = directory_.Heirs({kLayer, 0});
+  Begin({0});
+  EXPECT_THAT(Ask(), ElementsAre(Asked{heirs[0], {0}}));
+  Pass(kMaxPatience);
+  EXPECT_THAT(Ask(), ElementsAre(Asked{heirs[1], {0}}));
+  EXPECT_THAT(Ask(), IsEmpty());
+}
+
 TEST_F(RecoveryTest, AHeirWithoutRoomSendsTheRankToTheNext) {
   for (const int shard : {1, 2, 3}) Hold(shard, {2 * shard, 2 * shard + 1}, /*room=*/9);
   directory_.SetGone(0);

@@ -16,6 +16,7 @@ ShardClaim ClaimOf(const internal::MemberDescription& shard) {
                       .room = std::nullopt,
                       .incarnation = shard.incarnation()};
   if (shard.has_heir_offer()) claim.room = shard.heir_offer().room();
+  claim.is_loading = shard.heir_offer().num_loading() > 0;
   for (const internal::HeldExperts& layer : shard.held()) {
     claim.held.push_back(
         {.layer = layer.layer(), .experts = {layer.expert().begin(), layer.expert().end()}});
@@ -49,10 +50,18 @@ ShardWatch::ShardWatch(Options options, ExpertDirectory* directory)
   status_.assign(options_.shards.size(), absl::UnavailableError("it has not answered yet"));
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (const Shard& shard : options_.shards) channels.push_back(shard.channel);
-  watch_.emplace(channels, options_.watch,
-                 [this](int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
-                   OnAnswer(shard, answer);
-                 });
+  watch_.emplace(
+      channels, options_.watch,
+      [this](int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
+        OnAnswer(shard, answer);
+      },
+      [this] {
+        internal::DescribeRequest request;
+        for (const uint64_t incarnation : directory_->Convicted()) {
+          request.add_convicted(incarnation);
+        }
+        return request;
+      });
   directory_->SetAsker([this](int shard) { watch_->AskNow(shard); });
 }
 

@@ -45,6 +45,10 @@ bool Copies::IsServed(Key key) const {
   return options_.is_served({.layer = key.first, .expert = key.second});
 }
 
+bool Copies::IsHeldBefore(Key key) const {
+  return options_.is_held_before({.layer = key.first, .expert = key.second});
+}
+
 MissingAnswer Copies::Ask(ExpertKey expert, int num_rows) {
   const Key key = {expert.layer, expert.expert};
   std::lock_guard lock(mutex_);
@@ -96,8 +100,9 @@ absl::Status Copies::Want(absl::Span<const ExpertKey> keys) {
 }
 
 int Copies::NumKept() const {
-  int num_kept = static_cast<int>(waiting_.size());
-  for (const Key& key : held_) num_kept += !IsServed(key);
+  int num_kept = 0;
+  for (const auto& [key, num_rows] : waiting_) num_kept += !IsHeldBefore(key);
+  for (const Key& key : held_) num_kept += !IsServed(key) && !IsHeldBefore(key);
   return num_kept;
 }
 
@@ -117,6 +122,11 @@ std::optional<int> Copies::room() const {
 int Copies::num_held() const {
   std::lock_guard lock(mutex_);
   return static_cast<int>(held_.size());
+}
+
+int Copies::num_loading() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(waiting_.size());
 }
 
 void Copies::Run(const std::function<absl::Status()>& prepare) {
@@ -143,8 +153,11 @@ void Copies::Run(const std::function<absl::Status()>& prepare) {
 
 std::optional<Copies::Key> Copies::NextToLoad() const {
   if (!waiting_.empty()) {
+    const auto urgency = [this](const auto& waiting) {
+      return std::pair(!IsHeldBefore(waiting.first), waiting.second);
+    };
     return std::max_element(waiting_.begin(), waiting_.end(),
-                            [](const auto& a, const auto& b) { return a.second < b.second; })
+                            [&](const auto& a, const auto& b) { return urgency(a) < urgency(b); })
         ->first;
   }
   if (!wanted_.has_value() || static_cast<int>(held_.size()) >= options_.max_copies) {
@@ -169,7 +182,7 @@ std::optional<Copies::Key> Copies::TakeDroppable() {
   if (static_cast<int>(held_.size()) < options_.max_copies) return std::nullopt;
   std::optional<Key> droppable = Unwanted();
   for (auto key = held_.begin(); !droppable.has_value() && key != held_.end(); ++key) {
-    if (IsServed(*key)) droppable = *key;
+    if (IsServed(*key) || IsHeldBefore(*key)) droppable = *key;
   }
   if (droppable.has_value()) {
     held_.erase(*droppable);

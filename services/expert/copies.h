@@ -14,13 +14,17 @@
 // Ranks agree on whom to ask (placement/heirs.h); here it is only loaded once, those first for which most
 // rows have asked, and within max_copies, those that wait included. Then what is wanted is loaded, in its order.
 //
-// What was handed over goes when it is wanted no more, once a list came; or when those that ranks ask for need
-// the room, and then what is wanted goes last. In either case only if is_served says that the shard whose home
-// it has serves it. That one never drops its own, so the last live copy is never dropped, whatever others do at
-// the same time.
+// Ranks do not agree always, so that two shards may load one expert. Then the one that stands later in their order
+// counts it no more: it makes way for another one.
+//
+// What was handed over goes when it is wanted no more, once a list came, if is_served says that the shard whose
+// home it has serves it; or when those that ranks ask for need the room, then also if is_held_before says that a
+// shard that stands earlier in their order holds it; what is wanted goes last. A home never drops its own, and of
+// shards that have loaded the same the first one does not look at the others: so the last live copy is not dropped,
+// whatever others do at the same time.
 //
 // Threads: one of its own loads; the methods may be called from any. hand_over, drop and prepare are
-// called from the loading thread, is_served from any.
+// called from the loading thread, is_served and is_held_before from any.
 #ifndef ORRERY_SERVICES_EXPERT_COPIES_H_
 #define ORRERY_SERVICES_EXPERT_COPIES_H_
 
@@ -48,6 +52,8 @@ struct CopiesOptions {
   ExpertRange home;  // of the shard itself
   // Whether the shard whose home the expert has serves it now.
   std::function<bool(ExpertKey)> is_served = [](ExpertKey) { return false; };
+  // Whether a shard that ranks ask before this one has loaded it too.
+  std::function<bool(ExpertKey)> is_held_before = [](ExpertKey) { return false; };
   std::function<void(ExpertKey, FeedForwardWeights)> hand_over;
   std::function<void(ExpertKey)> drop;
 };
@@ -70,6 +76,8 @@ class Copies {
   // How many more it would load, those included that it could drop; nullopt until it is prepared.
   std::optional<int> room() const;
   int num_held() const;
+  // Of those that ranks have asked for.
+  int num_loading() const;
 
  private:
   using Key = std::pair<int, int>;  // (layer, expert)
@@ -80,6 +88,7 @@ class Copies {
   // The lock is held for all that follow.
   bool Exists(ExpertKey key) const;
   bool IsServed(Key key) const;
+  bool IsHeldBefore(Key key) const;
   // Lately; it may be the disk's, and pass.
   bool HasFailed(Key key) const;
   // Who goes first of those that wait; then what is wanted and not here, if there is room.

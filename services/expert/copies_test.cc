@@ -43,6 +43,10 @@ class CopiesTest : public ::testing::Test {
       std::lock_guard lock(mutex_);
       return served_.count(key.expert) > 0;
     };
+    options.is_held_before = [this](ExpertKey key) {
+      std::lock_guard lock(mutex_);
+      return held_before_.count(key.expert) > 0;
+    };
     options.hand_over = [this](ExpertKey key, FeedForwardWeights weights) {
       std::unique_lock lock(mutex_);
       EXPECT_NE(weights.gate, nullptr);
@@ -97,6 +101,10 @@ class CopiesTest : public ::testing::Test {
     std::lock_guard lock(mutex_);
     served_ = std::move(experts);
   }
+  void SetHeldBefore(std::set<int> experts) {
+    std::lock_guard lock(mutex_);
+    held_before_ = std::move(experts);
+  }
   void AwaitHeld(const std::set<int>& experts) {
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, std::chrono::minutes(2), [&] { return held_ == experts; });
@@ -122,6 +130,7 @@ class CopiesTest : public ::testing::Test {
   bool may_prepare_ = false;
   bool is_held_up_ = false;  // after each expert
   std::set<int> served_;
+  std::set<int> held_before_;
   std::set<int> held_;
   std::vector<int> loaded_, dropped_;
   std::unique_ptr<Copies> copies_;
@@ -208,6 +217,49 @@ TEST_F(CopiesTest, DropsWhatItsHomeServesAgainWhenRoomIsNeededAndNothingElse) {
   copies_->Stop();
   EXPECT_THAT(dropped_, ElementsAre(1));
   EXPECT_THAT(loaded_, ElementsAre(0, 1, 2));
+}
+
+TEST_F(CopiesTest, WhatAShardBeforeItHoldsTooMakesWayForWhatRanksAskForAndStaysElse) {
+  Make(2);
+  LetPrepare();
+  AwaitPrepared();
+  EXPECT_EQ(AskUntilSettled(Expert(0)), EntryState::kDone);
+  EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
+  SetHeldBefore({1});
+  EXPECT_EQ(copies_->room(), 1);
+  EXPECT_EQ(Want({}), absl::OkStatus());
+  EXPECT_EQ(AskUntilSettled(Expert(2)), EntryState::kDone);
+  EXPECT_EQ(AskUntilSettled(Expert(3)), EntryState::kNotHeld);
+  copies_->Stop();
+  EXPECT_THAT(dropped_, ElementsAre(1));
+  EXPECT_THAT(loaded_, ElementsAre(0, 1, 2));
+}
+
+TEST_F(CopiesTest, WhatAShardBeforeItHasLoadedMeanwhileIsLoadedLast) {
+  Make(4);
+  is_held_up_ = true;
+  LetPrepare();
+  AwaitPrepared();
+  copies_->Ask(Expert(0), 1);
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !loaded_.empty(); });
+  }
+  copies_->Ask(Expert(1), 6);
+  copies_->Ask(Expert(2), 1);
+  EXPECT_EQ(copies_->num_loading(), 2);
+  EXPECT_EQ(copies_->room(), 1);
+  SetHeldBefore({1});
+  EXPECT_EQ(copies_->room(), 2);
+  {
+    std::lock_guard lock(mutex_);
+    is_held_up_ = false;
+    changed_.notify_all();
+  }
+  EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
+  EXPECT_EQ(copies_->num_loading(), 0);
+  copies_->Stop();
+  EXPECT_THAT(loaded_, ElementsAre(0, 2, 1));
 }
 
 TEST_F(CopiesTest, LoadsWhatIsWantedInItsOrderAndDropsItWhenItIsWantedNoMore) {

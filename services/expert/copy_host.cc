@@ -19,6 +19,14 @@ namespace {
 
 // Shards that do not come back are asked less and less often.
 constexpr WatchOptions kWatchOptions = {.max_failure_delay = absl::Seconds(5)};
+// Beyond that they are forgotten; ranks say them again and again.
+constexpr size_t kMaxConvicted = 256;
+
+std::vector<std::string> NamesOf(const internal::ClusterFile& cluster) {
+  std::vector<std::string> names;
+  for (const internal::ClusterMember& shard : cluster.expert()) names.push_back(shard.name());
+  return names;
+}
 
 internal::HeldExperts& HeldOfLayer(internal::MemberDescription& description, int layer) {
   for (internal::HeldExperts& held : *description.mutable_held()) {
@@ -53,7 +61,8 @@ int MaxCopies(const internal::ClusterFile& cluster, const ModelConfig& config, b
 CopyHost::CopyHost(const Parts& parts)
     : parts_(parts),
       homes_(HomePlacement(parts.shard_parts.config.num_experts, SpareShards(*parts.cluster))),
-      is_serving_own_(parts.cluster->expert_size()) {}
+      names_(NamesOf(*parts.cluster)),
+      others_(names_.size()) {}
 
 absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
   std::unique_ptr<CopyHost> host(new CopyHost(parts));
@@ -70,12 +79,15 @@ absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
       CopiesOptions{.max_copies = parts.max_copies,
                     .home = host->homes_[parts.shard_index],
                     .is_served = [self](ExpertKey key) { return self->IsServed(key); },
+                    .is_held_before = [self](ExpertKey key) { return self->IsHeldBefore(key); },
                     .hand_over =
                         [self](ExpertKey key, FeedForwardWeights weights) {
                           self->HandOver(key, std::move(weights));
                         },
                     .drop = [self](ExpertKey key) { self->Drop(key); }},
       parts.loaded_bytes);
+  parts.member->SetOnAsked(
+      [self](const internal::DescribeRequest& request) { self->OnConvicted(request.convicted()); });
   parts.shard->SetHeir(
       [self](ExpertKey key, int num_rows) { return self->copies_->Ask(key, num_rows); });
   return host;
@@ -87,6 +99,7 @@ void CopyHost::Start(ServeLoop* loop) {
 }
 
 void CopyHost::Stop() {
+  parts_.member->SetOnAsked({});
   copies_->Stop();
   if (watch_.has_value()) watch_->Stop();
 }
@@ -112,14 +125,36 @@ void CopyHost::Describe(internal::MemberDescription& description) const {
   if (!room.has_value()) return;
   description.mutable_heir_offer()->set_room(is_whole_ ? *room : 0);
   description.mutable_heir_offer()->set_num_copies(copies_->num_held());
+  description.mutable_heir_offer()->set_num_loading(copies_->num_loading());
+}
+
+bool CopyHost::Holds(const Other& other, ExpertKey key) const {
+  return other.is_serving && convicted_.count(other.incarnation) == 0 &&
+         other.held.count({key.layer, key.expert}) > 0;
 }
 
 bool CopyHost::IsServed(ExpertKey key) const {
+  std::lock_guard lock(mutex_);
   for (size_t shard = 0; shard < homes_.size(); ++shard) {
     const ExpertRange& home = homes_[shard];
-    if (key.expert >= home.begin && key.expert < home.end) return is_serving_own_[shard];
+    if (key.expert >= home.begin && key.expert < home.end) return Holds(others_[shard], key);
   }
   return false;
+}
+
+bool CopyHost::IsHeldBefore(ExpertKey key) const {
+  std::lock_guard lock(mutex_);
+  for (const int shard : HeirOrder(key, names_)) {
+    if (shard == parts_.shard_index) return false;
+    if (Holds(others_[shard], key)) return true;
+  }
+  return false;
+}
+
+void CopyHost::OnConvicted(absl::Span<const uint64_t> incarnations) {
+  std::lock_guard lock(mutex_);
+  if (convicted_.size() + incarnations.size() > kMaxConvicted) convicted_.clear();
+  convicted_.insert(incarnations.begin(), incarnations.end());
 }
 
 void CopyHost::HandOver(ExpertKey key, FeedForwardWeights weights) {
@@ -130,7 +165,7 @@ void CopyHost::HandOver(ExpertKey key, FeedForwardWeights weights) {
     std::sort(experts.begin(), experts.end());
   });
   LogInfo("loaded layer ", key.layer, ", expert ", key.expert, " for others");
-  if (!watch_.has_value()) WatchHomes();
+  if (!watch_.has_value()) WatchOthers();
 }
 
 void CopyHost::Drop(ExpertKey key) {
@@ -140,14 +175,14 @@ void CopyHost::Drop(ExpertKey key) {
     experts.erase(std::remove(experts.begin(), experts.end(), key.expert), experts.end());
   });
   loop_->Change([&](Shard& shard) { shard.Remove(key); });
-  LogInfo("dropped layer ", key.layer, ", expert ", key.expert, ", which its home serves");
+  LogInfo("dropped layer ", key.layer, ", expert ", key.expert, ", which others hold");
 }
 
-void CopyHost::WatchHomes() {
+void CopyHost::WatchOthers() {
   const TlsFiles tls = MemberTls(*parts_.cluster, internal::ROLE_EXPERT, {internal::ROLE_EXPERT});
   std::vector<std::shared_ptr<grpc::Channel>> channels;
   for (int shard = 0; shard < parts_.cluster->expert_size(); ++shard) {
-    if (shard == parts_.shard_index || homes_[shard].size() == 0) continue;
+    if (shard == parts_.shard_index) continue;
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
         MakeChannel(parts_.cluster->expert(shard).address(), tls);
     if (!channel.ok()) continue;  // then it is never seen to serve
@@ -156,10 +191,23 @@ void CopyHost::WatchHomes() {
   }
   watch_.emplace(channels, kWatchOptions,
                  [this](int index, const absl::StatusOr<internal::MemberDescription>& answer) {
-                   is_serving_own_[watched_[index]] =
-                       answer.ok() && answer->state() == internal::MEMBER_STATE_READY &&
-                       answer->numerics_id() == parts_.numerics_id;
+                   OnDescription(watched_[index], answer);
                  });
+}
+
+void CopyHost::OnDescription(int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
+  Other other;
+  if (answer.ok()) {
+    other.is_serving = answer->name() == names_[shard] &&
+                       answer->state() == internal::MEMBER_STATE_READY &&
+                       answer->numerics_id() == parts_.numerics_id;
+    other.incarnation = answer->incarnation();
+    for (const internal::HeldExperts& layer : answer->held()) {
+      for (const int expert : layer.expert()) other.held.insert({layer.layer(), expert});
+    }
+  }
+  std::lock_guard lock(mutex_);
+  others_[shard] = std::move(other);
 }
 
 }  // namespace orrery
