@@ -54,6 +54,7 @@ MemberWatch::~MemberWatch() { Stop(); }
 void MemberWatch::AskNow(int member) {
   absl::MutexLock lock(&mutex_);
   members_[member].next_poll = absl::InfinitePast();
+  members_[member].is_asked_again = members_[member].call != nullptr;
   changed_.Signal();
 }
 
@@ -134,7 +135,9 @@ void MemberWatch::OnDone(int index, const absl::StatusOr<internal::MemberDescrip
   const double unit = std::uniform_real_distribution<double>(0.0, 1.0)(jitter_);
   Member& member = members_[index];
   Note(answer, member);
-  member.next_poll = absl::Now() + NextPollDelay(options_, member.history, unit);
+  const bool at_once = std::exchange(member.is_asked_again, false);
+  member.next_poll =
+      at_once ? absl::InfinitePast() : absl::Now() + NextPollDelay(options_, member.history, unit);
   member.call = nullptr;
   changed_.Signal();
 }

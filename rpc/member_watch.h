@@ -60,7 +60,7 @@ class MemberWatch {
   MemberWatch(const std::vector<std::shared_ptr<grpc::Channel>>& channels,
               const WatchOptions& options, OnAnswer on_answer, MakeRequest make_request = {});
   ~MemberWatch();
-  // Asks it at once, if that is not under way.
+  // Asks it at once; if that is under way, then again when it has answered.
   void AskNow(int member);
   // Cancels what is under way. Idempotent.
   void Stop();
@@ -74,6 +74,7 @@ class MemberWatch {
     WatchHistory history;
     internal::MemberDescription last_answer;
     std::shared_ptr<Call> call;
+    bool is_asked_again = false;  // while that is under way
   };
 
   void Loop();

@@ -2,11 +2,17 @@
 
 #include <string>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
+#include "absl/strings/cord.h"
+#include "base/needed_time.h"
 #include "base/retry_after.h"
 
 namespace orrery {
+namespace {
+
+// That are trailers on the way.
+constexpr const char* kPayloads[] = {kRetryAfterName, kNeededTimeName};
+
+}  // namespace
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -29,22 +35,23 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
 }
 
 void AddTrailers(const absl::Status& status, grpc::ServerContextBase& context) {
-  const std::optional<absl::Duration> after = RetryAfterOf(status);
-  if (!after.has_value()) return;
-  context.AddTrailingMetadata(kRetryAfterName, absl::StrCat(absl::ToInt64Milliseconds(*after)));
+  for (const char* name : kPayloads) {
+    const absl::optional<absl::Cord> payload = status.GetPayload(name);
+    if (payload.has_value()) context.AddTrailingMetadata(name, std::string(*payload));
+  }
 }
 
 absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context) {
-  const absl::Status plain = FromGrpcStatus(status);
-  if (plain.ok()) return plain;
+  absl::Status full = FromGrpcStatus(status);
+  if (full.ok()) return full;
   const auto& trailers = context.GetServerTrailingMetadata();
-  const auto found = trailers.find(kRetryAfterName);
-  int64_t ms = 0;
-  if (found == trailers.end() ||
-      !absl::SimpleAtoi(absl::string_view(found->second.data(), found->second.size()), &ms)) {
-    return plain;
+  for (const char* name : kPayloads) {
+    const auto found = trailers.find(name);
+    if (found == trailers.end()) continue;
+    full.SetPayload(name,
+                    absl::Cord(absl::string_view(found->second.data(), found->second.size())));
   }
-  return WithRetryAfter(plain, absl::Milliseconds(ms));
+  return full;
 }
 
 }  // namespace orrery

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/needed_time.h"
 #include "base/retry_after.h"
 
 namespace orrery {
@@ -123,13 +124,15 @@ absl::Status Admission::CheckTime(const Tenant& tenant, const Visit& visit, absl
   const absl::Duration needed = kCaution * (WaitOf(tenant) + service_);
   const absl::Duration left = visit.deadline - now;
   if (needed <= left) return absl::OkStatus();
-  return Refuse(
-      needed - left,
-      absl::StrCat(tenant.num_waiting, " requests of this tenant wait at this rank; one ",
-                   "more would take some ",
-                   absl::FormatDuration(absl::Trunc(needed, absl::Milliseconds(1))), ", and has ",
-                   absl::FormatDuration(absl::Trunc(left, absl::Milliseconds(1))),
-                   " until its deadline; try again later"));
+  return WithNeededTime(
+      Refuse(
+          needed - left,
+          absl::StrCat(tenant.num_waiting, " requests of this tenant wait at this rank; one ",
+                       "more would take some ",
+                       absl::FormatDuration(absl::Trunc(needed, absl::Milliseconds(1))),
+                       ", and has ", absl::FormatDuration(absl::Trunc(left, absl::Milliseconds(1))),
+                       " until its deadline; try again later")),
+      needed);
 }
 
 absl::Duration Admission::WaitOf(const Tenant& tenant) const {

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "base/needed_time.h"
 #include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -138,6 +139,9 @@ TEST_F(Busy, ARefusalSaysWhenItWouldHaveTime) {
   const absl::Duration after = RetryAfterOf(refused).value_or(absl::ZeroDuration());
   EXPECT_GE(after, absl::Seconds(4));
   EXPECT_LE(after, absl::Seconds(5));
+  const absl::Duration needed = NeededTimeOf(refused).value_or(absl::ZeroDuration());
+  EXPECT_GE(needed, absl::Seconds(10));
+  EXPECT_LE(needed, absl::Seconds(11));
 }
 
 TEST_F(Busy, ATenantIsNotRefusedForTheQueueOfAnother) { EXPECT_TRUE(TakeWith("b", 1).ok()); }

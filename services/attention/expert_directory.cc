@@ -40,7 +40,7 @@ void ExpertDirectory::SetClaim(int shard, ShardClaim claim) {
   known.is_live = true;
   known.is_draining = claim.is_draining;
   known.room = claim.room;
-  known.is_loading = claim.is_loading;
+  known.num_loading = claim.num_loading;
   known.claim = std::move(claim);
   Changed();
 }
@@ -82,7 +82,7 @@ void ExpertDirectory::Clear(int shard) {
   known.is_live = false;
   known.is_draining = false;
   known.room = std::nullopt;
-  known.is_loading = false;
+  known.num_loading = 0;
 }
 
 void ExpertDirectory::Quarantine(int shard, std::string why) {
@@ -165,13 +165,13 @@ std::vector<int> ExpertDirectory::Holders(ExpertKey key) const {
   return holders_.Holders(key);
 }
 
-std::vector<int> ExpertDirectory::Heirs(ExpertKey key) const {
+std::vector<int> ExpertDirectory::Heirs(ExpertKey key, bool or_loading) const {
   std::lock_guard lock(mutex_);
   std::vector<int> heirs;
   if (!heirs_allowed_) return heirs;
   for (const int shard : HeirOrder(key, shard_names_)) {
     const Shard& known = shards_[shard];
-    const bool may_load = known.room.value_or(0) > 0 || known.is_loading;
+    const bool may_load = known.room.value_or(0) > 0 || (or_loading && known.num_loading > 0);
     if (known.is_live && !known.is_draining && may_load) heirs.push_back(shard);
   }
   return heirs;
@@ -216,7 +216,8 @@ std::string ExpertDirectory::DescribeMissingBeyondHeirs() const {
   int room = 0;
   for (const LayerExperts& layer : missing) num_missing += layer.experts.size();
   for (const Shard& shard : shards_) {
-    if (heirs_allowed_ && shard.is_live && !shard.is_draining) room += shard.room.value_or(0);
+    if (!heirs_allowed_ || !shard.is_live || shard.is_draining) continue;
+    room += shard.room.value_or(0) + shard.num_loading;
   }
   return num_missing <= static_cast<size_t>(room) ? "" : DescribeMissing(missing);
 }

@@ -44,8 +44,8 @@ struct ShardClaim {
   bool is_draining = false;
   // How many experts of others it may yet load; nullopt until it knows.
   std::optional<int> room = 0;
-  // It is loading some now, which its room does not count any more.
-  bool is_loading = false;
+  // Which ranks have asked it for, and its room does not count any more.
+  int num_loading = 0;
   // Of its process.
   uint64_t incarnation = 0;
 };
@@ -103,13 +103,14 @@ class ExpertDirectory {
   bool Holds(int shard, ExpertKey key) const;
   // All of them, ascending.
   std::vector<int> Holders(ExpertKey key) const;
-  // Those that may load it, or may be loading it for another rank, in the order in which they should be asked.
-  std::vector<int> Heirs(ExpertKey key) const;
+  // Those that may load it, in the order in which they should be asked. or_loading: those too that have no room, and
+  // may be loading it for another rank.
+  std::vector<int> Heirs(ExpertKey key, bool or_loading = false) const;
   std::vector<bool> Draining() const;
   bool is_any_draining() const;
 
-  // "layers 1-4: experts 4-7 have no holder"; empty when every expert of what runs has one, or heirs have
-  // room for those that have none.
+  // "layers 1-4: experts 4-7 have no holder"; empty when every expert of what runs has one, or heirs load
+  // those that have none, or have room for them.
   std::string MissingBeyondHeirs() const;
   // Experts, counted once for each layer, that nobody holds.
   int num_missing() const;
@@ -132,7 +133,7 @@ class ExpertDirectory {
     bool is_live = false;
     bool is_draining = false;
     std::optional<int> room;
-    bool is_loading = false;
+    int num_loading = 0;
     uint64_t incarnation = 0;
     int64_t num_reconnects = 0;
     bool is_unknown = false;  // since then

@@ -65,11 +65,23 @@ TEST_F(ExpertDirectoryTest, AShardWhoseConnectionWasMadeAnewIsBarredUntilItHasDe
 TEST_F(ExpertDirectoryTest, AShardWithoutRoomIsAHeirWhileItLoads) {
   Claim(0, {0, 1}, 0);
   Claim(1, {2, 3}, 0);
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}, /*or_loading=*/true), IsEmpty());
+  directory_.SetClaim(2, {.held = {}, .room = 0, .num_loading = 1});
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}, /*or_loading=*/true), ElementsAre(2));
   EXPECT_THAT(directory_.Heirs({kLayer, 0}), IsEmpty());
-  directory_.SetClaim(2, {.held = {}, .room = 0, .is_loading = true});
-  EXPECT_THAT(directory_.Heirs({kLayer, 0}), ElementsAre(2));
   Claim(2, {0}, 0);
-  EXPECT_THAT(directory_.Heirs({kLayer, 0}), IsEmpty());
+  EXPECT_THAT(directory_.Heirs({kLayer, 0}, /*or_loading=*/true), IsEmpty());
+}
+
+TEST_F(ExpertDirectoryTest, WhatIsBeingLoadedIsNotMissing) {
+  Claim(0, {0, 1}, 1);
+  Claim(1, {2, 3}, 1);
+  directory_.SetGone(0);
+  EXPECT_NE(directory_.MissingBeyondHeirs(), "");
+  directory_.SetClaim(
+      1, {.held = {{.layer = kLayer, .experts = {2, 3}}}, .room = 0, .num_loading = 1});
+  directory_.SetClaim(2, {.held = {}, .room = 0, .num_loading = 1});
+  EXPECT_EQ(directory_.MissingBeyondHeirs(), "");
 }
 
 TEST_F(ExpertDirectoryTest, WhoIsConvictedIsToldToAllShardsUntilAnotherProcessIsThere) {

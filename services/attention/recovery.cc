@@ -86,8 +86,7 @@ std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
   for (const DispatchEntry& entry : wanted) ++visits_[entry.expert];
   directory_->PickHolders({.layer = layer_, .rows = visits_}, good, peers_);
   std::vector<bool> is_looked_up(num_experts_);  // many rows ask for the same one
-  const Silent nobody = {.late = std::vector<bool>(good.size()),
-                         .overdue = std::vector<bool>(good.size())};
+  const Silent nobody(good.size());
   for (const DispatchEntry& entry : wanted) {
     if (peers_[entry.expert] != kNoPeer || is_looked_up[entry.expert]) continue;
     is_looked_up[entry.expert] = true;
@@ -98,8 +97,7 @@ std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
 }
 
 std::vector<PeerEntries> Recovery::AskBesideLate(absl::Time now) {
-  Silent silent = {.late = std::vector<bool>(connected_.size()),
-                   .overdue = std::vector<bool>(connected_.size())};
+  Silent silent(connected_.size());
   const auto is_overdue = [&](const Ask& ask) {
     return now - ask.sent_at >= health_->max_patience();
   };
@@ -176,7 +174,8 @@ int Recovery::PickWhereNoneIsGood(int expert, absl::Time now, const Silent& sile
   for (const int holder : holders) {
     if (MayComeBack(holder, now)) return kNoPeer;
   }
-  return PickHeir(expert, now, silent, beside);
+  const ExpertKey key = {.layer = layer_, .expert = expert};
+  return PickHeir(expert, directory_->Heirs(key, /*or_loading=*/true), now, silent, beside);
 }
 
 bool Recovery::MayComeBack(int holder, absl::Time now) const {
@@ -184,12 +183,13 @@ bool Recovery::MayComeBack(int holder, absl::Time now) const {
   return now - down_since_[holder] < kReconnectTime;
 }
 
-int Recovery::PickHeir(int expert, absl::Time now, const Silent& silent, int beside) {
-  const std::vector<int> heirs = directory_->Heirs({.layer = layer_, .expert = expert});
+int Recovery::PickHeir(int expert, const std::vector<int>& heirs, absl::Time now,
+                       const Silent& silent, int beside) {
   const auto may_answer = [&](int peer) {
     return IsUsable(peer, now) && !silent.overdue[peer] &&
            (!silent.late[peer] || std::find(heirs.begin(), heirs.end(), peer) != heirs.end());
   };
+  if (beside != kNoPeer && may_answer(beside) && silent.late[beside]) return kNoPeer;
   const auto loading = loading_.find({layer_, expert});
   if (loading != loading_.end() && may_answer(loading->second.peer)) {
     if (silent.late[loading->second.peer]) return kNoPeer;
@@ -199,7 +199,6 @@ int Recovery::PickHeir(int expert, absl::Time now, const Silent& silent, int bes
   }
   for (const int heir : heirs) {
     if (silent.overdue[heir] || !IsUsable(heir, now)) continue;
-    if (heir == beside) return kNoPeer;
     const auto declined = declined_until_.find({{layer_, expert}, heir});
     if (declined == declined_until_.end() || declined->second <= now) return heir;
   }
@@ -212,9 +211,8 @@ int Recovery::PickSuccessor(int expert, absl::Time now, const std::vector<bool>&
   for (const int holder : directory_->Holders({.layer = layer_, .expert = expert})) {
     if (!draining[holder]) return kNoPeer;
   }
-  const Silent nobody = {.late = std::vector<bool>(connected_.size()),
-                         .overdue = std::vector<bool>(connected_.size())};
-  const int heir = PickHeir(expert, now, nobody, kNoPeer);
+  const std::vector<int> heirs = directory_->Heirs({.layer = layer_, .expert = expert});
+  const int heir = PickHeir(expert, heirs, now, Silent(connected_.size()), kNoPeer);
   if (heir != kNoPeer) {
     loading_[{layer_, expert}] = {.peer = heir, .again_at = now + kSuccessorPause};
   }

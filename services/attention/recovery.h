@@ -110,8 +110,9 @@ class Recovery {
   void Observe(absl::Time now, const std::vector<bool>& connected);
   std::vector<PeerEntries> AskFirst(absl::Time now);
   std::vector<PeerEntries> AskBesideLate(absl::Time now);
-  // Shards with an ask that nobody answers, [num_shards].
+  // Shards with an ask that nobody answers, [num_shards]; at first none.
   struct Silent {
+    explicit Silent(size_t num_shards) : late(num_shards), overdue(num_shards) {}
     std::vector<bool> late;     // past their patience
     std::vector<bool> overdue;  // past any
   };
@@ -124,7 +125,9 @@ class Recovery {
   // 2. and 3. above, and holders that PickHolders was not told to take. beside: who was asked already, or
   // kNoPeer.
   int PickWhereNoneIsGood(int expert, absl::Time now, const Silent& silent, int beside);
-  int PickHeir(int expert, absl::Time now, const Silent& silent, int beside);
+  // Of these, in this order.
+  int PickHeir(int expert, const std::vector<int>& heirs, absl::Time now, const Silent& silent,
+               int beside);
   bool MayComeBack(int holder, absl::Time now) const;
   void WakeBy(absl::Time time) { wake_at_ = std::min(wake_at_, time); }
 

@@ -16,7 +16,7 @@ ShardClaim ClaimOf(const internal::MemberDescription& shard) {
                       .room = std::nullopt,
                       .incarnation = shard.incarnation()};
   if (shard.has_heir_offer()) claim.room = shard.heir_offer().room();
-  claim.is_loading = shard.heir_offer().num_loading() > 0;
+  claim.num_loading = shard.heir_offer().num_loading();
   for (const internal::HeldExperts& layer : shard.held()) {
     claim.held.push_back(
         {.layer = layer.layer(), .experts = {layer.expert().begin(), layer.expert().end()}});

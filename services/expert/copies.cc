@@ -58,9 +58,9 @@ MissingAnswer Copies::Ask(ExpertKey expert, int num_rows) {
   const auto place = waiting_.find(key);
   if (place == waiting_.end() && NumKept() >= options_.max_copies) {
     if (!told_no_room_) {
-      LogWarning("layer ", key.first, ", expert ", key.second,
-                 " is not loaded for others: ", NumKept(),
-                 " experts are, and limits.heir_bytes have room for ", options_.max_copies);
+      LogInfo("layer ", key.first, ", expert ", key.second,
+              " is not loaded for others: ", NumKept(),
+              " experts are, and limits.heir_bytes have room for ", options_.max_copies);
     }
     told_no_room_ = true;
     return {};
@@ -101,8 +101,9 @@ absl::Status Copies::Want(absl::Span<const ExpertKey> keys) {
 
 int Copies::NumKept() const {
   int num_kept = 0;
-  for (const auto& [key, num_rows] : waiting_) num_kept += !IsHeldBefore(key);
-  for (const Key& key : held_) num_kept += !IsServed(key) && !IsHeldBefore(key);
+  for (const auto& [key, num_rows] : waiting_)
+    num_kept += !held_.contains(key) && !IsHeldBefore(key);
+  for (const auto& [key, since] : held_) num_kept += !IsServed(key) && !IsDuplicate(key);
   return num_kept;
 }
 
@@ -126,7 +127,9 @@ int Copies::num_held() const {
 
 int Copies::num_loading() const {
   std::lock_guard lock(mutex_);
-  return static_cast<int>(waiting_.size());
+  return static_cast<int>(
+      std::count_if(waiting_.begin(), waiting_.end(),
+                    [this](const auto& entry) { return !IsHeldBefore(entry.first); }));
 }
 
 void Copies::Run(const std::function<absl::Status()>& prepare) {
@@ -160,35 +163,47 @@ std::optional<Copies::Key> Copies::NextToLoad() const {
                             [&](const auto& a, const auto& b) { return urgency(a) < urgency(b); })
         ->first;
   }
-  if (!wanted_.has_value() || static_cast<int>(held_.size()) >= options_.max_copies) {
-    return std::nullopt;
-  }
+  if (!wanted_.has_value() || !HasRoomFor(/*is_asked_for=*/false)) return std::nullopt;
   for (const Key& key : *wanted_) {
     if (held_.count(key) == 0 && !HasFailed(key)) return key;
   }
   return std::nullopt;
 }
 
-std::optional<Copies::Key> Copies::Unwanted() const {
-  if (!wanted_.has_value()) return std::nullopt;
-  for (const Key& key : held_) {
-    const bool is_wanted = std::find(wanted_->begin(), wanted_->end(), key) != wanted_->end();
-    if (!is_wanted && IsServed(key)) return key;
-  }
-  return std::nullopt;
+bool Copies::IsWanted(Key key) const {
+  return wanted_.has_value() && std::find(wanted_->begin(), wanted_->end(), key) != wanted_->end();
 }
 
-std::optional<Copies::Key> Copies::TakeDroppable() {
-  if (static_cast<int>(held_.size()) < options_.max_copies) return std::nullopt;
-  std::optional<Key> droppable = Unwanted();
-  for (auto key = held_.begin(); !droppable.has_value() && key != held_.end(); ++key) {
-    if (IsServed(*key) || IsHeldBefore(*key)) droppable = *key;
+bool Copies::HasStayed(Key key) const { return absl::Now() - held_.at(key) >= options_.min_stay; }
+
+std::optional<Copies::Key> Copies::Oldest(const std::function<bool(Key)>& condition) const {
+  std::optional<Key> oldest;
+  for (const auto& [key, since] : held_) {
+    if (oldest.has_value() && held_.at(*oldest) <= since) continue;
+    if (condition(key)) oldest = key;
   }
-  if (droppable.has_value()) {
-    held_.erase(*droppable);
-    told_no_room_ = false;
+  return oldest;
+}
+
+std::optional<Copies::Key> Copies::Unwanted() const {
+  if (!wanted_.has_value()) return std::nullopt;
+  return Oldest([this](Key key) { return !IsWanted(key) && HasStayed(key) && IsServed(key); });
+}
+
+std::optional<Copies::Key> Copies::Droppable(bool is_asked_for) const {
+  std::optional<Key> key = Oldest([this](Key held) { return !IsWanted(held) && IsServed(held); });
+  if (!key.has_value()) {
+    key = Oldest([this](Key held) { return !IsWanted(held) && IsDuplicate(held); });
   }
-  return droppable;
+  if (!key.has_value() && is_asked_for) {
+    key = Oldest([this](Key held) { return IsServed(held) || IsDuplicate(held); });
+  }
+  return key;
+}
+
+bool Copies::HasRoomFor(bool is_asked_for) const {
+  return static_cast<int>(held_.size()) < options_.max_copies ||
+         Droppable(is_asked_for).has_value();
 }
 
 bool Copies::HasFailed(Key key) const {
@@ -199,32 +214,35 @@ bool Copies::HasFailed(Key key) const {
 void Copies::Load(Key key) {
   const absl::Time begin = absl::Now();
   std::optional<Key> dropped;
-  bool has_room = false;
+  bool is_asked_for = false, has_room = false;
   {
     std::lock_guard lock(mutex_);
-    dropped = TakeDroppable();
+    is_asked_for = waiting_.count(key) > 0;
+    if (static_cast<int>(held_.size()) >= options_.max_copies) dropped = Droppable(is_asked_for);
+    if (dropped.has_value()) {
+      held_.erase(*dropped);
+      told_no_room_ = false;
+    }
     has_room = static_cast<int>(held_.size()) < options_.max_copies;
   }
   if (dropped.has_value()) options_.drop({.layer = dropped->first, .expert = dropped->second});
   // The home of what was to be dropped may have gone since it was promised.
   absl::StatusOr<FeedForwardWeights> weights =
       has_room ? Read(key) : absl::ResourceExhaustedError("its room is taken");
-  {
-    std::lock_guard lock(mutex_);
-    waiting_.erase(key);
-    if (weights.ok()) {
-      held_.insert(key);
-      load_time_ = (load_time_ + (absl::Now() - begin)) / 2;
-    } else if (has_room) {
-      failed_until_[key] = absl::Now() + kPauseAfterFailure;
-    }
-  }
   if (weights.ok()) {
+    {
+      std::lock_guard lock(mutex_);
+      held_[key] = is_asked_for ? absl::Now() : absl::InfinitePast();
+      load_time_ = (load_time_ + (absl::Now() - begin)) / 2;
+    }
     options_.hand_over({.layer = key.first, .expert = key.second}, *std::move(weights));
   } else {
     LogWarning("layer ", key.first, ", expert ", key.second,
                " cannot be loaded for others: ", weights.status().ToString());
   }
+  std::lock_guard lock(mutex_);
+  waiting_.erase(key);
+  if (!weights.ok() && has_room) failed_until_[key] = absl::Now() + kPauseAfterFailure;
 }
 
 absl::StatusOr<FeedForwardWeights> Copies::Read(Key key) {

@@ -17,14 +17,17 @@
 // Ranks do not agree always, so that two shards may load one expert. Then the one that stands later in their order
 // counts it no more: it makes way for another one.
 //
+// A rank may not see a shard that is seen from here. So what ranks have asked for stays for min_stay, whoever else
+// has it, unless one that is at home elsewhere has to make way.
+//
 // What was handed over goes when it is wanted no more, once a list came, if is_served says that the shard whose
-// home it has serves it; or when those that ranks ask for need the room, then also if is_held_before says that a
-// shard that stands earlier in their order holds it; what is wanted goes last. A home never drops its own, and of
+// home it has serves it; or when others need the room, then also if is_held_before says that a
+// shard that stands earlier in their order holds it; what is wanted goes last, and only for what ranks ask for. A home never drops its own, and of
 // shards that have loaded the same the first one does not look at the others: so the last live copy is not dropped,
 // whatever others do at the same time.
 //
 // Threads: one of its own loads; the methods may be called from any. hand_over, drop and prepare are
-// called from the loading thread, is_served and is_held_before from any.
+// called from the loading thread, is_served and is_held_before from any, under its lock.
 #ifndef ORRERY_SERVICES_EXPERT_COPIES_H_
 #define ORRERY_SERVICES_EXPERT_COPIES_H_
 
@@ -54,6 +57,7 @@ struct CopiesOptions {
   std::function<bool(ExpertKey)> is_served = [](ExpertKey) { return false; };
   // Whether a shard that ranks ask before this one has loaded it too.
   std::function<bool(ExpertKey)> is_held_before = [](ExpertKey) { return false; };
+  absl::Duration min_stay = absl::Seconds(5);
   std::function<void(ExpertKey, FeedForwardWeights)> hand_over;
   std::function<void(ExpertKey)> drop;
 };
@@ -76,7 +80,7 @@ class Copies {
   // How many more it would load, those included that it could drop; nullopt until it is prepared.
   std::optional<int> room() const;
   int num_held() const;
-  // Of those that ranks have asked for.
+  // Of those that ranks have asked for: not handed over yet, and not in room() any more.
   int num_loading() const;
 
  private:
@@ -93,10 +97,17 @@ class Copies {
   bool HasFailed(Key key) const;
   // Who goes first of those that wait; then what is wanted and not here, if there is room.
   std::optional<Key> NextToLoad() const;
+  bool IsWanted(Key key) const;
+  // Of what is here. Not so of what ranks have asked for lately.
+  bool HasStayed(Key key) const;
+  bool IsDuplicate(Key key) const { return HasStayed(key) && IsHeldBefore(key); }
   // What is here, wanted no more, and served by its home.
   std::optional<Key> Unwanted() const;
-  // What has to go so that another can be loaded; takes it out of held_.
-  std::optional<Key> TakeDroppable();
+  // Of what is here and meets the condition, what has been here for longest.
+  std::optional<Key> Oldest(const std::function<bool(Key)>& condition) const;
+  // What may go, if there is no room without, for one that ranks ask for, or that is only wanted.
+  std::optional<Key> Droppable(bool is_asked_for) const;
+  bool HasRoomFor(bool is_asked_for) const;
   int NumKept() const;
   uint32_t EtaMs(int num_rows) const;
 
@@ -111,11 +122,12 @@ class Copies {
   bool is_prepared_ = false;
   bool stopping_ = false;
   bool told_no_room_ = false;
-  std::map<Key, int> waiting_;  // rows that asked; the one being loaded for them included
+  // Rows that asked; that of what is being loaded for them included, until it was handed over.
+  std::map<Key, int> waiting_;
   // In order; nullopt until the first list.
   std::optional<std::vector<Key>> wanted_;
-  std::set<Key> held_;
-  std::map<Key, absl::Time> failed_until_;              // not tried again before that
+  std::map<Key, absl::Time> held_;          // since when; InfinitePast if no rank asked for it
+  std::map<Key, absl::Time> failed_until_;  // not tried again before that
   absl::Duration load_time_ = absl::Milliseconds(100);  // of one expert, lately
   std::thread thread_;
 };

@@ -39,6 +39,7 @@ class CopiesTest : public ::testing::Test {
     CopiesOptions options;
     options.max_copies = max_copies;
     options.home = {5, 6};
+    options.min_stay = min_stay_;
     options.is_served = [this](ExpertKey key) {
       std::lock_guard lock(mutex_);
       return served_.count(key.expert) > 0;
@@ -131,6 +132,7 @@ class CopiesTest : public ::testing::Test {
   bool is_held_up_ = false;  // after each expert
   std::set<int> served_;
   std::set<int> held_before_;
+  absl::Duration min_stay_ = absl::ZeroDuration();
   std::set<int> held_;
   std::vector<int> loaded_, dropped_;
   std::unique_ptr<Copies> copies_;
@@ -247,9 +249,10 @@ TEST_F(CopiesTest, WhatAShardBeforeItHasLoadedMeanwhileIsLoadedLast) {
   }
   copies_->Ask(Expert(1), 6);
   copies_->Ask(Expert(2), 1);
-  EXPECT_EQ(copies_->num_loading(), 2);
+  EXPECT_EQ(copies_->num_loading(), 3) << "with the one that is being handed over";
   EXPECT_EQ(copies_->room(), 1);
   SetHeldBefore({1});
+  EXPECT_EQ(copies_->num_loading(), 2);
   EXPECT_EQ(copies_->room(), 2);
   {
     std::lock_guard lock(mutex_);
@@ -257,9 +260,44 @@ TEST_F(CopiesTest, WhatAShardBeforeItHasLoadedMeanwhileIsLoadedLast) {
     changed_.notify_all();
   }
   EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
-  EXPECT_EQ(copies_->num_loading(), 0);
   copies_->Stop();
+  EXPECT_EQ(copies_->num_loading(), 0);
   EXPECT_THAT(loaded_, ElementsAre(0, 2, 1));
+}
+
+// A rank that does not see who else has it would ask for it again.
+TEST_F(CopiesTest, WhatRanksHaveAskedForLatelyStaysWhoeverElseHasIt) {
+  min_stay_ = absl::InfiniteDuration();
+  Make(2);
+  LetPrepare();
+  AwaitPrepared();
+  EXPECT_EQ(AskUntilSettled(Expert(0)), EntryState::kDone);
+  EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
+  SetHeldBefore({0, 1});
+  EXPECT_EQ(copies_->room(), 0);
+  EXPECT_EQ(AskUntilSettled(Expert(2)), EntryState::kNotHeld);
+  SetHeldBefore({});
+  SetServed({1});
+  EXPECT_EQ(Want({}), absl::OkStatus());
+  EXPECT_EQ(copies_->room(), 1);
+  EXPECT_EQ(AskUntilSettled(Expert(2)), EntryState::kDone);
+  copies_->Stop();
+  EXPECT_THAT(dropped_, ElementsAre(1));
+}
+
+TEST_F(CopiesTest, WhatIsWantedTakesTheRoomOfWhatAShardBeforeItHoldsAndKeepsItsOwn) {
+  Make(2);
+  LetPrepare();
+  AwaitPrepared();
+  SetServed({0});
+  EXPECT_EQ(Want({0}), absl::OkStatus());
+  AwaitHeld({0});
+  EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
+  SetHeldBefore({1});
+  EXPECT_EQ(Want({0, 2}), absl::OkStatus());
+  AwaitHeld({0, 2});
+  copies_->Stop();
+  EXPECT_THAT(dropped_, ElementsAre(1));
 }
 
 TEST_F(CopiesTest, LoadsWhatIsWantedInItsOrderAndDropsItWhenItIsWantedNoMore) {

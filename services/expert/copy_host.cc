@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "base/log.h"
 #include "model/cluster_numerics.h"
 #include "model/identity/fingerprint_proto.h"
@@ -19,8 +20,6 @@ namespace {
 
 // Shards that do not come back are asked less and less often.
 constexpr WatchOptions kWatchOptions = {.max_failure_delay = absl::Seconds(5)};
-// Beyond that they are forgotten; ranks say them again and again.
-constexpr size_t kMaxConvicted = 256;
 
 std::vector<std::string> NamesOf(const internal::ClusterFile& cluster) {
   std::vector<std::string> names;
@@ -60,9 +59,9 @@ int MaxCopies(const internal::ClusterFile& cluster, const ModelConfig& config, b
 
 CopyHost::CopyHost(const Parts& parts)
     : parts_(parts),
-      homes_(HomePlacement(parts.shard_parts.config.num_experts, SpareShards(*parts.cluster))),
-      names_(NamesOf(*parts.cluster)),
-      others_(names_.size()) {}
+      others_(NamesOf(*parts.cluster),
+              HomePlacement(parts.shard_parts.config.num_experts, SpareShards(*parts.cluster)),
+              parts.shard_index) {}
 
 absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
   std::unique_ptr<CopyHost> host(new CopyHost(parts));
@@ -77,7 +76,8 @@ absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
   host->copies_ = std::make_unique<Copies>(
       own,
       CopiesOptions{.max_copies = parts.max_copies,
-                    .home = host->homes_[parts.shard_index],
+                    .home = HomePlacement(parts.shard_parts.config.num_experts,
+                                          SpareShards(*parts.cluster))[parts.shard_index],
                     .is_served = [self](ExpertKey key) { return self->IsServed(key); },
                     .is_held_before = [self](ExpertKey key) { return self->IsHeldBefore(key); },
                     .hand_over =
@@ -86,8 +86,11 @@ absl::StatusOr<std::unique_ptr<CopyHost>> CopyHost::Create(const Parts& parts) {
                         },
                     .drop = [self](ExpertKey key) { self->Drop(key); }},
       parts.loaded_bytes);
-  parts.member->SetOnAsked(
-      [self](const internal::DescribeRequest& request) { self->OnConvicted(request.convicted()); });
+  // The server, which calls it, ends before the host.
+  parts.member->SetOnAsked([self](const internal::DescribeRequest& request) {
+    std::lock_guard lock(self->mutex_);
+    self->others_.OnConvicted(request.convicted(), absl::Now());
+  });
   parts.shard->SetHeir(
       [self](ExpertKey key, int num_rows) { return self->copies_->Ask(key, num_rows); });
   return host;
@@ -100,7 +103,7 @@ void CopyHost::Start(ServeLoop* loop) {
 
 void CopyHost::Stop() {
   parts_.member->SetOnAsked({});
-  copies_->Stop();
+  if (copies_ != nullptr) copies_->Stop();
   if (watch_.has_value()) watch_->Stop();
 }
 
@@ -125,36 +128,17 @@ void CopyHost::Describe(internal::MemberDescription& description) const {
   if (!room.has_value()) return;
   description.mutable_heir_offer()->set_room(is_whole_ ? *room : 0);
   description.mutable_heir_offer()->set_num_copies(copies_->num_held());
-  description.mutable_heir_offer()->set_num_loading(copies_->num_loading());
-}
-
-bool CopyHost::Holds(const Other& other, ExpertKey key) const {
-  return other.is_serving && convicted_.count(other.incarnation) == 0 &&
-         other.held.count({key.layer, key.expert}) > 0;
+  description.mutable_heir_offer()->set_num_loading(is_whole_ ? copies_->num_loading() : 0);
 }
 
 bool CopyHost::IsServed(ExpertKey key) const {
   std::lock_guard lock(mutex_);
-  for (size_t shard = 0; shard < homes_.size(); ++shard) {
-    const ExpertRange& home = homes_[shard];
-    if (key.expert >= home.begin && key.expert < home.end) return Holds(others_[shard], key);
-  }
-  return false;
+  return others_.ServesItsOwn(key, absl::Now());
 }
 
 bool CopyHost::IsHeldBefore(ExpertKey key) const {
   std::lock_guard lock(mutex_);
-  for (const int shard : HeirOrder(key, names_)) {
-    if (shard == parts_.shard_index) return false;
-    if (Holds(others_[shard], key)) return true;
-  }
-  return false;
-}
-
-void CopyHost::OnConvicted(absl::Span<const uint64_t> incarnations) {
-  std::lock_guard lock(mutex_);
-  if (convicted_.size() + incarnations.size() > kMaxConvicted) convicted_.clear();
-  convicted_.insert(incarnations.begin(), incarnations.end());
+  return others_.IsHeldBefore(key, absl::Now());
 }
 
 void CopyHost::HandOver(ExpertKey key, FeedForwardWeights weights) {
@@ -196,18 +180,18 @@ void CopyHost::WatchOthers() {
 }
 
 void CopyHost::OnDescription(int shard, const absl::StatusOr<internal::MemberDescription>& answer) {
-  Other other;
+  OtherShards::Description description;
   if (answer.ok()) {
-    other.is_serving = answer->name() == names_[shard] &&
-                       answer->state() == internal::MEMBER_STATE_READY &&
-                       answer->numerics_id() == parts_.numerics_id;
-    other.incarnation = answer->incarnation();
+    description.is_serving = answer->name() == parts_.cluster->expert(shard).name() &&
+                             answer->state() == internal::MEMBER_STATE_READY &&
+                             answer->numerics_id() == parts_.numerics_id;
+    description.incarnation = answer->incarnation();
     for (const internal::HeldExperts& layer : answer->held()) {
-      for (const int expert : layer.expert()) other.held.insert({layer.layer(), expert});
+      for (const int expert : layer.expert()) description.held.insert({layer.layer(), expert});
     }
   }
   std::lock_guard lock(mutex_);
-  others_[shard] = std::move(other);
+  others_.OnDescription(shard, std::move(description));
 }
 
 }  // namespace orrery

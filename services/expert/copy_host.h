@@ -8,8 +8,7 @@
 //
 // An expert that was loaded becomes a slot of the shard between two groups, and stands in the member's
 // description like all others. The other shards are watched from then on, so that it is known what they hold
-// (rpc/member_watch.h). Whom a rank says to have convicted of wrong answers holds nothing, until another process
-// answers in its place.
+// (rpc/member_watch.h, other_shards.h); and ranks say, when they ask this one who it is, whom they have convicted.
 //
 // First the files are checked, in the background: the hashes of all that the folder has join the member's
 // fingerprint, so that ranks know what they would get. Until then, and if files of the model are missing,
@@ -24,9 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -38,6 +35,7 @@
 #include "rpc/member_service.h"
 #include "rpc/member_watch.h"
 #include "services/expert/copies.h"
+#include "services/expert/other_shards.h"
 #include "services/expert/serve_loop.h"
 #include "services/expert/shard.h"
 
@@ -75,29 +73,19 @@ class CopyHost {
   // As in CopiesOptions.
   bool IsServed(ExpertKey key) const;
   bool IsHeldBefore(ExpertKey key) const;
-  void OnConvicted(absl::Span<const uint64_t> incarnations);
   void HandOver(ExpertKey key, FeedForwardWeights weights);
   void Drop(ExpertKey key);
   void WatchOthers();
   void OnDescription(int shard, const absl::StatusOr<internal::MemberDescription>& answer);
 
   const Parts parts_;
-  const std::vector<ExpertRange> homes_;  // [num_shards]
-  const std::vector<std::string> names_;  // [num_shards]
   std::unique_ptr<Stream> stream_;
   std::unique_ptr<Kernels> kernels_;
   ServeLoop* loop_ = nullptr;
   std::atomic<bool> is_whole_ = false;  // the folder has every file
-  struct Other {
-    bool is_serving = false;
-    uint64_t incarnation = 0;
-    std::set<std::pair<int, int>> held;  // (layer, expert)
-  };
-  bool Holds(const Other& other, ExpertKey key) const;  // the lock is held
   mutable std::mutex mutex_;
-  std::vector<Other> others_;     // guarded by mutex_; [num_shards]
-  std::set<uint64_t> convicted_;  // guarded by mutex_; incarnations
-  std::vector<int> watched_;      // shards, by index of the watch
+  OtherShards others_;        // guarded by mutex_
+  std::vector<int> watched_;  // shards, by index of the watch
   std::unique_ptr<Copies> copies_;
   std::optional<MemberWatch> watch_;  // the loading thread makes it
 };

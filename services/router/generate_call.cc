@@ -92,7 +92,8 @@ Action GenerateCall::Open() {
   }
   const int64_t num_bytes = OpenRequestBytes(sequence_, kUsualTokenBytes);
   return shared_.state->With([&](RouterCore& core) {
-    return core.OnRequest(options_.number, sequence_.tenant(), num_bytes);
+    return core.OnRequest(options_.number, sequence_.tenant(), num_bytes,
+                          options_.deadline - absl::Now());
   });
 }
 

@@ -1,12 +1,12 @@
 #include "services/router/router_core.h"
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/needed_time.h"
 #include "base/retry_after.h"
 
 namespace orrery {
@@ -21,6 +21,9 @@ constexpr absl::Duration kLongestDelay = absl::Milliseconds(250);
 constexpr int kMaxOpeningWaits = 44;
 // For who finds no place here. How fast places become free only ranks could tell.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
+// For whom a rank would be too late: as it would say itself.
+constexpr absl::Duration kLeastRetryAfter = absl::Milliseconds(100);
+constexpr absl::Duration kMostRetryAfter = absl::Seconds(60);
 
 absl::Status Full(const std::string& message) {
   return WithRetryAfter(absl::ResourceExhaustedError(message), kRetryAfter);
@@ -64,21 +67,25 @@ RouterCore::RouterCore(const Options& options, Membership membership)
     : options_(options), membership_(std::move(membership)) {}
 
 void RouterCore::OnDescription(int member, const internal::MemberDescription& description) {
+  ForgetNeededTime(member);
   membership_.OnDescription(member, description);
   was_ready_ = was_ready_ || IsReady();
 }
 
 void RouterCore::OnUnreachable(int member, const std::string& reason) {
+  ForgetNeededTime(member);
   membership_.OnUnreachable(member, reason);
 }
 
-Action RouterCore::OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes) {
+Action RouterCore::OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes,
+                             absl::Duration time_left) {
   if (absl::Status place = CheckPlace(tenant, num_bytes); !place.ok()) {
     return FinishWith(std::move(place));
   }
   Request opened;
   opened.tenant = tenant;
   opened.num_bytes = num_bytes;
+  opened.time_left = time_left;
   return Open(request, std::move(opened));
 }
 
@@ -146,6 +153,41 @@ absl::Status RouterCore::CheckResumedPlace(int64_t num_bytes) const {
                            options_.max_request_bytes, "; try again later"));
 }
 
+std::optional<absl::Duration> RouterCore::NeededTime(const Request& request, int member) const {
+  const auto of_rank = needed_time_.find(member);
+  if (request.is_begun || of_rank == needed_time_.end()) return std::nullopt;
+  const auto needed = of_rank->second.find(request.tenant);
+  if (needed == of_rank->second.end()) return std::nullopt;
+  return needed->second;
+}
+
+bool RouterCore::MayBeInTime(const Request& request, int member) const {
+  const std::optional<absl::Duration> needed = NeededTime(request, member);
+  return !needed.has_value() || *needed <= request.time_left;
+}
+
+void RouterCore::ForgetNeededTime(int member) { needed_time_.erase(member); }
+
+absl::Status RouterCore::CheckTime(const Request& request) const {
+  std::optional<int> soonest;
+  for (const int member : membership_.ranks()) {
+    if (!IsUsable(request, member)) continue;
+    if (MayBeInTime(request, member)) return absl::OkStatus();
+    if (!soonest.has_value() || NeededTime(request, member) < NeededTime(request, *soonest)) {
+      soonest = member;
+    }
+  }
+  if (!soonest.has_value()) return absl::OkStatus();  // it waits for one
+  const absl::Duration needed = *NeededTime(request, *soonest);
+  return WithRetryAfter(
+      absl::ResourceExhaustedError(absl::StrCat(
+          membership_.member(*soonest).info.name, ": one more request of this tenant would take ",
+          "some ", absl::FormatDuration(absl::Trunc(needed, absl::Milliseconds(1))), ", and has ",
+          absl::FormatDuration(absl::Trunc(request.time_left, absl::Milliseconds(1))),
+          " until its deadline; try again later")),
+      std::clamp(needed - request.time_left, kLeastRetryAfter, kMostRetryAfter));
+}
+
 Action RouterCore::Open(int64_t number, Request request) {
   ORRERY_CHECK(!requests_.contains(number)) << "request " << number << " is open already";
   if (is_stopping_) {
@@ -153,6 +195,7 @@ Action RouterCore::Open(int64_t number, Request request) {
   }
   // While a cluster comes up, nobody can tell for how long.
   if (!was_ready_) return FinishWith(absl::UnavailableError(WhyNoRank(request)));
+  if (absl::Status time = CheckTime(request); !time.ok()) return FinishWith(std::move(time));
   Opened& opened = request.is_resumed ? resumed_ : opened_[request.tenant];
   ++opened.num;
   opened.num_bytes += request.num_bytes;
@@ -204,6 +247,7 @@ Action RouterCore::OnFailed(int64_t request, const absl::Status& status) {
     open.full_ranks.push_back(failed);
     return StartOrWait(open, open.full_ranks);
   }
+  if (const auto needed = NeededTimeOf(status)) needed_time_[failed][open.tenant] = *needed;
   if (open.was_refused || !Assign(open, {failed}).has_value()) {
     return Finish(request, std::move(failure));
   }
@@ -217,6 +261,7 @@ Action RouterCore::OnRetry(int64_t request) {
   open.full_ranks.clear();
   const bool has_had_rank = open.member >= 0;
   if (!has_had_rank && is_stopping_) return Finish(request, Stopping());
+  if (absl::Status time = CheckTime(open); !time.ok()) return Finish(request, std::move(time));
   const Action action = StartOrWait(open, /*excluded=*/{});
   if (action.kind != Action::Kind::kWait || has_had_rank || open.num_waits <= kMaxOpeningWaits) {
     return action;
@@ -297,31 +342,38 @@ std::string RouterCore::WhyNoRank(const Request& request) const {
 }
 
 int RouterCore::num_open_requests(int member) const {
-  return static_cast<int>(
-      std::count_if(requests_.begin(), requests_.end(), [member](const auto& entry) {
-        return entry.second.member == member && entry.second.state == RequestState::kRunning;
-      }));
+  const auto of_rank = running_.find(member);
+  if (of_rank == running_.end()) return 0;
+  int num_open = 0;
+  for (const auto& [tenant, count] : of_rank->second) num_open += count;
+  return num_open;
+}
+
+void RouterCore::Count(Request& request) {
+  request.is_counted = true;
+  ++running_[request.member][request.tenant];
+}
+
+void RouterCore::Uncount(Request& request) {
+  if (!std::exchange(request.is_counted, false)) return;
+  std::map<std::string, int>& of_rank = running_.at(request.member);
+  const auto own = of_rank.find(request.tenant);
+  if (--own->second == 0) of_rank.erase(own);
 }
 
 std::optional<int> RouterCore::Assign(Request& request, const std::vector<int>& excluded) {
-  std::map<int, std::map<std::string_view, int>> open;  // requests, by member and tenant
-  for (const auto& [number, other] : requests_) {
-    if (&other != &request && other.state == RequestState::kRunning) {
-      ++open[other.member][other.tenant];
-    }
-  }
+  Uncount(request);
   std::vector<RankSnapshot> ranks;
   for (const int member : membership_.ranks()) {
     const internal::Load& load = membership_.member(member).description.load();
-    const auto& tenants = open[member];
+    const std::map<std::string, int>& tenants = running_[member];
     const auto own = tenants.find(request.tenant);
     RankSnapshot& rank = ranks.emplace_back();
     const bool is_excluded = std::count(excluded.begin(), excluded.end(), member) > 0;
-    rank.is_usable = !is_excluded && IsUsable(request, member);
+    rank.is_usable = !is_excluded && IsUsable(request, member) && MayBeInTime(request, member);
     rank.num_own_requests = own == tenants.end() ? 0 : own->second;
     rank.num_other_tenants = static_cast<int>(tenants.size()) - (own == tenants.end() ? 0 : 1);
-    int num_open = 0;
-    for (const auto& [tenant, count] : tenants) num_open += count;
+    const int num_open = num_open_requests(member);
     // What the rank last said is late, what we sent is not all there is: the larger is nearer to
     // the truth.
     rank.num_requests = std::max(num_open, load.running_requests() + load.waiting_requests());
@@ -329,6 +381,7 @@ std::optional<int> RouterCore::Assign(Request& request, const std::vector<int>& 
   const std::optional<int> rank = PickRank(ranks);
   if (!rank.has_value()) return std::nullopt;
   request.member = membership_.ranks()[*rank];
+  Count(request);
   return request.member;
 }
 
@@ -347,7 +400,10 @@ RouterCore::Request& RouterCore::Find(int64_t request) {
 }
 
 Action RouterCore::Finish(int64_t request, absl::Status status) {
-  const Request& over = Find(request);
+  Request& over = Find(request);
+  Uncount(over);
+  const bool was_taken = over.is_begun || !absl::IsResourceExhausted(status);
+  if (was_taken && over.member >= 0) ForgetNeededTime(over.member);
   Opened& opened = over.is_resumed ? resumed_ : opened_.at(over.tenant);
   --opened.num;
   opened.num_bytes -= over.num_bytes;

@@ -9,7 +9,9 @@
 // A request that was started is not lost with its rank: it is replayed on another one, with what has come
 // of it, and if there is none it waits for one, as long as its deadline allows. Ranks that fail it in a
 // row without a token in between are counted; max_attempts of them end it. A rank that is full before
-// anything was started is another matter: one other is tried, then the client hears of it.
+// anything was started is another matter: one other is tried, then the client hears of it. A rank that refuses for
+// want of time says how long it would have taken. Until something ends there, or it describes itself again, its
+// tenant's next requests with less time than that are not sent there: in a flood, most refusals cost the rank nothing.
 //
 // A replay stays with its model: a rank that serves another by then does not get it. New requests get the
 // model of the cluster; a retiring rank (membership.h) gets only what was begun with its own.
@@ -97,7 +99,9 @@ class RouterCore {
   void OnStopping() { is_stopping_ = true; }
 
   // --- Requests: `request` is any number that is not open; it may hold num_bytes ---
-  Action OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes = 0);
+  // time_left: until its deadline.
+  Action OnRequest(int64_t request, const std::string& tenant, int64_t num_bytes = 0,
+                   absl::Duration time_left = absl::InfiniteDuration());
   // An answer that was begun elsewhere, with this model: FAILED_PRECONDITION if no rank serves it.
   Action OnResumed(int64_t request, const std::string& tenant, const ModelIdentity& model,
                    int64_t num_bytes = 0);
@@ -143,10 +147,12 @@ class RouterCore {
     int member = -1;  // the last one it was started on; -1: none yet
     std::string tenant;
     int64_t num_bytes = 0;
-    bool is_resumed = false;  // holds a place of those
+    absl::Duration time_left = absl::InfiniteDuration();  // when it came
+    bool is_resumed = false;                              // holds a place of those
     // Whether a rank may have begun it: it is replayed from then on, and no rank's queue refuses it.
     bool is_begun = false;
     std::shared_ptr<const ModelIdentity> model;  // null until a new request has a rank
+    bool is_counted = false;                     // in running_
     int num_failures = 0;                        // since the last token
     int num_waits = 0;                           // since the last token
     std::vector<int> full_ranks;                 // that had no room for it since it waited last
@@ -165,6 +171,12 @@ class RouterCore {
   absl::Status CheckSize(int64_t num_bytes) const;  // whether it fits at any time
   absl::Status CheckPlace(const std::string& tenant, int64_t num_bytes) const;
   absl::Status CheckResumedPlace(int64_t num_bytes) const;
+  // Whether one of the usable ranks may be done with it in time, as far as they said; if none, why not.
+  absl::Status CheckTime(const Request& request) const;
+  // How long a request of its tenant would take there, if the rank has said so lately.
+  std::optional<absl::Duration> NeededTime(const Request& request, int member) const;
+  bool MayBeInTime(const Request& request, int member) const;
+  void ForgetNeededTime(int member);
   Action Open(int64_t number, Request request);
   // On the best rank other than `excluded`; else it waits.
   Action StartOrWait(Request& request, const std::vector<int>& excluded);
@@ -174,6 +186,9 @@ class RouterCore {
   bool IsUsable(const Request& request, int member) const;
   // Why none is: of each rank that might have been.
   std::string WhyNoRank(const Request& request) const;
+  // The request among those that its rank has, or no longer.
+  void Count(Request& request);
+  void Uncount(Request& request);
   Request& Find(int64_t request);
   Action Finish(int64_t request, absl::Status status);
 
@@ -181,9 +196,12 @@ class RouterCore {
   Membership membership_;
   std::optional<internal::BalanceView> balance_;
   std::map<int64_t, Request> requests_;
-  std::map<std::string, Opened> opened_;  // by tenant, without resumed ones
-  int64_t opened_bytes_ = 0;              // of all of these
+  std::map<int, std::map<std::string, int>> running_;  // how many a rank has, by rank and by tenant
+  std::map<std::string, Opened> opened_;               // by tenant, without resumed ones
+  int64_t opened_bytes_ = 0;                           // of all of these
   Opened resumed_;
+  // By rank, and by tenant: how long another request would take, when one was refused.
+  std::map<int, std::map<std::string, absl::Duration>> needed_time_;
   int64_t num_replays_ = 0;
   bool is_stopping_ = false;
   bool was_ready_ = false;  // at any time

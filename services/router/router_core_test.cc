@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/needed_time.h"
 #include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -157,6 +158,48 @@ TEST_F(RouterCoreTest, BoundsWhatOpenRequestsMayHold) {
   core.OnEnded(5);
   EXPECT_EQ(core.OnRequest(7, "c", 400).kind, Kind::kStart);
   EXPECT_EQ(core.OnResumed(8, "a", model, 1000).kind, Kind::kStart);
+}
+
+TEST_F(RouterCoreTest, WhatARankWouldRefuseForWantOfTimeIsNotSentThereUntilSomethingEndsThere) {
+  SayReady(0);
+  const auto ask = [this](int64_t request, const std::string& tenant, int seconds_left) {
+    return core_.OnRequest(request, tenant, /*num_bytes=*/0, absl::Seconds(seconds_left));
+  };
+  const absl::Status refusal = WithNeededTime(
+      WithRetryAfter(absl::ResourceExhaustedError("full"), absl::Seconds(2)), absl::Seconds(9));
+  const auto fill = [&] {
+    EXPECT_EQ(ask(2, "a", 8).kind, Kind::kStart);
+    EXPECT_EQ(core_.OnFailed(2, refusal).kind, Kind::kFinish);
+  };
+  EXPECT_EQ(ask(1, "a", 8).kind, Kind::kStart);
+  fill();
+  const Action refused = ask(3, "a", 7);
+  EXPECT_EQ(refused.kind, Kind::kFinish);
+  EXPECT_EQ(refused.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.status.message()),
+              HasSubstr("attention-0: one more request of this tenant would take some 9s, and has "
+                        "7s until its deadline"));
+  EXPECT_EQ(RetryAfterOf(refused.status), absl::Seconds(2));
+  EXPECT_EQ(ask(3, "a", 9).kind, Kind::kStart);
+  EXPECT_EQ(ask(4, "b", 7).kind, Kind::kStart);
+  EXPECT_EQ(core_.OnRequest(5, "a").kind, Kind::kStart);  // without a deadline
+  core_.OnEnded(1);
+  fill();
+  EXPECT_EQ(ask(6, "a", 7).kind, Kind::kFinish);
+  SayReady(0);
+  fill();
+}
+
+TEST_F(RouterCoreTest, ARankThatWouldBeTooLateIsPassedByForOneThatMayBeInTime) {
+  SayReady(0);
+  SayReady(1);
+  EXPECT_EQ(core_.OnRequest(1, "a", /*num_bytes=*/0, absl::Seconds(1)).member, 0);
+  const absl::Status refusal =
+      WithNeededTime(absl::ResourceExhaustedError("full"), absl::Seconds(2));
+  EXPECT_EQ(core_.OnFailed(1, refusal).member, 1);
+  for (int64_t request = 2; request < 5; ++request) {
+    EXPECT_EQ(core_.OnRequest(request, "a", /*num_bytes=*/0, absl::Seconds(1)).member, 1);
+  }
 }
 
 TEST_F(RouterCoreTest, ReplaysOnAnotherRankWhenOneIsLostBeforeOrAfterItsFirstToken) {

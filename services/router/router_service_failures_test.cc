@@ -1,4 +1,5 @@
 // The service against ranks that fail, and clients that ask badly or go away.
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -47,6 +48,23 @@ TEST_F(RouterServiceTest, PassesOnWhenARankThatIsFullSaysToTryAgain) {
   const Heard heard = Generate(Question());
   EXPECT_EQ(heard.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(heard.retry_after, absl::Milliseconds(1234));
+}
+
+TEST_F(RouterServiceTest, DoesNotAskRanksThatHaveSaidToBeTooLate) {
+  std::atomic<int> num_asked = 0;
+  ranks_[0].script = ranks_[1].script = [&](grpc::ServerContext& context,
+                                            const internal::SequenceRequest&, Writer&) {
+    ++num_asked;
+    context.AddTrailingMetadata("retry-after-ms", "1234");
+    context.AddTrailingMetadata("needed-time-ms", "100000000");
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full");
+  };
+  for (int i = 0; i < 2; ++i) {
+    const Heard heard = Generate(Question());
+    EXPECT_EQ(heard.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_TRUE(heard.retry_after.has_value());
+  }
+  EXPECT_EQ(num_asked, 2) << "the first request each of them, the second none";
 }
 
 TEST_F(RouterServiceTest, RefusesABadRequestBeforeAnyRankSeesIt) {

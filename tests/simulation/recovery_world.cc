@@ -86,7 +86,10 @@ int RecoveryWorld::Room(const Shard& shard) const {
 void RecoveryWorld::Poll(int s) {
   const Shard& shard = shards_[s];
   if (shard.is_up && !shard.is_stalled) {
-    ShardClaim claim = {.held = {}, .is_draining = shard.is_draining, .room = Room(shard)};
+    ShardClaim claim = {.held = {},
+                        .is_draining = shard.is_draining,
+                        .room = Room(shard),
+                        .num_loading = static_cast<int>(shard.loading.size())};
     for (int layer = 0; layer < spec_.num_moe_layers; ++layer) {
       claim.held.push_back({.layer = layer, .experts = {}});
       for (int expert = 0; expert < spec_.num_experts; ++expert) {

@@ -30,7 +30,10 @@ constexpr double kMaxDescriptorsPerHour = 1.0;
 // A buffer that grows once, by half a MiB, is a slope of any size if one looks for a short time only.
 constexpr absl::Duration kLeastSeen = absl::Minutes(20);
 
-bool IsJudged(const Growth::Slope& slope) { return slope.seen >= kLeastSeen; }
+// Of the curve in the JSON.
+constexpr size_t kSamplesPerPoint = 12;
+
+bool IsJudged(const Growth::Slope& slope) { return slope.longest() >= kLeastSeen; }
 
 bool IsFlat(const Growth::Slope& slope) {
   return slope.mib_per_hour <= kMaxMibPerHour &&
@@ -76,7 +79,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   victim_options.asks_by_zipf = options.scenario.asks_by_zipf;
   victim_options.busy_share = options.scenario.busy_share;
   victim_options.has_proxies = options.scenario.has_proxies;
-  victim_options.has_witnesses = options.scenario.has_witnesses;
+  victim_options.has_bystanders = options.scenario.has_bystanders;
   ASSIGN_OR_RETURN(const std::unique_ptr<Victim> victim, Victim::Start(victim_options));
   ChaosReport report;
   report.scenario = options.scenario.name;
@@ -97,6 +100,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
     if (options.on_fault) options.on_fault(fault, what, report.pauses.back());
     RETURN_IF_ERROR(RestUntil(next, options, *victim, growth));
   }
+  report.looks_at_growth = options.scenario.every > absl::ZeroDuration();
   report.growth = growth.Slopes();
   report.streams = victim->Stop();
   report.num_not_logged_once = victim->CountNotLoggedOnce(report.streams.request_ids);
@@ -122,7 +126,13 @@ std::string ReportText(const ChaosReport& report) {
     absl::StrAppendFormat(&text, "%s %s: %+.2f MiB/h, %+.2f descriptors/h, seen for %.1f min%s\n",
                           IsFlat(slope) || !IsJudged(slope) ? " " : "!", member, slope.mib_per_hour,
                           slope.descriptors_per_hour, absl::ToDoubleMinutes(slope.seen),
-                          IsJudged(slope) ? "" : ", too short to be judged");
+                          IsJudged(slope) ? "" : ", in lives too short to be judged");
+  }
+  const bool is_any_judged =
+      std::any_of(report.growth.begin(), report.growth.end(),
+                  [](const auto& member) { return IsJudged(member.second); });
+  if (report.looks_at_growth && !is_any_judged) {
+    absl::StrAppend(&text, "nobody lived long enough for its growth to be judged\n");
   }
   for (const std::string& problem : report.streams.problems) {
     absl::StrAppend(&text, "  ", problem, "\n");
@@ -150,7 +160,14 @@ std::string ReportJson(const ChaosReport& report) {
   for (const auto& [member, slope] : report.growth) {
     json["growth"][member] = {{"mib_per_hour", slope.mib_per_hour},
                               {"descriptors_per_hour", slope.descriptors_per_hour},
+                              {"is_judged", IsJudged(slope)},
                               {"seen_s", absl::ToDoubleSeconds(slope.seen)}};
+    // About once a minute.
+    for (size_t i = 0; i < slope.longest_life.size(); i += kSamplesPerPoint) {
+      const Growth::Sample& sample = slope.longest_life[i];
+      json["growth"][member]["longest_life"].push_back(
+          {{"hours", sample.hours}, {"mib", sample.mib}, {"descriptors", sample.descriptors}});
+    }
   }
   return json.dump(2) + "\n";
 }

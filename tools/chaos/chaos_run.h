@@ -44,7 +44,8 @@ struct ChaosReport {
   std::vector<absl::Duration> pauses;  // the longest of each fault
   // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
   absl::Duration pause_limit = absl::InfiniteDuration();
-  // By member; those that lived longer than the warm-up. Empty unless the scenario runs for long.
+  // Whether the scenario runs for long. By member; those that lived longer than the warm-up.
+  bool looks_at_growth = false;
   std::map<std::string, Growth::Slope> growth;
 
   bool all_well() const {

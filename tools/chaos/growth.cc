@@ -20,6 +20,8 @@ std::map<std::string, Growth::Slope> Growth::Slopes() const {
   for (const auto& [name, lives] : lives_) {
     // Around the mean of each life.
     double time_squared = 0.0, time_mib = 0.0, time_descriptors = 0.0, hours_seen = 0.0;
+    double longest_hours = 0.0;
+    const Life* longest = nullptr;
     for (const auto& [pid, life] : lives) {
       if (life.samples.size() < 2) continue;
       Sample mean;
@@ -35,12 +37,17 @@ std::map<std::string, Growth::Slope> Growth::Slopes() const {
         time_mib += hours * (sample.mib - mean.mib);
         time_descriptors += hours * (sample.descriptors - mean.descriptors);
       }
-      hours_seen += life.samples.back().hours - life.samples.front().hours;
+      const double hours_of_life = life.samples.back().hours - life.samples.front().hours;
+      hours_seen += hours_of_life;
+      if (hours_of_life <= longest_hours) continue;
+      longest_hours = hours_of_life;
+      longest = &life;
     }
-    if (time_squared == 0.0) continue;
+    if (longest == nullptr) continue;
     slopes[name] = {.mib_per_hour = time_mib / time_squared,
                     .descriptors_per_hour = time_descriptors / time_squared,
-                    .seen = absl::Hours(hours_seen)};
+                    .seen = absl::Hours(hours_seen),
+                    .longest_life = longest->samples};
   }
   return slopes;
 }

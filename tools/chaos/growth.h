@@ -24,10 +24,19 @@ namespace orrery {
 
 class Growth {
  public:
+  struct Sample {
+    double hours = 0.0;  // since its life was first seen
+    double mib = 0.0;
+    double descriptors = 0.0;
+  };
   struct Slope {
     double mib_per_hour = 0.0;          // anonymous memory, swapped or not
     double descriptors_per_hour = 0.0;  // open files and sockets
     absl::Duration seen;  // from the first to the last sample of a life, all lives together
+    std::vector<Sample> longest_life;  // of these, the longest; its samples
+    absl::Duration longest() const {
+      return absl::Hours(longest_life.back().hours - longest_life.front().hours);
+    }
   };
 
   explicit Growth(absl::Duration warm_up) : warm_up_(warm_up) {}
@@ -37,11 +46,6 @@ class Growth {
   std::map<std::string, Slope> Slopes() const;
 
  private:
-  struct Sample {
-    double hours = 0.0;  // since its life was first seen
-    double mib = 0.0;
-    double descriptors = 0.0;
-  };
   struct Life {
     absl::Time first_seen;
     std::vector<Sample> samples;  // after the warm-up

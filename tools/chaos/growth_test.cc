@@ -40,6 +40,7 @@ TEST(Growth, ALifeThatBeginsHigherIsNotAGrowth) {
   EXPECT_NEAR(slope.mib_per_hour, 0.0, 1e-9);
   EXPECT_NEAR(slope.descriptors_per_hour, 0.0, 1e-9);
   EXPECT_EQ(slope.seen, absl::Minutes(58));
+  EXPECT_EQ(slope.longest(), absl::Minutes(29));
 }
 
 TEST(Growth, TheWarmUpOfEachLifeIsLeftOut) {

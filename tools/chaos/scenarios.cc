@@ -274,7 +274,7 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .every = absl::Minutes(1),
        .busy_share = 0.7,
        .has_proxies = true,
-       .has_witnesses = true,
+       .has_bystanders = true,
        .harm = HarmAnyhow},
       {.name = "placements",
        .summary =

@@ -47,7 +47,7 @@ struct ChaosScenario {
   // Whether ranks reach their shards through proxies.
   bool has_proxies = false;
   // See Victim::Options.
-  bool has_witnesses = false;
+  bool has_bystanders = false;
   // Does it, and says what it did.
   absl::StatusOr<std::string> (*harm)(Victim& victim) = nullptr;
 };

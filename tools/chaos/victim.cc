@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "base/check.h"
 #include "tools/chaos/end_lines.h"
 
 namespace orrery {
@@ -79,7 +80,10 @@ std::vector<std::string> Victim::NamesOf(internal::Role role) const {
   for (const auto& [its_role, member] : AllMembers(launcher_->cluster())) {
     if (its_role == role && !member->spare()) names.push_back(member->name());
   }
-  if (options_.has_witnesses) names.pop_back();
+  if (options_.has_bystanders) {
+    ORRERY_CHECK(names.size() > 1) << "there is nobody to harm beside a bystander";
+    names.pop_back();
+  }
   return names;
 }
 

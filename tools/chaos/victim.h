@@ -40,7 +40,7 @@ class Victim {
     LaunchOptions launch;
     bool has_proxies = false;
     // The last member of each role lives through all that happens to the others and to the network.
-    bool has_witnesses = false;
+    bool has_bystanders = false;
     uint64_t seed = 0;
     int num_streams = 32;
     int num_questions = 24;
@@ -61,7 +61,7 @@ class Victim {
   int Below(int num);
   // Any moment between the two is as likely on a logarithmic scale.
   absl::Duration Between(absl::Duration least, absl::Duration most);
-  // Of those that are no spares and no witnesses, as below.
+  // Of those that are no spares and no bystanders, as below.
   std::string AnyOf(internal::Role role);
   std::vector<std::string> NamesOf(internal::Role role) const;
 
