@@ -72,7 +72,11 @@ ShardProcess::~ShardProcess() {
   close(out_);
 }
 
-void ShardProcess::Signal(int signal) { kill(pid_, signal); }
+void ShardProcess::Signal(int signal) {
+  kill(pid_, signal);
+  // Its threads may run on for a moment, long enough to answer.
+  if (signal == SIGSTOP) waitpid(pid_, nullptr, WUNTRACED);
+}
 
 void ShardProcess::Misbehave(const std::string& faults) {
   const std::string line = faults + "\n";

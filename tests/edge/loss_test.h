@@ -39,6 +39,7 @@ class ShardProcess {
   ~ShardProcess();
   ShardProcess(const ShardProcess&) = delete;
   ShardProcess& operator=(const ShardProcess&) = delete;
+  // SIGSTOP: when it returns, the process stands still.
   void Signal(int signal);
   // As shard_process.cc says.
   void Misbehave(const std::string& faults);
