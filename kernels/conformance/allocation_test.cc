@@ -56,6 +56,31 @@ TEST_P(Allocations, AreNotMadeByProducts) {
   ExpectNone("MatmulHeads", [&] { kernels_->MatmulHeads(x.view(), 0, heads, wide.view(), 150); });
 }
 
+// A shard sees a row today and a prompt tomorrow.
+TEST_P(Allocations, AreNotMadeByLargerProductsWithinWhatWasReserved) {
+  const auto weight = [this](int num_outputs, int num_inputs) {
+    return *kernels_->MakeWeight(TestWeight(DType::kFp8E4m3, {num_outputs, num_inputs}, 5).source(),
+                                 ProductFormat::kBf16);
+  };
+  const std::unique_ptr<Weight> gate = weight(150, 300), up = weight(150, 300),
+                                down = weight(300, 150);
+  TestMatrix x(kNumRows, 300, RandomValues(1).Make(kNumRows * 300));
+  TestMatrix out(kNumRows, 300);
+  ASSERT_EQ(kernels_->ReserveScratch(
+                {.products = {.num_rows = 2 * kNumRows, .num_weights = 2, .num_inputs = 300},
+                 .down_products = {.num_rows = kNumRows, .num_weights = 1, .num_inputs = 150}}),
+            absl::OkStatus());
+  const auto run = [&](int num_rows) {
+    const FeedForwardArgs args = {x.view().Rows(0, num_rows), gate.get(), up.get(), down.get(),
+                                  out.view().Rows(0, num_rows)};
+    kernels_->FeedForward({&args, 1});
+  };
+  run(1);
+  const int64_t before = NumAllocations();
+  run(kNumRows);
+  EXPECT_EQ(NumAllocations(), before);
+}
+
 TEST_P(Allocations, AreNotMadeByRowKernels) {
   TestMatrix x(kNumRows, kWidth, RandomValues(1).Make(kNumRows * kWidth));
   TestMatrix out(kNumRows, kWidth);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/cpu/flush_denormals.h"
 
 namespace orrery {
@@ -25,7 +26,7 @@ CpuKernels::CpuKernels(const LaneKernels* lanes, const CpuThreads& threads)
       gate_scores_(threads.num_threads),
       choices_(threads.num_threads) {}
 
-size_t CpuKernels::ScratchBytes(const ScratchLimits& limits) const {
+CpuKernels::ScratchValues CpuKernels::ValuesOf(const ScratchLimits& limits) {
   // Rows that are prepared are padded by less than they have, but for very short ones; the last are read beyond
   // their end (matmul.cc).
   constexpr int kPadding = 64;
@@ -34,15 +35,35 @@ size_t CpuKernels::ScratchBytes(const ScratchLimits& limits) const {
     return (products.num_rows + products.num_weights + kRowsReadBehind) *
            (products.num_inputs + kPadding);
   };
-  const int64_t prepared_values =
-      2 * std::max(prepared(limits.products), prepared(limits.down_products));
-  const int64_t gated_values = 2 * prepared(limits.down_products);  // gate and up
-  const int64_t decoded_values =
-      int64_t{kMaxDecodedPanels} * kVectorLanes *
-      (std::max(limits.products.num_inputs, limits.down_products.num_inputs) + kPadding);
-  const int64_t attend_values = AttendScratchValues(limits.attend_dims);
-  return sizeof(float) *
-         (prepared_values + gated_values + pool_.num_threads() * (decoded_values + attend_values));
+  return {
+      .prepared = 2 * std::max(prepared(limits.products), prepared(limits.down_products)),
+      .gated = prepared(limits.down_products),
+      .decoded = int64_t{kMaxDecodedPanels} * kVectorLanes *
+                 (std::max(limits.products.num_inputs, limits.down_products.num_inputs) + kPadding),
+      .attend = static_cast<int64_t>(AttendScratchValues(limits.attend_dims))};
+}
+
+size_t CpuKernels::ScratchBytes(const ScratchLimits& limits) const {
+  const ScratchValues values = ValuesOf(limits);
+  return sizeof(float) * (values.prepared + 2 * values.gated +
+                          pool_.num_threads() * (values.decoded + values.attend));
+}
+
+absl::Status CpuKernels::ReserveScratch(const ScratchLimits& limits) {
+  const ScratchValues values = ValuesOf(limits);
+  ScratchLimits group = limits;
+  group.products.num_rows = std::min(limits.products.num_rows, kGroupRows);
+  group.down_products.num_rows = std::min(limits.down_products.num_rows, kGroupRows);
+  const ScratchValues touched = ValuesOf(group);
+  bool is_reserved = prepared_.Reserve(values.prepared, touched.prepared / 2) &&
+                     gated_.Reserve(values.gated, touched.gated) &&
+                     raised_.Reserve(values.gated, touched.gated);
+  // Each thread touches its own.
+  for (Scratch& decoded : decoded_) is_reserved = is_reserved && decoded.Reserve(values.decoded);
+  for (Scratch& attend : attention_) is_reserved = is_reserved && attend.Reserve(values.attend);
+  if (is_reserved) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no memory for the ", ScratchBytes(limits), " bytes of scratch of the kernels"));
 }
 
 int CpuKernels::NumPartsWorth(int64_t work) const {

@@ -46,6 +46,8 @@ class CpuKernels : public Kernels {
   std::string_view variant() const override { return lanes_.name; }
   // At most.
   size_t ScratchBytes(const ScratchLimits& limits) const override;
+  // The pages of a full group (kGroupRows) are touched, those of what is beyond when they are needed.
+  absl::Status ReserveScratch(const ScratchLimits& limits) override;
 
   // matmul.cc
   absl::StatusOr<std::unique_ptr<Weight>> MakeWeight(const WeightSource& source,
@@ -92,6 +94,15 @@ class CpuKernels : public Kernels {
     bool round;
     int64_t offset;  // in prepared_
   };
+
+  // Rows of all weights of a FeedForward that go together, to bound the scratch memory of a long prompt.
+  static constexpr int64_t kGroupRows = 1024;
+
+  // Of scratch memory; decoded and attend are of each thread, and gated is needed twice.
+  struct ScratchValues {
+    int64_t prepared = 0, gated = 0, decoded = 0, attend = 0;
+  };
+  static ScratchValues ValuesOf(const ScratchLimits& limits);
 
   // matmul.cc: products are collected, then computed together.
   void AddProduct(ConstMatrix x, const PackedWeight& weight, const float* bias, Matrix out);

@@ -14,8 +14,6 @@ namespace {
 // from memory and decoding it, few enough that a chunk of their inputs (matmul-inl.h) stays in the
 // cache, and to bound the scratch memory of a long prompt.
 constexpr int64_t kMatmulRows = 256;
-// Rows of all weights that go together, for the same bound.
-constexpr int64_t kGroupRows = 1024;
 // Panels of a part of the work: as many as MatmulOf takes at once, so that sharing cuts no tile.
 constexpr int kPanelsPerUnit = 4;
 

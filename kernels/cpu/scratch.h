@@ -1,8 +1,10 @@
 // Working memory that is kept between calls, so that kernels allocate nothing once they have seen
-// their sizes.
+// their sizes, or have been told them. (Told is better: grown piece by piece it leaves holes in the heap, and the
+// process takes more and more with every record.)
 #ifndef ORRERY_KERNELS_CPU_SCRATCH_H_
 #define ORRERY_KERNELS_CPU_SCRATCH_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 
@@ -10,17 +12,25 @@
 
 namespace orrery {
 
-// Grows, never shrinks. What was in it does not survive the next Get().
+// Grows, never shrinks. What was in it does not survive the next Get(), nor the next Reserve().
 class Scratch {
  public:
   float* Get(size_t num) {
+    if (!Reserve(num)) throw std::bad_alloc();
+    return memory_.get();
+  }
+
+  // Room for so many, of which the first num_touched get their pages at once. False if there is no memory.
+  bool Reserve(size_t num, size_t num_touched = 0) {
     if (num > size_) {
       memory_.reset();  // so that there are never both
+      size_ = 0;
       memory_ = TryAllocateAligned<float>(num);
-      if (memory_ == nullptr) throw std::bad_alloc();
+      if (memory_ == nullptr) return false;
       size_ = num;
     }
-    return memory_.get();
+    std::fill_n(memory_.get(), std::min(num_touched, num), 0.0f);
+    return true;
   }
 
  private:
