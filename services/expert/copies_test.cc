@@ -80,6 +80,20 @@ class CopiesTest : public ::testing::Test {
     may_prepare_ = true;
     changed_.notify_all();
   }
+  // Expert 0 is asked for, and stays between loading and held until LetItGoOn.
+  void HoldUpTheFirst() {
+    is_held_up_ = true;
+    LetPrepare();
+    AwaitPrepared();
+    copies_->Ask(Expert(0), 1);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !loaded_.empty(); });
+  }
+  void LetItGoOn() {
+    std::lock_guard lock(mutex_);
+    is_held_up_ = false;
+    changed_.notify_all();
+  }
   // Asks again and again, as ranks do, until it is no longer loading.
   EntryState AskUntilSettled(ExpertKey key) {
     const absl::Time deadline = absl::Now() + absl::Minutes(2);
@@ -170,23 +184,12 @@ TEST_F(CopiesTest, LoadsEachExpertOnceWhoeverAsks) {
 
 TEST_F(CopiesTest, LoadsThoseFirstForWhichMostRowsHaveAsked) {
   Make(4);
-  is_held_up_ = true;
-  LetPrepare();
-  AwaitPrepared();
-  copies_->Ask(Expert(0), 1);
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !loaded_.empty(); });
-  }
+  HoldUpTheFirst();
   copies_->Ask(Expert(1), 6);
   copies_->Ask(Expert(2), 4);
   copies_->Ask(Expert(3), 1);
   copies_->Ask(Expert(2), 3);
-  {
-    std::lock_guard lock(mutex_);
-    is_held_up_ = false;
-    changed_.notify_all();
-  }
+  LetItGoOn();
   EXPECT_EQ(AskUntilSettled(Expert(3)), EntryState::kDone);
   copies_->Stop();
   EXPECT_THAT(loaded_, ElementsAre(0, 2, 1, 3));
@@ -239,14 +242,7 @@ TEST_F(CopiesTest, WhatAShardBeforeItHoldsTooMakesWayForWhatRanksAskForAndStaysE
 
 TEST_F(CopiesTest, WhatAShardBeforeItHasLoadedMeanwhileIsLoadedLast) {
   Make(4);
-  is_held_up_ = true;
-  LetPrepare();
-  AwaitPrepared();
-  copies_->Ask(Expert(0), 1);
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !loaded_.empty(); });
-  }
+  HoldUpTheFirst();
   copies_->Ask(Expert(1), 6);
   copies_->Ask(Expert(2), 1);
   EXPECT_EQ(copies_->num_loading(), 3) << "with the one that is being handed over";
@@ -254,11 +250,7 @@ TEST_F(CopiesTest, WhatAShardBeforeItHasLoadedMeanwhileIsLoadedLast) {
   SetHeldBefore({1});
   EXPECT_EQ(copies_->num_loading(), 2);
   EXPECT_EQ(copies_->room(), 2);
-  {
-    std::lock_guard lock(mutex_);
-    is_held_up_ = false;
-    changed_.notify_all();
-  }
+  LetItGoOn();
   EXPECT_EQ(AskUntilSettled(Expert(1)), EntryState::kDone);
   copies_->Stop();
   EXPECT_EQ(copies_->num_loading(), 0);

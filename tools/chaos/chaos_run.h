@@ -24,9 +24,8 @@ struct ChaosOptions {
   int num_faults = 10;
   // Its routers, ranks and shards are the scenario's.
   Victim::Options victim;
-  // For scenarios that run for long: how often memory is looked at, and from which age of a process on. Without any
-  // fault it is six to eight minutes until no buffer becomes larger than it ever was, and a line through what comes
-  // then is flat.
+  // For scenarios that run for long: how often memory is looked at, and from which age of a process on. Caches and
+  // allocators fill for some eight minutes even without any fault, by more than a leak that would matter.
   absl::Duration look_every = absl::Seconds(5);
   absl::Duration warm_up = absl::Minutes(10);
   // After each fault, what was done and the longest pause that a stream had. May be empty.
