@@ -22,8 +22,8 @@ class Package:
     @property
     def purl(self):
         """Package URL, as scanners read it."""
-        version = urllib.parse.quote(self.version)
-        return f"pkg:deb/debian/{self.name}@{version}?arch={self.architecture}&distro=debian-12"
+        name, version = (urllib.parse.quote(part, safe="") for part in (self.name, self.version))
+        return f"pkg:deb/debian/{name}@{version}?arch={self.architecture}&distro=debian-12"
 
     def status(self):
         """Its paragraph of dpkg's data base: scanners of images look for these."""

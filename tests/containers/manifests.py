@@ -19,7 +19,7 @@ RULES = "deploy/k8s/components/monitoring/rules.yaml"
 
 def render(checkout):
     if shutil.which("kubectl") is None:
-        raise Skip("there is no kubectl: install one of 1.27 or later, which has kustomize 5")
+        raise Skip("there is no kubectl: install one of 1.30 or later, which has kustomize 5")
     version = subprocess.run(["kubectl", "version", "--client"], capture_output=True, text=True, check=False).stdout
     kustomize = re.search(r"Kustomize Version: v(\d+)", version)
     if kustomize is None or int(kustomize[1]) < 5:
