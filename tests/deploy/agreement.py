@@ -1,20 +1,21 @@
-"""Do manifests, cluster files and conventions say the same? Each check returns what is wrong, one sentence each."""
+"""Do manifests and cluster files say the same? Each check returns what is wrong, one sentence each."""
+
+import pathlib
 
 import cluster_text
-from manifests import flags
-from references import cluster_file
+from manifests import MONITORING_PORT, PORTS, flags
+from mounts import TLS_FILES, cluster_file
+from scalers import scaler_of
 
-PORTS = {"router": 7400, "attention": 7410, "expert": 7420}
-MONITORING_PORT = 9400
-PROBES = {"startupProbe": "/startupz", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
-# services/*/main.cc, kStopTimeout.
-STOP_S = 5
-SLACK_S = 5
-DEFAULT_DRAIN_MS = 10000
-
-
-def main_container(workload):
-    return next(each for each in workload.pod["containers"] if each["name"] == workload.role)
+# What a Job packs for (`orrery pack`), and the field of `numerics`; what either means where it is not said.
+PACKED_NUMERICS = {
+    "backend": "cpu",
+    "precision": "bf16",
+    "row_format": "precision",
+    "ffn_weights": "stored",
+    "ffn_products": "precision",
+    "linear_weights": "stored",
+}
 
 
 def port_of(address):
@@ -22,41 +23,41 @@ def port_of(address):
 
 
 def ports_agree(manifests):
-    """Cluster file, flags, containers, Services: one port for each role."""
+    """Cluster file, containers: one port for each role."""
     wrong = []
     for workload in manifests.members():
-        container = main_container(workload)
-        given = flags(container)
-        expected = {"listen_address": PORTS[workload.role], "monitoring_address": MONITORING_PORT}
-        for flag, port in expected.items():
-            if flag not in given or port_of(given[flag]) != port:
-                wrong.append(f"{workload}: --{flag} is {given.get(flag)}, its port should be {port}")
-        declared = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-        if declared and declared != {"grpc": PORTS[workload.role], "monitoring": MONITORING_PORT}:
-            wrong.append(f"{workload}: declares the ports {declared}")
+        declared = [{"name": "grpc", "containerPort": PORTS[workload.role]},
+                    {"name": "monitoring", "containerPort": MONITORING_PORT}]
+        ports = workload.container().get("ports")
+        if ports != declared and workload.kind != "Deployment":
+            wrong.append(f"{workload}: declares the ports {ports}, should be {declared}")
         for role, port in PORTS.items():
             for member in cluster_text.members(cluster_file(manifests, workload), role):
                 if port_of(member["address"][0]) != port:
                     wrong.append(f"{workload}: its cluster file has {member['name'][0]} at {member['address'][0]}, "
                                  f"the port should be {port}")
-    for service in manifests.of("Service"):
-        for workload in manifests.selected_by(service["spec"]["selector"]):
-            if workload.role in PORTS and service["spec"]["ports"][0]["port"] != PORTS[workload.role]:
-                wrong.append(f"Service {service['metadata']['name']}: its port should be {PORTS[workload.role]}")
     return wrong
 
 
+def least_replicas(manifests, workload):
+    scaler = scaler_of(manifests, workload)
+    return scaler.least if scaler else workload.replicas()
+
+
+def most_replicas(manifests, workload):
+    scaler = scaler_of(manifests, workload)
+    return scaler.most if scaler else workload.replicas()
+
+
 def names_agree(manifests):
-    """Every pod is a member of its own cluster file, and every member that must be there is a pod."""
+    """Every pod is a member of its own cluster file, and every member that must be there is a pod, always."""
     wrong = []
-    pods = {name for workload in manifests.members()
-            for name in workload.pod_names(most_replicas(manifests, workload))}
+    always = {name for workload in manifests.members()
+              for name in workload.pod_names(least_replicas(manifests, workload))}
     for workload in manifests.members():
         cluster = cluster_file(manifests, workload)
         listed = {member["name"][0]: member for member in cluster_text.members(cluster, workload.role)}
-        most = most_replicas(manifests, workload)
-        least = workload.replicas() if workload.replicas() is not None else least_replicas(manifests, workload)
-        for pod in workload.pod_names(most):
+        for pod in workload.pod_names(most_replicas(manifests, workload)):
             if pod not in listed:
                 wrong.append(f"{workload}: its cluster file has no {workload.role} named {pod}")
                 continue
@@ -64,14 +65,48 @@ def names_agree(manifests):
             expected = f"{pod}.{workload.spec.get('serviceName', workload.name)}:{PORTS[workload.role]}"
             if workload.kind != "Deployment" and address != expected:
                 wrong.append(f"{workload}: its cluster file has {pod} at {address}, not at {expected}")
-            if pod in workload.pod_names(least) and cluster_text.is_spare(listed[pod]):
+            if pod in always and cluster_text.is_spare(listed[pod]):
                 wrong.append(f"{workload}: {pod} is always there, and spare in its cluster file")
-        for role in PORTS:
-            for member in cluster_text.members(cluster, role):
-                name = member["name"][0]
-                if not cluster_text.is_spare(member) and name not in pods:
-                    wrong.append(f"{workload}: its cluster file needs {name}, and no pod is named that")
+        members = [member for role in PORTS for member in cluster_text.members(cluster, role)]
+        for field in ("name", "address"):
+            values = [member[field][0] for member in members]
+            wrong += [f"{workload}: its cluster file has two members of {field} {value}"
+                      for value in sorted(set(values)) if values.count(value) > 1]
+        wrong += [f"{workload}: its cluster file needs {member['name'][0]}, and no pod is always there of that name"
+                  for member in members if not cluster_text.is_spare(member) and member["name"][0] not in always]
     return sorted(set(wrong))
+
+
+def threads_are_processors(manifests):
+    """`num_threads` of a rank and of a shard is the number of processors that its pod has."""
+    wrong = []
+    for workload in manifests.members():
+        if workload.role == "router":
+            continue
+        processors = workload.container().get("resources", {}).get("limits", {}).get("cpu")
+        pods = workload.pod_names(most_replicas(manifests, workload))
+        for member in cluster_text.members(cluster_file(manifests, workload), workload.role):
+            threads = cluster_text.first(member, "num_threads")
+            if member["name"][0] in pods and threads != str(processors):
+                wrong.append(f"{workload}: {member['name'][0]} has {processors} processors, and num_threads {threads}")
+    return wrong
+
+
+def gpus_agree(manifests):
+    """Who computes on a GPU has one, and the image for it; who exchanges rows by NCCL has a port for RDMA."""
+    wrong = []
+    for workload in manifests.workloads():
+        cluster = cluster_file(manifests, workload) if workload.role in ("attention", "expert") else {}
+        container = workload.container()
+        for_gpu = (cluster_text.first(cluster, "numerics", "backend") == "BACKEND_CUDA"
+                   or flags(container).get("backend") == "cuda")
+        by_nccl = cluster_text.first(cluster, "exchange") == "EXCHANGE_NCCL"
+        limits = container.get("resources", {}).get("limits", {})
+        for resource, is_needed in (("nvidia.com/gpu", for_gpu), ("rdma/ib", by_nccl)):
+            needed = "1" if is_needed else None
+            if limits.get(resource) != needed:
+                wrong.append(f"{workload}: has {limits.get(resource)} of {resource}, needs {needed}")
+    return wrong
 
 
 def gpu_members_have_the_gpu_image(manifests):
@@ -90,71 +125,43 @@ def gpu_members_have_the_gpu_image(manifests):
     return wrong
 
 
-def scaler_of(manifests, workload):
-    for kind in ("HorizontalPodAutoscaler", "ScaledObject"):
-        for scaler in manifests.of(kind):
-            if scaler["spec"]["scaleTargetRef"]["name"] == workload.name:
-                spec = scaler["spec"]
-                return (spec.get("minReplicas", spec.get("minReplicaCount")),
-                        spec.get("maxReplicas", spec.get("maxReplicaCount")))
-    return None
-
-
-def most_replicas(manifests, workload):
-    scaler = scaler_of(manifests, workload)
-    return scaler[1] if scaler else workload.replicas()
-
-
-def least_replicas(manifests, workload):
-    scaler = scaler_of(manifests, workload)
-    return scaler[0] if scaler else workload.replicas()
-
-
-def grace_fits_the_drain(manifests):
+def everything_is_encrypted(manifests):
+    """But rows by NCCL, which does not encrypt."""
     wrong = []
     for workload in manifests.members():
         cluster = cluster_file(manifests, workload)
-        drain_s = int(cluster_text.first(cluster, "limits", "drain_ms") or DEFAULT_DRAIN_MS) / 1000
-        if workload.role == "router":
-            drain_s = 0  # what is under way goes on at another router
-        pre_stop_s = (main_container(workload).get("lifecycle", {}).get("preStop", {}).get("sleep", {})
-                      .get("seconds", 0))
-        needed_s = pre_stop_s + drain_s + STOP_S + SLACK_S
-        grace_s = workload.pod.get("terminationGracePeriodSeconds", 30)
-        if grace_s < needed_s:
-            wrong.append(f"{workload}: terminationGracePeriodSeconds is {grace_s}, must be {needed_s:g} at least: "
-                         f"preStop {pre_stop_s}, drain {drain_s:g}, stop {STOP_S}, slack {SLACK_S}")
+        by_nccl = cluster_text.first(cluster, "exchange") == "EXCHANGE_NCCL"
+        if cluster_text.first(cluster, "require_encryption") != "true" and not by_nccl:
+            wrong.append(f"{workload}: its cluster file does not say require_encryption")
+        if cluster_text.first(cluster, "allow_plain_text") == "true":
+            wrong.append(f"{workload}: its cluster file allows plain text")
+        for field, name in TLS_FILES.items():
+            path = cluster_text.first(cluster, "tls", field) or ""
+            if pathlib.PurePath(path).name != name:
+                wrong.append(f"{workload}: its cluster file has tls.{field} {path or None}, should be {name}")
     return wrong
 
 
-def probes_ask_three_questions(manifests):
+def jobs_pack_what_members_read(manifests):
+    """Numerics and folder are those of a cluster file; a checkpoint's folder has the model's name, too."""
     wrong = []
-    for workload in manifests.members():
-        container = main_container(workload)
-        for probe, path in PROBES.items():
-            asked = container.get(probe, {}).get("httpGet", {})
-            if asked.get("path") != path or asked.get("port") != "monitoring":
-                wrong.append(f"{workload}: its {probe} asks {asked}, should be {path} at port monitoring")
-        given = flags(container).get("monitoring_address")
-        if not given or port_of(given) not in [port["containerPort"] for port in container.get("ports", [])
-                                               if port["name"] == "monitoring"]:
-            wrong.append(f"{workload}: port monitoring is not where --monitoring_address={given} listens")
-    return wrong
-
-
-def rooms_and_budgets_agree(manifests):
-    """No more shards may be evicted at a time than the others have room for."""
-    wrong = []
-    for workload in manifests.members():
-        if workload.role != "expert":
+    clusters = [cluster_file(manifests, workload) for workload in manifests.members()]
+    for workload in manifests.workloads():
+        if workload.kind != "Job":
             continue
-        failed = int(cluster_text.first(cluster_file(manifests, workload), "limits", "max_failed_shards") or 1)
-        budget = manifests.find("PodDisruptionBudget", workload.name)
-        allowed = budget["spec"].get("maxUnavailable") if budget else None
-        if not isinstance(allowed, int) or allowed > failed:
-            wrong.append(f"PodDisruptionBudget {workload.name} lets {allowed} go, and limits.max_failed_shards is "
-                         f"{failed}")
-        if workload.kind == "LeaderWorkerSet" and workload.spec["leaderWorkerTemplate"]["size"] > failed:
-            wrong.append(f"{workload} rolls {workload.spec['leaderWorkerTemplate']['size']} shards at a time, and "
-                         f"limits.max_failed_shards is {failed}")
+        given = flags(workload.container())
+        packed = {"out": given.get("out")} | {name: given.get(name, absent)
+                                              for name, absent in PACKED_NUMERICS.items()}
+        read = [{"out": cluster_text.first(cluster, "model", "dir")}
+                | {name: numeric(cluster, name) for name in PACKED_NUMERICS} for cluster in clusters]
+        if packed not in read:
+            wrong.append(f"{workload} packs {packed}, members read {read[0]}")
+        if pathlib.PurePath(given.get("model") or "").name != pathlib.PurePath(given.get("out") or "").name:
+            wrong.append(f"{workload}: --model={given.get('model')} and --out={given.get('out')} are not of one name")
     return wrong
+
+
+def numeric(cluster, name):
+    """PRODUCT_FORMAT_FP8: fp8."""
+    value = cluster_text.first(cluster, "numerics", name)
+    return value.rpartition("_")[2].lower() if value else PACKED_NUMERICS[name]

@@ -17,13 +17,21 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "containers")]
 
 import agreement  # noqa: E402
 import cases  # noqa: E402
+import certificates  # noqa: E402
+import command_lines  # noqa: E402
+import lifecycle  # noqa: E402
+import mounts  # noqa: E402
+import network  # noqa: E402
+import objects  # noqa: E402
 import podman_overlay  # noqa: E402
 import programs  # noqa: E402
 import references  # noqa: E402
 import rules  # noqa: E402
+import scalers  # noqa: E402
 import schemas  # noqa: E402
+import scraping  # noqa: E402
 import security  # noqa: E402
-from manifests import read, render, render_component, render_from_registry  # noqa: E402
+from manifests import image, read, render, render_component, render_from_registry  # noqa: E402
 
 K8S = CHECKOUT / "deploy" / "k8s"
 RUNBOOK = CHECKOUT / "deploy" / "README.md"
@@ -32,26 +40,45 @@ PACKAGES = CHECKOUT / ".orrery" / "python"
 
 # What holds for any pod.
 CHECKS_OF_PODS = [
+    objects.kinds_are_known,
+    objects.objects_are_in_the_namespace,
+    objects.pods_have_known_fields,
     security.pods_are_restricted,
     security.images_are_pinned,
     security.requests_equal_limits,
 ]
 CHECKS = CHECKS_OF_PODS + [
-    references.objects_exist,
-    references.mounted_files_exist,
-    references.volumes_fit_their_claims,
+    objects.accounts_and_priorities_are_their_own,
+    security.the_namespace_is_restricted,
+    mounts.volumes_lead_somewhere,
+    mounts.volumes_fit_their_claims,
+    mounts.mounts_fit_their_volumes,
+    mounts.mounted_files_exist,
+    command_lines.commands_are_those_of_their_roles,
     agreement.ports_agree,
     agreement.names_agree,
-    agreement.grace_fits_the_drain,
-    agreement.rooms_and_budgets_agree,
+    agreement.threads_are_processors,
+    agreement.gpus_agree,
     agreement.gpu_members_have_the_gpu_image,
-    security.edges_are_those_of_the_design,
+    agreement.everything_is_encrypted,
+    agreement.jobs_pack_what_members_read,
+    lifecycle.grace_fits_the_drain,
+    lifecycle.sets_roll_one_by_one,
+    lifecycle.pods_are_spread_over_nodes,
+    lifecycle.budgets_let_some_go,
+    network.edges_are_those_of_the_design,
+    certificates.certificates_are_those_of_their_roles,
+    certificates.issuers_exist,
 ]
-# Podman takes no ports and asks no probes.
+# Podman takes no ports, asks no probes, and makes no sets.
 CHECKS_OF_KUBERNETES = [
-    references.selectors_match,
-    references.scaled_targets_exist,
-    agreement.probes_ask_three_questions,
+    references.sets_select_their_own_pods,
+    references.services_select_their_pods,
+    references.budgets_select_their_pods,
+    references.policies_select_pods,
+    scraping.members_are_scraped,
+    scalers.scaled_targets_exist,
+    lifecycle.probes_ask_three_questions,
 ]
 
 
@@ -113,14 +140,17 @@ def all_cases():
         for check in CHECKS + ([] if name == "podman" else CHECKS_OF_KUBERNETES):
             found.append(case(f"{title}_{check.__name__}",
                               lambda rendered, name=name, check=check: check(rendered.manifests[name])))
-        for check in (programs.flags_exist, programs.cluster_files_are_read):
+        for check in (command_lines.arguments_are_taken, programs.cluster_files_are_read):
             found.append(case(f"{title}_{check.__name__}", lambda rendered, name=name, check=check: check(
                 rendered.manifests[name], rendered.programs)))
         found.append(case(f"{title}_objects_follow_the_schemas",
                           lambda rendered, name=name: schemas.objects_follow_the_schemas(
                               rendered.manifests[name], rendered.validator())))
-        found.append(case(f"{title}_asked_metrics_exist", lambda rendered, name=name: rules.asked_metrics_exist(
-            rendered.manifests[name], rendered.cluster().metric_names)))
+        for check in (rules.rules_ask_for_what_there_is, scalers.scaled_by_metrics_of_their_role):
+            found.append(case(f"{title}_{check.__name__}", lambda rendered, name=name, check=check: check(
+                rendered.manifests[name], rendered.cluster().series)))
+        found.append(case(f"{title}_images_are_ours", lambda rendered, name=name: security.images_are_ours(
+            rendered.manifests[name], image(K8S))))
     for check in CHECKS_OF_PODS:
         found.append(case(f"fill_{check.__name__}", lambda rendered, check=check: check(rendered.fill)))
     found.append(case("fill_objects_follow_the_schemas", lambda rendered: schemas.objects_follow_the_schemas(
@@ -138,6 +168,9 @@ def all_cases():
     found.append(case("alerts_are_explained", lambda rendered: rules.alerts_are_explained(
         rendered.manifests["cpu-monitoring"], RUNBOOK.read_text(encoding="utf-8"))))
     found.append(case("alerts_fire_when_they_should", alerts_fire))
+    found.append(case("the_adapter_knows_the_metrics", lambda rendered: scalers.the_adapter_knows_the_metrics(
+        rendered.manifests["cpu-autoscaling"], RUNBOOK.read_text(encoding="utf-8"))))
+    found.append(case("autoscalers_queries_are_well_formed", queries_are_well_formed))
     return found
 
 
@@ -150,6 +183,11 @@ def version_is_that_of_the_programs(manifests):
 def alerts_fire(rendered):
     with tempfile.TemporaryDirectory(prefix="orrery-rules-") as folder:
         rules.check_with_promtool(rendered.manifests["cpu-monitoring"], HERE / "rules_test.yaml", folder)
+
+
+def queries_are_well_formed(rendered):
+    with tempfile.TemporaryDirectory(prefix="orrery-queries-") as folder:
+        rules.check_queries_with_promtool(rendered.manifests["cpu-keda"], folder)
 
 
 def main():

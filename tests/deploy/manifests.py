@@ -27,7 +27,13 @@ TEMPLATES = {
     "Pod": (),
     "LeaderWorkerSet": ("spec", "leaderWorkerTemplate", "workerTemplate"),
 }
+# Of each role, the port that others call; and the one of probes and metrics, of all.
+PORTS = {"router": 7400, "attention": 7410, "expert": 7420}
+ROLES = tuple(PORTS)
+MONITORING_PORT = 9400
 COMPONENT = "app.kubernetes.io/component"
+# What tells the pods of one workload from those of another.
+IDENTITY = ("app.kubernetes.io/name", "app.kubernetes.io/instance", COMPONENT)
 TIMEOUT_S = 60
 
 
@@ -49,6 +55,9 @@ class Workload:
     def __str__(self):
         return f"{self.kind} {self.name}"
 
+    def identity(self):
+        return {label: self.labels[label] for label in IDENTITY if label in self.labels}
+
     def replicas(self):
         """None: an autoscaler's."""
         return self.spec.get("replicas")
@@ -61,6 +70,10 @@ class Workload:
                     for group in range(count) for worker in range(size)]
         infix = "-pod" if self.kind == "Deployment" else ""  # as podman names them
         return [f"{self.name}{infix}-{i}" for i in range(count)]
+
+    def container(self):
+        """The one that its pods have (objects.py)."""
+        return self.pod["containers"][0]
 
     def containers(self):
         return self.pod.get("initContainers", []) + self.pod["containers"]
@@ -84,7 +97,7 @@ class Manifests:
         return [Workload(each) for each in self.objects if each["kind"] in TEMPLATES]
 
     def members(self):
-        return [each for each in self.workloads() if each.role]
+        return [each for each in self.workloads() if each.role in ROLES]
 
     def selected_by(self, labels):
         """Workloads whose pods have all these labels."""
@@ -125,6 +138,12 @@ def render(folder):
 def read(file):
     """What is applied as it is."""
     return Manifests(file.stem, list(yaml.safe_load_all(file.read_text(encoding="utf-8"))))
+
+
+def image(k8s):
+    """The one that base/image names."""
+    said, = yaml.safe_load((k8s / "base/image/kustomization.yaml").read_text(encoding="utf-8"))["images"]
+    return f"{said['newName']}:{said['newTag']}"
 
 
 @contextlib.contextmanager

@@ -5,11 +5,14 @@ environment, mounts. Its own kustomization.yaml says what differs, and why.
 import re
 
 import cluster_text
-from references import cluster_file
+from mounts import cluster_file, files_of
 
 # What podman does not take, or takes for something else.
 LEFT_OUT_OF_CONTAINERS = {"ports", "startupProbe", "readinessProbe", "livenessProbe"}
 LEFT_OUT_OF_SETS = {"serviceName", "podManagementPolicy", "updateStrategy"}
+# What tests/containers puts into the volume orrery-ROLE.
+FILES = {"/etc/orrery/cluster.txtpb", *(f"/etc/orrery/tls/{name}" for name in ("tls.crt", "tls.key", "ca.crt"))}
+ROUTERS_FILES = {"/etc/orrery/keys/resume.key"}
 
 
 def podman_differs_in_kind_and_addresses_only(cpu, podman):
@@ -27,9 +30,14 @@ def podman_differs_in_kind_and_addresses_only(cpu, podman):
         wrong += compare(f"{ours}, labels", ours.labels, other.labels)
         wrong += compare(f"{ours}, pod", without(ours.pod, {"containers", "volumes"}),
                          without(other.pod, {"containers", "volumes"}))
-        wrong += compare(f"{ours}, volumes", volume_names(ours), volume_names(other))
-        for mine, its in zip(ours.pod["containers"], other.pod["containers"]):
-            wrong += compare(f"{ours}, container {mine['name']}", without(mine, LEFT_OUT_OF_CONTAINERS), its)
+        wrong += compare(f"{ours}, volumes", {volume["name"]: as_podman_has_it(ours, volume)
+                                              for volume in ours.pod["volumes"]},
+                         {volume["name"]: volume for volume in other.pod["volumes"]})
+        wrong += compare(f"{ours}, containers", [each["name"] for each in ours.pod["containers"]],
+                         [each["name"] for each in other.pod["containers"]])
+        wrong += compare(f"{ours}, container", without(ours.container(), LEFT_OUT_OF_CONTAINERS), other.container())
+        files = {file for file in files_of(ours, ours.container()) if not file.endswith("/")}
+        wrong += compare(f"{ours}, files", files, FILES | (ROUTERS_FILES if ours.role == "router" else set()))
         wrong += compare(f"{ours}, cluster file", without_places(cluster_file(cpu, ours)),
                          without_places(cluster_file(podman, other)))
     return wrong + [f"{other} is not in the overlay cpu" for other in theirs.values()]
@@ -39,8 +47,12 @@ def without(block, names):
     return {name: value for name, value in block.items() if name not in names}
 
 
-def volume_names(workload):
-    return sorted(volume["name"] for volume in workload.pod["volumes"])
+def as_podman_has_it(workload, volume):
+    """A projected volume is one of podman's, with the same files."""
+    if "projected" not in volume:
+        return volume
+    return {"name": volume["name"],
+            "persistentVolumeClaim": {"claimName": f"orrery-{workload.role}", "readOnly": True}}
 
 
 def without_places(cluster):

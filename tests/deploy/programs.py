@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import pathlib
-import re
 import socket
 import subprocess
 import tempfile
@@ -12,12 +11,12 @@ import urllib.error
 import urllib.request
 
 import cluster_text
+import scraping
 from cases import Skip
-from manifests import flags
-from references import cluster_text_of
+from manifests import ROLES
+from mounts import cluster_text_of
 
 PATIENCE_S = 60
-ROLES = ("router", "attention", "expert")
 
 
 class Programs:
@@ -26,6 +25,8 @@ class Programs:
         self._help = {}
 
     def path(self, name):
+        if name not in (*ROLES, "orrery"):
+            raise ValueError(f"{name} is none of our programs")
         path = self.folder / ("tools/orrery" if name == "orrery" else f"services/{name}/{name}")
         if not path.is_file():
             raise Skip(f"{path} is not built")
@@ -38,17 +39,6 @@ class Programs:
                                   timeout=PATIENCE_S, check=False)
             self._help[key] = done.stdout + done.stderr
         return self._help[key]
-
-
-def flags_exist(manifests, programs):
-    wrong = []
-    for workload in manifests.workloads():
-        for container in workload.containers():
-            program, *subcommand = container["command"]
-            known = programs.help(pathlib.Path(program).name, *subcommand)
-            wrong += [f"{workload}: {program} has no flag --{flag}" for flag in flags(container)
-                      if not re.search(rf"^\s+--{re.escape(flag)}\b", known, re.MULTILINE)]
-    return wrong
 
 
 def cluster_files_are_read(manifests, programs):
@@ -149,11 +139,10 @@ class RunningCluster:
             return 0, ""
 
     @functools.cached_property
-    def metric_names(self):
-        names = {"up"}  # Prometheus' own
-        for name in self.monitoring:
-            names |= set(re.findall(r"^([A-Za-z_:][\w:]*)", self.get(name, "/metrics")[1], re.MULTILINE))
-        return names
+    def series(self):
+        """{role: {name of a series: its labels}}"""
+        return {role: scraping.series_of("".join(self.get(name, "/metrics")[1] for each, name in self.MEMBERS
+                                                 if each == role)) for role in ROLES}
 
 
 def probes_are_answered(manifests, running):

@@ -1,4 +1,4 @@
-"""Alerts, recorded series and autoscalers: what they ask for, and `promtool`'s opinion of them."""
+"""Alerts and recorded series: what they ask for, and `promtool`'s opinion of them and of autoscalers' queries."""
 
 import pathlib
 import re
@@ -7,10 +7,12 @@ import subprocess
 
 import yaml
 
+import promql
+import scraping
 from cases import Skip
+from scalers import queries
 
 TIMEOUT_S = 60
-NAME = re.compile(r"(?<![\w:\"])((?:orrery|process|vllm)[_:][\w:]*|up(?=\{))")
 
 
 def groups(manifests):
@@ -21,26 +23,24 @@ def rules(manifests):
     return [rule for group in groups(manifests) for rule in group["rules"]]
 
 
-def asked_names(manifests):
-    """{name of a series: who asks for it}"""
-    asked = {}
+def recorded(manifests, known):
+    """{name of a recorded series: its labels}: those that it is grouped by, or all."""
+    found = {}
     for rule in rules(manifests):
-        for name in NAME.findall(rule["expr"]):
-            asked[name] = f"rule {rule.get('alert', rule.get('record'))}"
-    for scaler in manifests.of("HorizontalPodAutoscaler"):
-        for metric in scaler["spec"]["metrics"]:
-            asked[metric["pods"]["metric"]["name"]] = f"HorizontalPodAutoscaler {scaler['metadata']['name']}"
-    for scaler in manifests.of("ScaledObject"):
-        for trigger in scaler["spec"]["triggers"]:
-            for name in NAME.findall(trigger["metadata"]["query"]):
-                asked[name] = f"ScaledObject {scaler['metadata']['name']}"
-    return asked
+        if "record" in rule:
+            asked = promql.read(rule["expr"])
+            labels = [set(each.labels) for each in asked.groupings] or [known.get(each.name, set())
+                                                                       for each in asked.selectors]
+            found[rule["record"]] = set().union(*labels)
+    return found
 
 
-def asked_metrics_exist(manifests, existing):
-    recorded = {rule["record"] for rule in rules(manifests) if "record" in rule}
-    return [f"{who} asks for {name}, which no member has" for name, who in sorted(asked_names(manifests).items())
-            if name not in existing | recorded]
+def rules_ask_for_what_there_is(manifests, series):
+    """`series`: of each role, as scraping.series_of() has them."""
+    known = scraping.all_of(series)
+    known |= recorded(manifests, known)
+    return [f"rule {rule.get('alert', rule.get('record'))}: {problem}" for rule in rules(manifests)
+            for problem in promql.problems(rule["expr"], known, scraping.VALUES)]
 
 
 def alerts_are_explained(manifests, runbook):
@@ -59,6 +59,14 @@ def promtool(*arguments, folder):
                           check=False)
     if done.returncode != 0:
         raise AssertionError(f"promtool {' '.join(arguments)}: {done.stdout}{done.stderr}")
+
+
+def check_queries_with_promtool(manifests, folder):
+    """As if they were recorded."""
+    written = [{"record": f"query:{i}", "expr": query} for i, (_, query) in enumerate(queries(manifests))]
+    (pathlib.Path(folder) / "queries.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "queries", "rules": written}]}), encoding="utf-8")
+    promtool("check", "rules", "queries.yaml", folder=folder)
 
 
 def check_with_promtool(manifests, tests, folder):

@@ -1,7 +1,6 @@
 """Objects against the schemas of Kubernetes itself, by `kubernetes-validate`, which brings them along.
 
-Kinds that operators define are not in there; CUSTOM_KINDS lists those that we use, and nothing checks them but what is
-written here.
+Kinds that operators define are not in there: custom_kinds.py has the fields of those that we use.
 """
 
 import json
@@ -9,21 +8,11 @@ import pathlib
 import sys
 
 from cases import Skip
+from custom_kinds import SHAPES, shape_problems
+from objects import title
 
 # The oldest that has all we use (preStop sleep), and the newest that the package knows.
 OLDEST = "1.30"
-
-# Fields of `spec`, as far as we use them: a misspelt one would be dropped in silence.
-CUSTOM_KINDS = {
-    "Certificate": {"commonName", "duration", "isCA", "issuerRef", "privateKey", "renewBefore", "secretName", "uris",
-                    "usages"},
-    "Issuer": {"ca", "selfSigned"},
-    "PodMonitor": {"jobLabel", "podMetricsEndpoints", "selector"},
-    "PrometheusRule": {"groups"},
-    "ScaledObject": {"advanced", "fallback", "maxReplicaCount", "minReplicaCount", "pollingInterval",
-                     "scaleTargetRef", "triggers"},
-    "LeaderWorkerSet": {"leaderWorkerTemplate", "networkConfig", "replicas", "rolloutStrategy", "startupPolicy"},
-}
 
 
 class Validator:
@@ -60,12 +49,15 @@ class Validator:
 def objects_follow_the_schemas(manifests, validator):
     wrong = []
     for manifest in manifests.objects:
-        name = f"{manifest['kind']} {manifest['metadata']['name']}"
-        if manifest["kind"] in CUSTOM_KINDS:
-            unknown = set(manifest["spec"]) - CUSTOM_KINDS[manifest["kind"]]
-            wrong += [f"{name}: spec.{field} is not expected" for field in sorted(unknown)]
-            continue
+        built_in = manifest
+        if manifest["kind"] in SHAPES:
+            wrong += [f"{title(manifest)}: {problem}"
+                      for problem in shape_problems(manifest["spec"], SHAPES[manifest["kind"]], "spec")]
+            if manifest["kind"] != "LeaderWorkerSet":
+                continue
+            template = manifest["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+            built_in = {"apiVersion": "v1", "kind": "Pod", **template}
         for version in validator.versions:
-            if problem := validator.problem(manifest, version):
-                wrong.append(f"{name}, Kubernetes {version}: {problem}")
+            if problem := validator.problem(built_in, version):
+                wrong.append(f"{title(manifest)}, Kubernetes {version}: {problem}")
     return wrong

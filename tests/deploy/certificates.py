@@ -1,0 +1,57 @@
+"""Certificates that cert-manager makes. Each check returns what is wrong, one sentence each."""
+
+import cluster_text
+from manifests import ROLES
+from mounts import cluster_file
+from objects import title
+from units import seconds
+
+# Members call and are called; clients only call.
+USAGES = {"client": {"digital signature", "client auth"}} | {
+    role: {"digital signature", "client auth", "server auth"} for role in ROLES}
+CA = "orrery-ca"
+
+
+def certificates_are_those_of_their_roles(manifests):
+    """Where cert-manager makes any, one for each role that is there, and one for clients."""
+    if not manifests.of("Certificate"):
+        return []
+    member = manifests.members()[0]
+    cluster = cluster_file(manifests, member)
+    names = {role: f"spiffe://{cluster_text.first(cluster, 'tls', 'trust_domain')}/{role}"
+             for role in {each.role for each in manifests.members()}}
+    names["client"] = cluster_text.first(cluster, "tls", "client")
+    wrong = [f"Certificate {each['metadata']['name']} is nobody's" for each in manifests.of("Certificate")
+             if each["metadata"]["name"] not in {CA, *(f"orrery-{role}-tls" for role in names)}]
+    for role, name in sorted(names.items()):
+        certificate = manifests.find("Certificate", f"orrery-{role}-tls")
+        if certificate is None:
+            wrong.append(f"there is no Certificate orrery-{role}-tls")
+            continue
+        spec = certificate["spec"]
+        for field, found, expected in (
+                ("secretName", spec.get("secretName"), f"orrery-{role}-tls"),
+                ("uris", spec.get("uris"), [name]),
+                ("usages", set(spec.get("usages", [])), USAGES[role]),
+                ("isCA", spec.get("isCA", False), False),
+                ("issuerRef", spec.get("issuerRef"), {"name": CA, "kind": "Issuer"})):
+            if found != expected:
+                wrong.append(f"{title(certificate)}: {field} is {found}, must be {expected}")
+    return wrong
+
+
+def issuers_exist(manifests):
+    wrong = []
+    secrets = {each["spec"]["secretName"] for each in manifests.of("Certificate") if each["spec"].get("isCA")}
+    for certificate in manifests.of("Certificate"):
+        issuer = certificate["spec"]["issuerRef"]
+        if manifests.find(issuer.get("kind", "Issuer"), issuer.get("name")) is None:
+            wrong.append(f"{title(certificate)}: there is no {issuer.get('kind', 'Issuer')} {issuer.get('name')}")
+        duration, ahead = (certificate["spec"].get(field, "0s") for field in ("duration", "renewBefore"))
+        if not 0 < seconds(ahead) < seconds(duration):
+            wrong.append(f"{title(certificate)}: is renewed {ahead} before its end, and is for {duration}")
+    for issuer in manifests.of("Issuer") + manifests.of("ClusterIssuer"):
+        secret = issuer["spec"].get("ca", {}).get("secretName")
+        if secret is not None and secret not in secrets:
+            wrong.append(f"{title(issuer)}: no Certificate of a CA makes its secret {secret}")
+    return wrong

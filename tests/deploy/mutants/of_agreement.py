@@ -1,0 +1,224 @@
+"""agreement.py, lifecycle.py and podman_overlay.py: cluster files, how pods live, the overlay of a test."""
+
+import agreement
+import cluster_text
+import lifecycle
+import podman_overlay
+from mutants.mutation import container, edit_args, edit_cluster_file, expect_each, pod, spec, workload
+
+
+def another_port(overlays):
+    expect_each(agreement.ports_agree, overlays.cpu, [
+        (lambda m: edit_cluster_file(m, "expert-2.expert:7420", "expert-2.expert:7421"),
+         "expert-2 at expert-2.expert:7421"),
+        (lambda m: container(m)["ports"][0].update(name="rpc"), "declares the ports", "rpc"),
+        (lambda m: container(m)["ports"][1].update(containerPort=9401), "declares the ports", "9401"),
+        (lambda m: container(m).pop("ports"), "declares the ports None"),
+    ])
+
+
+def pods_and_members_that_differ(overlays):
+    expect_each(agreement.names_agree, overlays.cpu, [
+        (lambda m: workload(m).spec.update(replicas=6), "has no expert named expert-5"),
+        (lambda m: workload(m).spec.update(replicas=6), "expert-4 is always there, and spare"),
+        (lambda m: workload(m).spec.update(replicas=3), "needs expert-3"),
+        (lambda m: edit_cluster_file(m, "attention-1.attention:7410", "attention-1.ranks:7410"),
+         "attention-1 at attention-1.ranks:7410"),
+        (lambda m: edit_cluster_file(m, "expert-3.expert", "expert-2.expert"),
+         "two members of address expert-2.expert"),
+        (lambda m: edit_cluster_file(m, 'name: "expert-3"', 'name: "expert-2"'), "two members of name expert-2"),
+    ])
+    expect_each(agreement.names_agree, overlays.lws, [
+        (lambda m: edit_cluster_file(m, '"expert-2-3"', '"expert-11"'), "has no expert named expert-2-3"),
+        (lambda m: workload(m).spec["leaderWorkerTemplate"].update(size=3), "needs expert-0-3"),
+    ])
+    expect_each(agreement.names_agree, overlays.podman, [
+        (lambda m: edit_cluster_file(m, "10.89.74.21", "10.89.74.20"), "two members of address 10.89.74.20:7420"),
+    ])
+
+
+def autoscalers_beyond_the_cluster_file(overlays):
+    for overlay, kind, least, most in ((overlays.scaled, "HorizontalPodAutoscaler", "minReplicas", "maxReplicas"),
+                                       (overlays.keda, "ScaledObject", "minReplicaCount", "maxReplicaCount")):
+        expect_each(agreement.names_agree, overlay, [
+            (lambda m: spec(m, kind, "attention").update({most: 5}), "has no attention named attention-4"),
+            (lambda m: spec(m, kind, "attention").update({least: 1}), "needs attention-1"),
+            (lambda m: spec(m, kind, "attention").update({least: 3}), "attention-2 is always there, and spare"),
+        ])
+
+
+def threads_without_processors(overlays):
+    expect_each(agreement.threads_are_processors, overlays.cpu, [
+        (lambda m: container(m)["resources"]["limits"].update(cpu="8"), "expert-0 has 8 processors, and num_threads 1"),
+        (lambda m: edit_cluster_file(m, 'expert-3.expert:7420" num_threads: 1', 'expert-3.expert:7420"'),
+         "num_threads None"),
+    ])
+
+
+def members_without_their_devices(overlays):
+    def limits(m, name="attention"):
+        return container(m, name)["resources"]["limits"]
+    expect_each(agreement.gpus_agree, overlays.h200, [
+        (lambda m: limits(m).pop("nvidia.com/gpu"), "StatefulSet attention: has None of nvidia.com/gpu"),
+        (lambda m: limits(m).pop("rdma/ib"), "StatefulSet attention: has None of rdma/ib"),
+        (lambda m: limits(m, "expert").update({"nvidia.com/gpu": "2"}), "StatefulSet expert: has 2 of nvidia.com/gpu"),
+        (lambda m: limits(m, "router").update({"nvidia.com/gpu": "1"}), "StatefulSet router", "needs None"),
+        (lambda m: limits(m, "bring").pop("nvidia.com/gpu"), "Job bring: has None of nvidia.com/gpu"),
+    ])
+
+
+def gpu_members_with_the_image_for_processors(overlays):
+    image = "registry.example:5000/orrery:0.1.0"
+    expect_each(agreement.gpu_members_have_the_gpu_image, overlays.lws, [
+        (lambda m: container(m).update(image=image), "LeaderWorkerSet expert", "orrery:0.1.0"),
+        (lambda m: container(m, "bring").update(image=image), "Job bring", "orrery:0.1.0"),
+    ])
+
+
+def what_is_not_encrypted(overlays):
+    expect_each(agreement.everything_is_encrypted, overlays.cpu, [
+        (lambda m: edit_cluster_file(m, "require_encryption: true", ""), "does not say require_encryption"),
+        (lambda m: edit_cluster_file(m, "require_encryption: true", "require_encryption: true allow_plain_text: true"),
+         "allows plain text"),
+        (lambda m: edit_cluster_file(m, 'private_key: "/etc/orrery/tls/tls.key"', ""), "tls.private_key None"),
+        (lambda m: edit_cluster_file(m, "tls/tls.key", "tls/tls.crt"), "tls.private_key /etc/orrery/tls/tls.crt"),
+    ])
+    expect_each(agreement.everything_is_encrypted, overlays.h200, [
+        (lambda m: edit_cluster_file(m, "EXCHANGE_NCCL", "EXCHANGE_GRPC"), "does not say require_encryption"),
+    ])
+
+
+def jobs_that_pack_something_else(overlays):
+    for overlay, job in ((overlays.packed, "pack"), (overlays.brought, "bring")):
+        expect_each(agreement.jobs_pack_what_members_read, overlay, [
+            (lambda m: edit_args(m, job, "row_format=bf16", "row_format=fp8"),
+             f"Job {job} packs", "'row_format': 'fp8'"),
+            (lambda m: edit_args(m, job, "precision=bf16", "precision=f32"), f"Job {job} packs"),
+            (lambda m: edit_args(m, job, "/models/abacus", "/models/abakus"), "'out': '/models/abakus'"),
+            (lambda m: edit_args(m, job, "/checkpoint/abacus", "/checkpoint/other"), "are not of one name"),
+            (lambda m: edit_cluster_file(m, "numerics {", "numerics { ffn_weights: WEIGHT_FORMAT_INT8"), "packs"),
+        ])
+    expect_each(agreement.jobs_pack_what_members_read, overlays.h200, [
+        (lambda m: container(m, "bring")["args"].remove("--ffn_products=fp8"), "Job bring packs"),
+        (lambda m: container(m, "bring")["args"].remove("--backend=cuda"), "Job bring packs"),
+    ])
+
+
+def graces_and_drains(overlays):
+    def sleep(m, seconds):
+        return {"preStop": {"sleep": {"seconds": seconds}}}
+    expect_each(lifecycle.grace_fits_the_drain, overlays.cpu, [
+        (lambda m: edit_cluster_file(m, "drain_ms: 30000", "drain_ms: 90000"),
+         "StatefulSet attention", "45, must be 100"),
+        (lambda m: pod(m).pop("terminationGracePeriodSeconds"), "StatefulSet expert", "30, must be 40"),
+        (lambda m: container(m, "router").pop("lifecycle"), "StatefulSet router: its lifecycle is {}"),
+        (lambda m: container(m, "router").update(lifecycle=sleep(m, 30)), "should sleep 5 s"),
+        (lambda m: container(m).update(lifecycle=sleep(m, 5)), "StatefulSet expert", "should sleep 0 s"),
+        (lambda m: container(m, "router")["lifecycle"].update(postStart={"sleep": {"seconds": 1}}), "postStart"),
+    ])
+
+
+def probes_that_ask_something_else(overlays):
+    def probe(m, name="livenessProbe"):
+        return container(m)[name]
+    expect_each(lifecycle.probes_ask_three_questions, overlays.cpu, [
+        (lambda m: probe(m)["httpGet"].update(path="/readyz"), "livenessProbe", "should be /livez"),
+        (lambda m: probe(m)["httpGet"].update(port=9401), "livenessProbe asks"),
+        (lambda m: probe(m)["httpGet"].update(scheme="HTTPS"), "livenessProbe asks", "HTTPS"),
+        (lambda m: container(m).pop("startupProbe"), "startupProbe asks None"),
+        (lambda m: probe(m).update(exec={"command": ["/usr/bin/orrery"]}), "livenessProbe has exec"),
+        (lambda m: probe(m).pop("failureThreshold"), "livenessProbe has httpGet"),
+        (lambda m: probe(m).update(timeoutSeconds=0), "livenessProbe waits 0 s"),
+        (lambda m: probe(m).update(failureThreshold=1), "livenessProbe gives up after 10 s"),
+        (lambda m: probe(m, "startupProbe").update(failureThreshold=1),
+         "startupProbe gives up after 10 s, must be 1800"),
+    ])
+
+
+def rolls_that_take_too_many(overlays):
+    expect_each(lifecycle.sets_roll_one_by_one, overlays.cpu, [
+        (lambda m: workload(m).spec.update(podManagementPolicy="OrderedReady"), "podManagementPolicy is OrderedReady"),
+        (lambda m: workload(m).spec.update(updateStrategy={"type": "OnDelete"}), "updateStrategy"),
+        (lambda m: workload(m).spec.pop("minReadySeconds"), "minReadySeconds is 0"),
+    ])
+    expect_each(lifecycle.sets_roll_one_by_one, overlays.lws, [
+        (lambda m: workload(m).spec["rolloutStrategy"]["rollingUpdateConfiguration"].update(maxUnavailable=2),
+         "rolls by"),
+    ])
+
+
+def pods_that_share_a_node(overlays):
+    def spread(m):
+        return pod(m)["topologySpreadConstraints"][0]
+    expect_each(lifecycle.pods_are_spread_over_nodes, overlays.cpu, [
+        (lambda m: pod(m).pop("topologySpreadConstraints"), "spreads []"),
+        (lambda m: spread(m).update(topologyKey="kubernetes.io/hostnam"), "hostnam"),
+        (lambda m: spread(m)["labelSelector"]["matchLabels"].update({"app.kubernetes.io/component": "router"}),
+         "StatefulSet expert", "must spread its own pods"),
+    ])
+    expect_each(lifecycle.pods_are_spread_over_nodes, overlays.lws, [
+        (lambda m: workload(m).manifest["metadata"].pop("annotations"), "have None for themselves"),
+    ])
+
+
+def budgets_of_too_many_or_none(overlays):
+    def budget(m, name):
+        return spec(m, "PodDisruptionBudget", name)
+
+    def least(m, name, number):
+        budget(m, name).pop("maxUnavailable")
+        budget(m, name).update(minAvailable=number)
+    expect_each(lifecycle.budgets_let_some_go, overlays.cpu, [
+        (lambda m: budget(m, "expert").update(maxUnavailable=2), "lets 2 go", "max_failed_shards is 1"),
+        (lambda m: budget(m, "expert").update(maxUnavailable=0), "lets 0 of 4 go"),
+        (lambda m: budget(m, "attention").update(maxUnavailable=0), "lets 0 of 2 go"),
+        (lambda m: budget(m, "attention").update(maxUnavailable=2), "lets 2 of 2 go"),
+        (lambda m: budget(m, "attention").update(maxUnavailable="50%"), "lets None of 2 go"),
+        (lambda m: budget(m, "router").pop("maxUnavailable"), "lets None of 2 go"),
+        (lambda m: least(m, "router", 2), "lets 0 of 2 go"),
+        (lambda m: least(m, "expert", 1), "lets 3 go, and limits.max_failed_shards is 1"),
+    ])
+    expect_each(lifecycle.budgets_let_some_go, overlays.lws, [
+        (lambda m: edit_cluster_file(m, "max_failed_shards: 4", "max_failed_shards: 1"), "rolls 4 shards at a time"),
+    ])
+
+
+def podman_with_something_else(overlays):
+    def differences(podman):
+        return podman_overlay.podman_differs_in_kind_and_addresses_only(overlays.cpu, podman)
+
+    def claim(m, i):
+        return pod(m, "attention")["volumes"][i]["persistentVolumeClaim"]
+    expect_each(differences, overlays.podman, [
+        (lambda m: container(m)["args"].append("--cpu_variant=scalar"), "args", "--cpu_variant=scalar"),
+        (lambda m: container(m)["volumeMounts"].pop(), "volumeMounts"),
+        (lambda m: edit_cluster_file(m, "drain_ms: 30000", "drain_ms: 1000"), "cluster file: limits"),
+        (lambda m: pod(m)["containers"].append(dict(container(m), name="another")), "containers", "another"),
+        (lambda m: claim(m, 0).update(claimName="orrery-expert"), "StatefulSet attention, volumes", "orrery-expert"),
+        (lambda m: claim(m, 1).update(claimName="other"), "StatefulSet attention, volumes", "other"),
+        (lambda m: claim(m, 0).pop("readOnly"), "StatefulSet attention, volumes"),
+        (lambda m: workload(m).spec.update(replicas=3), "replicas is 4 in cpu, 3 in podman"),
+        (lambda m: container(m).update(env=[]), "env"),
+    ])
+
+    def with_another_file(cpu):
+        return podman_overlay.podman_differs_in_kind_and_addresses_only(cpu, overlays.podman)
+    expect_each(with_another_file, overlays.cpu, [
+        (lambda m: pod(m)["volumes"][0]["projected"]["sources"][1]["secret"]["items"].pop(),
+         "StatefulSet expert, files"),
+    ])
+
+
+def text_that_is_no_cluster_file(_):
+    for text in ("router { name: ", "router { }}", "router { name: 'single' }"):
+        try:
+            cluster_text.parse(text)
+        except ValueError:
+            continue
+        raise AssertionError(f"{text} was taken")
+
+
+CASES = [another_port, pods_and_members_that_differ, autoscalers_beyond_the_cluster_file, threads_without_processors,
+         members_without_their_devices, gpu_members_with_the_image_for_processors, what_is_not_encrypted,
+         jobs_that_pack_something_else, graces_and_drains, probes_that_ask_something_else, rolls_that_take_too_many,
+         pods_that_share_a_node, budgets_of_too_many_or_none, podman_with_something_else, text_that_is_no_cluster_file]
