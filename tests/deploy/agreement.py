@@ -17,6 +17,9 @@ PACKED_NUMERICS = {
     "linear_weights": "stored",
 }
 
+# Nodes with GPUs take no other pods.
+GPU_NODES = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+
 
 def port_of(address):
     return int(address.rpartition(":")[2])
@@ -106,6 +109,9 @@ def gpus_agree(manifests):
             needed = "1" if is_needed else None
             if limits.get(resource) != needed:
                 wrong.append(f"{workload}: has {limits.get(resource)} of {resource}, needs {needed}")
+        tolerations = workload.pod.get("tolerations", [])
+        if tolerations != [GPU_NODES] and (tolerations or for_gpu):
+            wrong.append(f"{workload}: tolerates {tolerations}, {'must' if for_gpu else 'may'} be {[GPU_NODES]}")
     return wrong
 
 
@@ -156,6 +162,8 @@ def jobs_pack_what_members_read(manifests):
                 | {name: numeric(cluster, name) for name in PACKED_NUMERICS} for cluster in clusters]
         if packed not in read:
             wrong.append(f"{workload} packs {packed}, members read {read[0]}")
+        if "verify" not in given:
+            wrong.append(f"{workload}: does not --verify what it has packed")
         if pathlib.PurePath(given.get("model") or "").name != pathlib.PurePath(given.get("out") or "").name:
             wrong.append(f"{workload}: --model={given.get('model')} and --out={given.get('out')} are not of one name")
     return wrong

@@ -10,6 +10,7 @@ from units import seconds
 USAGES = {"client": {"digital signature", "client auth"}} | {
     role: {"digital signature", "client auth", "server auth"} for role in ROLES}
 CA = "orrery-ca"
+KEY = {"algorithm": "ECDSA", "size": 256}
 
 
 def certificates_are_those_of_their_roles(manifests):
@@ -33,6 +34,7 @@ def certificates_are_those_of_their_roles(manifests):
                 ("secretName", spec.get("secretName"), f"orrery-{role}-tls"),
                 ("uris", spec.get("uris"), [name]),
                 ("usages", set(spec.get("usages", [])), USAGES[role]),
+                ("privateKey", spec.get("privateKey"), KEY | {"rotationPolicy": "Always"}),
                 ("isCA", spec.get("isCA", False), False),
                 ("issuerRef", spec.get("issuerRef"), {"name": CA, "kind": "Issuer"})):
             if found != expected:
@@ -50,8 +52,14 @@ def issuers_exist(manifests):
         duration, ahead = (certificate["spec"].get(field, "0s") for field in ("duration", "renewBefore"))
         if not 0 < seconds(ahead) < seconds(duration):
             wrong.append(f"{title(certificate)}: is renewed {ahead} before its end, and is for {duration}")
+        # Another key would be another CA (deploy/README.md, Rotate certificates).
+        key = KEY | {"rotationPolicy": "Never"}
+        if certificate["spec"].get("isCA") and certificate["spec"].get("privateKey") != key:
+            wrong.append(f"{title(certificate)}: privateKey is {certificate['spec'].get('privateKey')}, must be {key}")
+        if not certificate["spec"].get("commonName") and not certificate["spec"].get("uris"):
+            wrong.append(f"{title(certificate)}: is for no name")
     for issuer in manifests.of("Issuer") + manifests.of("ClusterIssuer"):
         secret = issuer["spec"].get("ca", {}).get("secretName")
-        if secret is not None and secret not in secrets:
+        if set(issuer["spec"]) != {"selfSigned"} and secret not in secrets:
             wrong.append(f"{title(issuer)}: no Certificate of a CA makes its secret {secret}")
     return wrong

@@ -9,7 +9,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "containers")]
 
 import cases  # noqa: E402
 from manifests import render, render_component  # noqa: E402
-from mutants import of_agreement, of_metrics, of_network, of_objects, of_programs, of_references  # noqa: E402
+from mutants import (  # noqa: E402
+    of_agreement, of_lifecycle, of_metrics, of_network, of_objects, of_programs, of_references)
 
 K8S = HERE.parent.parent / "deploy" / "k8s"
 
@@ -33,8 +34,8 @@ class Overlays:
         pass
 
 
-CASES = [case for module in (of_objects, of_references, of_agreement, of_network, of_programs, of_metrics)
-         for case in module.CASES]
+MODULES = (of_objects, of_references, of_agreement, of_lifecycle, of_network, of_programs, of_metrics)
+CASES = [case for module in MODULES for case in module.CASES]
 
 
 if __name__ == "__main__":

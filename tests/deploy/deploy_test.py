@@ -42,12 +42,14 @@ PACKAGES = CHECKOUT / ".orrery" / "python"
 CHECKS_OF_PODS = [
     objects.kinds_are_known,
     objects.objects_are_in_the_namespace,
+    objects.words_are_known,
     objects.pods_have_known_fields,
     security.pods_are_restricted,
     security.images_are_pinned,
     security.requests_equal_limits,
 ]
 CHECKS = CHECKS_OF_PODS + [
+    objects.steps_are_told_by_labels,
     objects.accounts_and_priorities_are_their_own,
     security.the_namespace_is_restricted,
     mounts.volumes_lead_somewhere,
@@ -64,6 +66,8 @@ CHECKS = CHECKS_OF_PODS + [
     agreement.jobs_pack_what_members_read,
     lifecycle.grace_fits_the_drain,
     lifecycle.sets_roll_one_by_one,
+    lifecycle.jobs_run_once_on_each_node,
+    lifecycle.last_words_are_kept,
     lifecycle.pods_are_spread_over_nodes,
     lifecycle.budgets_let_some_go,
     network.edges_are_those_of_the_design,
@@ -167,6 +171,8 @@ def all_cases():
         rendered.manifests["cpu"], rendered.cluster())))
     found.append(case("alerts_are_explained", lambda rendered: rules.alerts_are_explained(
         rendered.manifests["cpu-monitoring"], RUNBOOK.read_text(encoding="utf-8"))))
+    found.append(case("the_runbook_names_what_there_is", lambda rendered: rules.the_runbook_names_what_there_is(
+        rendered.manifests["cpu-monitoring"], rendered.cluster().series, RUNBOOK.read_text(encoding="utf-8"))))
     found.append(case("alerts_fire_when_they_should", alerts_fire))
     found.append(case("the_adapter_knows_the_metrics", lambda rendered: scalers.the_adapter_knows_the_metrics(
         rendered.manifests["cpu-autoscaling"], RUNBOOK.read_text(encoding="utf-8"))))

@@ -86,6 +86,28 @@ def sets_roll_one_by_one(manifests):
     return wrong
 
 
+def jobs_run_once_on_each_node(manifests):
+    """Where each node has a disk of its own to fill (components/bring)."""
+    wrong = []
+    for workload in manifests.workloads():
+        if workload.kind != "Job" or not manifests.of("PersistentVolume"):
+            continue
+        spec = workload.spec
+        if spec.get("completionMode") != "Indexed" or spec.get("completions") != spec.get("parallelism"):
+            wrong.append(f"{workload}: must be Indexed, with as many completions as run side by side")
+        others = [{"topologyKey": NODE, "labelSelector": {"matchLabels": workload.identity()}}]
+        apart = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": others}}
+        if workload.pod.get("affinity") != apart:
+            wrong.append(f"{workload}: affinity is {workload.pod.get('affinity')}, must be {apart}")
+    return wrong
+
+
+def last_words_are_kept(manifests):
+    """Why a process left by itself is in its last line, which `kubectl describe` shows (deploy/README.md, Alerts)."""
+    return [f"{workload}: has no terminationMessagePolicy" for workload in manifests.workloads()
+            if "terminationMessagePolicy" not in workload.container()]
+
+
 def pods_are_spread_over_nodes(manifests):
     wrong = []
     for workload in manifests.members():

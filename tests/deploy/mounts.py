@@ -10,6 +10,13 @@ RESUME_KEY = "orrery-resume-key"
 TLS_FILES = {"certificate": "tls.crt", "private_key": "tls.key", "ca": "ca.crt"}
 # The files of a projected volume are of root and of the pod's group: nobody else reads a private key.
 FILE_MODE = 0o440
+# Disks of the nodes (deploy/README.md).
+NODES_DISK = {
+    "local": {"path": "/var/lib/orrery/models"},
+    "persistentVolumeReclaimPolicy": "Retain",
+    "nodeAffinity": {"required": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "orrery/models", "operator": "Exists"}]}]}},
+}
 # The one mount that is written: where Jobs put a packed model.
 PACKED = "models"
 
@@ -66,8 +73,18 @@ def key_problems(kind, reference, keys):
 def volumes_fit_their_claims(manifests):
     """A claim that names its volume is bound to it only if all of this agrees."""
     wrong = []
+    for volume in manifests.of("PersistentVolume"):
+        name, holder = volume["metadata"]["name"], manifests.find("PersistentVolumeClaim", volume["metadata"]["name"])
+        if holder is None or holder["spec"].get("volumeName") != name:
+            wrong.append(f"PersistentVolume {name}: no claim of its name names it")
+        wrong += [f"PersistentVolume {name}: {field} is {volume['spec'].get(field)}, must be {value}"
+                  for field, value in NODES_DISK.items() if volume["spec"].get(field) != value]
     for claim in manifests.of("PersistentVolumeClaim"):
         name, wanted = claim["metadata"]["name"], claim["spec"]
+        size = wanted.get("resources", {}).get("requests", {}).get("storage")
+        if not wanted.get("accessModes") or size is None or not quantity(size):
+            wrong.append(f"claim {name}: has accessModes {wanted.get('accessModes')} and size {size}")
+            continue
         if "volumeName" not in wanted:
             continue
         volume = manifests.find("PersistentVolume", wanted["volumeName"])
@@ -81,9 +98,8 @@ def volumes_fit_their_claims(manifests):
         for field in ("storageClassName", "accessModes"):
             if found.get(field) != wanted.get(field):
                 wrong.append(f"claim {name}: {field} {wanted.get(field)}, its volume has {found.get(field)}")
-        wanted_bytes, found_bytes = wanted["resources"]["requests"]["storage"], found["capacity"]["storage"]
-        if quantity(wanted_bytes) != quantity(found_bytes):
-            wrong.append(f"claim {name}: wants {wanted_bytes}, its volume has {found_bytes}")
+        if quantity(size) != quantity(found["capacity"]["storage"]):
+            wrong.append(f"claim {name}: wants {size}, its volume has {found['capacity']['storage']}")
     return wrong
 
 

@@ -43,6 +43,25 @@ CONTAINER_FIELDS = {
     "args", "command", "env", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "name", "ports",
     "readinessProbe", "resources", "securityContext", "startupProbe", "terminationMessagePolicy", "volumeMounts",
 }
+# Fields that hold one of a few words, which the schemas of Kubernetes, as published, do not list.
+WORDS = {
+    "accessModes": {"ReadWriteMany", "ReadWriteOnce"},
+    "appProtocol": {"grpc"},
+    "completionMode": {"Indexed"},
+    "effect": {"NoSchedule"},
+    "nodeTaintsPolicy": {"Honor"},
+    "operator": {"DoesNotExist", "Exists", "In", "NotIn"},
+    "persistentVolumeReclaimPolicy": {"Retain"},
+    "preemptionPolicy": {"Never"},
+    "protocol": {"TCP", "UDP"},
+    "terminationMessagePolicy": {"FallbackToLogsOnError"},
+    "topologyKey": {"kubernetes.io/hostname"},
+    "whenUnsatisfiable": {"DoNotSchedule", "ScheduleAnyway"},
+}
+# What comes before the members, by the label of `kubectl apply -l` (deploy/README.md, Install).
+STEP = "orrery/step"
+STEPS = {"PersistentVolumeClaim orrery-models": "models", "PersistentVolume orrery-models": "models",
+         "PersistentVolumeClaim orrery-checkpoint": "checkpoint"}
 PRIORITIES = {"Job": "orrery-preparation"}  # members: orrery-serving
 RESTARTS = {"Job": "OnFailure", "Pod": "Never"}  # members: Always
 
@@ -67,6 +86,36 @@ def objects_are_in_the_namespace(manifests):
             wrong.append(f"{title(each)} is in the namespace {namespace}, must be in {expected}")
     times = collections.Counter(title(each) for each in manifests.objects)
     return wrong + [f"{name} is there {count} times" for name, count in times.items() if count > 1]
+
+
+def words_are_known(manifests):
+    return [f"{title(each)}: {field} is {word}, should be {' or '.join(sorted(WORDS[field]))}"
+            for each in manifests.objects for field, word in words(each) if word not in WORDS[field]]
+
+
+def words(value):
+    """(field, word) of all fields with such a word in it, lists of them word by word."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from words(inner)
+    if isinstance(value, dict):
+        for field, inner in value.items():
+            if field in WORDS:
+                yield from ((field, word) for word in (inner if isinstance(inner, list) else [inner]))
+            else:
+                yield from words(inner)
+
+
+def steps_are_told_by_labels(manifests):
+    """Claims of models, and Jobs with their accounts, can be applied before the rest, and the rest without them."""
+    steps = STEPS | {f"{kind} {workload.name}": "models" for workload in manifests.workloads()
+                     if workload.kind == "Job" for kind in ("Job", "ServiceAccount")}
+    wrong = []
+    for each in manifests.objects:
+        step = each["metadata"].get("labels", {}).get(STEP)
+        if step != steps.get(title(each)):
+            wrong.append(f"{title(each)}: label {STEP} is {step}, must be {steps.get(title(each))}")
+    return wrong
 
 
 def pods_have_known_fields(manifests):
@@ -100,7 +149,8 @@ def accounts_and_priorities_are_their_own(manifests):
         expected = PRIORITIES.get(workload.kind, "orrery-serving")
         if priority != expected or not manifests.find("PriorityClass", expected):
             wrong.append(f"{workload}: its PriorityClass is {priority}, must be {expected}, and there")
-    values = {each["metadata"]["name"]: each["value"] for each in manifests.of("PriorityClass")}
-    if not values.get("orrery-serving", 0) > values.get("orrery-preparation", 0):
-        wrong.append(f"PriorityClasses are {values}: serving must come first")
+    serving, preparation = (manifests.find("PriorityClass", name) or {}
+                            for name in ("orrery-serving", "orrery-preparation"))
+    if not serving.get("value", 0) > preparation.get("value", 0) or preparation.get("preemptionPolicy") != "Never":
+        wrong.append("PriorityClass orrery-preparation must come after orrery-serving, and push nobody out")
     return wrong

@@ -6,10 +6,12 @@ import re
 
 import cluster_text
 from mounts import cluster_file, files_of
+from objects import title
 
 # What podman does not take, or takes for something else.
 LEFT_OUT_OF_CONTAINERS = {"ports", "startupProbe", "readinessProbe", "livenessProbe"}
 LEFT_OUT_OF_SETS = {"serviceName", "podManagementPolicy", "updateStrategy"}
+DIFFERENT_KINDS = {"StatefulSet", "Deployment", "ConfigMap", "PersistentVolumeClaim"}
 # What tests/containers puts into the volume orrery-ROLE.
 FILES = {"/etc/orrery/cluster.txtpb", *(f"/etc/orrery/tls/{name}" for name in ("tls.crt", "tls.key", "ca.crt"))}
 ROUTERS_FILES = {"/etc/orrery/keys/resume.key"}
@@ -40,7 +42,12 @@ def podman_differs_in_kind_and_addresses_only(cpu, podman):
         wrong += compare(f"{ours}, files", files, FILES | (ROUTERS_FILES if ours.role == "router" else set()))
         wrong += compare(f"{ours}, cluster file", without_places(cluster_file(cpu, ours)),
                          without_places(cluster_file(podman, other)))
-    return wrong + [f"{other} is not in the overlay cpu" for other in theirs.values()]
+    wrong += [f"{other} is not in the overlay cpu" for other in theirs.values()]
+    return wrong + compare("objects", other_objects(cpu), other_objects(podman))
+
+
+def other_objects(manifests):
+    return {title(each): each for each in manifests.objects if each["kind"] not in DIFFERENT_KINDS}
 
 
 def without(block, names):

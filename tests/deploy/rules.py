@@ -43,12 +43,21 @@ def rules_ask_for_what_there_is(manifests, series):
             for problem in promql.problems(rule["expr"], known, scraping.VALUES)]
 
 
+def the_runbook_names_what_there_is(manifests, series, runbook):
+    known = scraping.all_of(series)
+    known |= recorded(manifests, known)
+    return [f"the runbook names {name}, which is no series"
+            for name in sorted(set(re.findall(r"`(orrery[_:]\w[\w:]*)`", runbook)) - set(known))]
+
+
 def alerts_are_explained(manifests, runbook):
     """Each has a heading of its name in the runbook, and no other name has."""
     alerts = {rule["alert"] for rule in rules(manifests) if "alert" in rule}
     explained = set(re.findall(r"^#+ (Orrery\w+)$", runbook, re.MULTILINE))
     return ([f"the runbook does not say what to do about {name}" for name in sorted(alerts - explained)]
-            + [f"the runbook explains {name}, which is no alert" for name in sorted(explained - alerts)])
+            + [f"the runbook explains {name}, which is no alert" for name in sorted(explained - alerts)]
+            + [f"{rule['alert']} has no severity, or no summary" for rule in rules(manifests) if "alert" in rule
+               and not (rule.get("labels", {}).get("severity") and rule.get("annotations", {}).get("summary"))])
 
 
 def promtool(*arguments, folder):

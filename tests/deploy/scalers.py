@@ -9,6 +9,7 @@ from objects import title
 from units import quantity
 
 KINDS = ("HorizontalPodAutoscaler", "ScaledObject")
+ADDRESS = re.compile(r"https?://[\w.-]+:\d+")
 # Ratios are of 0 to 1.
 RATIO = re.compile(r"\w+_ratio\b")
 
@@ -20,17 +21,17 @@ class Scaler:
     target: dict
     least: int
     most: int
-    fallback: int | None
+    fallback: int  # where Prometheus does not answer; a HorizontalPodAutoscaler leaves as many as there are
 
 
 def scalers(manifests):
     found = []
     for manifest in manifests.of(KINDS[0]) + manifests.of(KINDS[1]):
         spec = manifest["spec"]
-        found.append(Scaler(title(manifest), spec["scaleTargetRef"],
-                            spec.get("minReplicas", spec.get("minReplicaCount")),
-                            spec.get("maxReplicas", spec.get("maxReplicaCount")),
-                            spec.get("fallback", {}).get("replicas")))
+        least = spec.get("minReplicas", spec.get("minReplicaCount"))
+        most = spec.get("maxReplicas", spec.get("maxReplicaCount"))
+        fallback = least if manifest["kind"] == KINDS[0] else spec.get("fallback", {}).get("replicas")
+        found.append(Scaler(title(manifest), spec["scaleTargetRef"], least, most, fallback))
     return found
 
 
@@ -54,7 +55,7 @@ def scaled_targets_exist(manifests):
             wrong.append(f"{workload} is scaled by {scaler.title} and by {targets[workload.name].title}")
         if not (isinstance(scaler.least, int) and isinstance(scaler.most, int) and 1 <= scaler.least <= scaler.most):
             wrong.append(f"{scaler.title}: scales between {scaler.least} and {scaler.most}")
-        elif scaler.fallback is not None and not scaler.least <= scaler.fallback <= scaler.most:
+        elif not isinstance(scaler.fallback, int) or not scaler.least <= scaler.fallback <= scaler.most:
             wrong.append(f"{scaler.title}: falls back to {scaler.fallback}, scales between {scaler.least} and "
                          f"{scaler.most}")
     wrong += [f"{workload} says no replicas, and nothing scales it" for workload in manifests.members()
@@ -99,7 +100,12 @@ def trigger_problems(trigger, known):
     if trigger["type"] != "prometheus" or trigger.get("metricType") != "AverageValue":
         yield f"scales by {trigger['type']} {trigger.get('metricType')}, must be an AverageValue of prometheus"
         return
-    query = trigger["metadata"]["query"]
+    if set(trigger["metadata"]) != {"serverAddress", "query", "threshold"}:
+        yield f"asks with {', '.join(sorted(trigger['metadata']))}, should have serverAddress, query, threshold"
+        return
+    query, address = trigger["metadata"]["query"], trigger["metadata"]["serverAddress"]
+    if not ADDRESS.fullmatch(address):
+        yield f"serverAddress is {address}, should be like http://prometheus-operated.monitoring.svc:9090"
     yield from promql.problems(query, known, scraping.VALUES)
     yield from bound_problems(query, trigger["metadata"]["threshold"])
 

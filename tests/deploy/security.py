@@ -1,5 +1,7 @@
 """What a pod may do. Each check returns what is wrong, one sentence each."""
 
+from objects import NAMESPACE
+
 OUR_USER = 65532
 # The level `restricted` of Kubernetes, and a read-only root besides. A container says nothing that overrides its pod.
 POD_CONTEXT = {
@@ -59,7 +61,8 @@ def container_problems(container):
 
 
 def the_namespace_is_restricted(manifests):
-    wrong = [] if len(manifests.of("Namespace")) == 1 else ["there must be one Namespace"]
+    names = [namespace["metadata"]["name"] for namespace in manifests.of("Namespace")]
+    wrong = [] if names == [NAMESPACE] else [f"Namespace is {', '.join(names) or 'missing'}, must be {NAMESPACE}"]
     for namespace in manifests.of("Namespace"):
         labels = namespace["metadata"].get("labels", {})
         wrong += [f"Namespace {namespace['metadata']['name']}: {label} is {labels.get(label)}, must be {level}"

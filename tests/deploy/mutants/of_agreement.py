@@ -1,8 +1,7 @@
-"""agreement.py, lifecycle.py and podman_overlay.py: cluster files, how pods live, the overlay of a test."""
+"""agreement.py, podman_overlay.py, cluster_text.py: manifests and cluster files, the overlay of a test."""
 
 import agreement
 import cluster_text
-import lifecycle
 import podman_overlay
 from mutants.mutation import container, edit_args, edit_cluster_file, expect_each, pod, spec, workload
 
@@ -63,6 +62,8 @@ def members_without_their_devices(overlays):
         (lambda m: limits(m).pop("rdma/ib"), "StatefulSet attention: has None of rdma/ib"),
         (lambda m: limits(m, "expert").update({"nvidia.com/gpu": "2"}), "StatefulSet expert: has 2 of nvidia.com/gpu"),
         (lambda m: limits(m, "router").update({"nvidia.com/gpu": "1"}), "StatefulSet router", "needs None"),
+        (lambda m: pod(m, "attention").pop("tolerations"), "StatefulSet attention: tolerates []"),
+        (lambda m: pod(m, "router").update(tolerations=[{"operator": "Exists"}]), "StatefulSet router: tolerates"),
         (lambda m: limits(m, "bring").pop("nvidia.com/gpu"), "Job bring: has None of nvidia.com/gpu"),
     ])
 
@@ -96,90 +97,12 @@ def jobs_that_pack_something_else(overlays):
             (lambda m: edit_args(m, job, "precision=bf16", "precision=f32"), f"Job {job} packs"),
             (lambda m: edit_args(m, job, "/models/abacus", "/models/abakus"), "'out': '/models/abakus'"),
             (lambda m: edit_args(m, job, "/checkpoint/abacus", "/checkpoint/other"), "are not of one name"),
+            (lambda m: container(m, job)["args"].remove("--verify"), "does not --verify"),
             (lambda m: edit_cluster_file(m, "numerics {", "numerics { ffn_weights: WEIGHT_FORMAT_INT8"), "packs"),
         ])
     expect_each(agreement.jobs_pack_what_members_read, overlays.h200, [
         (lambda m: container(m, "bring")["args"].remove("--ffn_products=fp8"), "Job bring packs"),
         (lambda m: container(m, "bring")["args"].remove("--backend=cuda"), "Job bring packs"),
-    ])
-
-
-def graces_and_drains(overlays):
-    def sleep(m, seconds):
-        return {"preStop": {"sleep": {"seconds": seconds}}}
-    expect_each(lifecycle.grace_fits_the_drain, overlays.cpu, [
-        (lambda m: edit_cluster_file(m, "drain_ms: 30000", "drain_ms: 90000"),
-         "StatefulSet attention", "45, must be 100"),
-        (lambda m: pod(m).pop("terminationGracePeriodSeconds"), "StatefulSet expert", "30, must be 40"),
-        (lambda m: container(m, "router").pop("lifecycle"), "StatefulSet router: its lifecycle is {}"),
-        (lambda m: container(m, "router").update(lifecycle=sleep(m, 30)), "should sleep 5 s"),
-        (lambda m: container(m).update(lifecycle=sleep(m, 5)), "StatefulSet expert", "should sleep 0 s"),
-        (lambda m: container(m, "router")["lifecycle"].update(postStart={"sleep": {"seconds": 1}}), "postStart"),
-    ])
-
-
-def probes_that_ask_something_else(overlays):
-    def probe(m, name="livenessProbe"):
-        return container(m)[name]
-    expect_each(lifecycle.probes_ask_three_questions, overlays.cpu, [
-        (lambda m: probe(m)["httpGet"].update(path="/readyz"), "livenessProbe", "should be /livez"),
-        (lambda m: probe(m)["httpGet"].update(port=9401), "livenessProbe asks"),
-        (lambda m: probe(m)["httpGet"].update(scheme="HTTPS"), "livenessProbe asks", "HTTPS"),
-        (lambda m: container(m).pop("startupProbe"), "startupProbe asks None"),
-        (lambda m: probe(m).update(exec={"command": ["/usr/bin/orrery"]}), "livenessProbe has exec"),
-        (lambda m: probe(m).pop("failureThreshold"), "livenessProbe has httpGet"),
-        (lambda m: probe(m).update(timeoutSeconds=0), "livenessProbe waits 0 s"),
-        (lambda m: probe(m).update(failureThreshold=1), "livenessProbe gives up after 10 s"),
-        (lambda m: probe(m, "startupProbe").update(failureThreshold=1),
-         "startupProbe gives up after 10 s, must be 1800"),
-    ])
-
-
-def rolls_that_take_too_many(overlays):
-    expect_each(lifecycle.sets_roll_one_by_one, overlays.cpu, [
-        (lambda m: workload(m).spec.update(podManagementPolicy="OrderedReady"), "podManagementPolicy is OrderedReady"),
-        (lambda m: workload(m).spec.update(updateStrategy={"type": "OnDelete"}), "updateStrategy"),
-        (lambda m: workload(m).spec.pop("minReadySeconds"), "minReadySeconds is 0"),
-    ])
-    expect_each(lifecycle.sets_roll_one_by_one, overlays.lws, [
-        (lambda m: workload(m).spec["rolloutStrategy"]["rollingUpdateConfiguration"].update(maxUnavailable=2),
-         "rolls by"),
-    ])
-
-
-def pods_that_share_a_node(overlays):
-    def spread(m):
-        return pod(m)["topologySpreadConstraints"][0]
-    expect_each(lifecycle.pods_are_spread_over_nodes, overlays.cpu, [
-        (lambda m: pod(m).pop("topologySpreadConstraints"), "spreads []"),
-        (lambda m: spread(m).update(topologyKey="kubernetes.io/hostnam"), "hostnam"),
-        (lambda m: spread(m)["labelSelector"]["matchLabels"].update({"app.kubernetes.io/component": "router"}),
-         "StatefulSet expert", "must spread its own pods"),
-    ])
-    expect_each(lifecycle.pods_are_spread_over_nodes, overlays.lws, [
-        (lambda m: workload(m).manifest["metadata"].pop("annotations"), "have None for themselves"),
-    ])
-
-
-def budgets_of_too_many_or_none(overlays):
-    def budget(m, name):
-        return spec(m, "PodDisruptionBudget", name)
-
-    def least(m, name, number):
-        budget(m, name).pop("maxUnavailable")
-        budget(m, name).update(minAvailable=number)
-    expect_each(lifecycle.budgets_let_some_go, overlays.cpu, [
-        (lambda m: budget(m, "expert").update(maxUnavailable=2), "lets 2 go", "max_failed_shards is 1"),
-        (lambda m: budget(m, "expert").update(maxUnavailable=0), "lets 0 of 4 go"),
-        (lambda m: budget(m, "attention").update(maxUnavailable=0), "lets 0 of 2 go"),
-        (lambda m: budget(m, "attention").update(maxUnavailable=2), "lets 2 of 2 go"),
-        (lambda m: budget(m, "attention").update(maxUnavailable="50%"), "lets None of 2 go"),
-        (lambda m: budget(m, "router").pop("maxUnavailable"), "lets None of 2 go"),
-        (lambda m: least(m, "router", 2), "lets 0 of 2 go"),
-        (lambda m: least(m, "expert", 1), "lets 3 go, and limits.max_failed_shards is 1"),
-    ])
-    expect_each(lifecycle.budgets_let_some_go, overlays.lws, [
-        (lambda m: edit_cluster_file(m, "max_failed_shards: 4", "max_failed_shards: 1"), "rolls 4 shards at a time"),
     ])
 
 
@@ -199,6 +122,7 @@ def podman_with_something_else(overlays):
         (lambda m: claim(m, 0).pop("readOnly"), "StatefulSet attention, volumes"),
         (lambda m: workload(m).spec.update(replicas=3), "replicas is 4 in cpu, 3 in podman"),
         (lambda m: container(m).update(env=[]), "env"),
+        (lambda m: spec(m, "Service", "expert").update(clusterIP="10.0.0.1"), "objects: Service expert is"),
     ])
 
     def with_another_file(cpu):
@@ -220,5 +144,4 @@ def text_that_is_no_cluster_file(_):
 
 CASES = [another_port, pods_and_members_that_differ, autoscalers_beyond_the_cluster_file, threads_without_processors,
          members_without_their_devices, gpu_members_with_the_image_for_processors, what_is_not_encrypted,
-         jobs_that_pack_something_else, graces_and_drains, probes_that_ask_something_else, rolls_that_take_too_many,
-         pods_that_share_a_node, budgets_of_too_many_or_none, podman_with_something_else, text_that_is_no_cluster_file]
+         jobs_that_pack_something_else, podman_with_something_else, text_that_is_no_cluster_file]

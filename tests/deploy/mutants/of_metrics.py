@@ -78,6 +78,20 @@ def alerts_without_an_explanation(overlays):
         return rules.alerts_are_explained(manifests, "### OrreryNoRank\n### OrreryNoSuchThing\n")
     expect(check, overlays.monitored, "about OrreryWedged")
     expect(check, overlays.monitored, "explains OrreryNoSuchThing")
+    expect(check, with_labels(overlays.monitored, {}), "OrreryImbalance has no severity, or no summary")
+
+
+def with_labels(manifests, labels):
+    manifests = manifests.copy()
+    rules.rules(manifests)[-1]["labels"] = labels
+    return manifests
+
+
+def a_runbook_with_other_metrics(overlays):
+    def check(manifests):
+        return rules.the_runbook_names_what_there_is(manifests, SERIES, "`orrery_no_such` `orrery:requests:rate1m`")
+    expect(check, overlays.monitored, "the runbook names orrery_no_such")
+    expect(check, overlays.monitored, "the runbook names orrery:requests:rate1m")
 
 
 def autoscalers_of_nothing(overlays):
@@ -98,6 +112,7 @@ def autoscalers_of_nothing(overlays):
         ])
     expect_each(scalers.scaled_targets_exist, overlays.keda, [
         (lambda m: spec(m, "ScaledObject", "attention")["fallback"].update(replicas=1), "falls back to 1"),
+        (lambda m: spec(m, "ScaledObject", "attention").pop("fallback"), "falls back to None"),
     ])
 
 
@@ -133,6 +148,8 @@ def autoscalers_by_metrics_of_others(overlays):
         (ask("sum(orrery_router_open_requests)"), "no series orrery_router_open_requests"),
         (lambda m: trigger(m, 1)["metadata"].update(threshold="70"), "is to be 70"),
         (lambda m: trigger(m).update(type="cron"), "scales by cron"),
+        (lambda m: trigger(m)["metadata"].pop("serverAddress"), "should have serverAddress"),
+        (lambda m: trigger(m)["metadata"].update(serverAddress="prometheus:9090"), "serverAddress is prometheus:9090"),
         (lambda m: trigger(m).update(metricType="Value"), "must be an AverageValue"),
     ])
 
@@ -164,5 +181,6 @@ def members_that_are_not_scraped(overlays):
     ])
 
 
-CASES = [rules_about_nothing, expressions_are_read, alerts_without_an_explanation, autoscalers_of_nothing,
+CASES = [rules_about_nothing, expressions_are_read, alerts_without_an_explanation,
+         a_runbook_with_other_metrics, autoscalers_of_nothing,
          autoscalers_by_metrics_of_others, an_adapter_that_does_not_know_a_metric, members_that_are_not_scraped]

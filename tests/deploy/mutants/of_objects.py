@@ -28,6 +28,30 @@ def objects_of_other_namespaces(overlays):
     ])
 
 
+def words_that_nobody_knows(overlays):
+    def spread(m):
+        return pod(m)["topologySpreadConstraints"][0]
+
+    def claim(m):
+        return m.find("PersistentVolumeClaim", "orrery-models")["spec"]
+    expect_each(objects.words_are_known, overlays.cpu, [
+        (lambda m: spread(m).update(whenUnsatisfiable="ScheduleAnyways"), "whenUnsatisfiable is ScheduleAnyways"),
+        (lambda m: container(m).update(terminationMessagePolicy="Fallback"), "terminationMessagePolicy is Fallback"),
+        (lambda m: claim(m).update(accessModes=["ReadWriteMay"]), "accessModes is ReadWriteMay"),
+    ])
+
+
+def steps_that_labels_do_not_tell(overlays):
+    def label(kind, name, step):
+        return lambda m: m.find(kind, name)["metadata"].setdefault("labels", {}).update({"orrery/step": step})
+    expect_each(objects.steps_are_told_by_labels, overlays.packed, [
+        (label("Job", "pack", "model"), "Job pack: label orrery/step is model, must be models"),
+        (lambda m: m.find("ServiceAccount", "pack")["metadata"].pop("labels"), "ServiceAccount pack", "must be models"),
+        (label("PersistentVolumeClaim", "orrery-checkpoint", "models"), "must be checkpoint"),
+        (label("StatefulSet", "expert", "models"), "must be None"),
+    ])
+
+
 def fields_of_pods_that_no_check_knows(overlays):
     expect_each(objects.pods_have_known_fields, overlays.cpu, [
         (lambda m: pod(m).update(hostname="another"), "hostname of a pod"),
@@ -51,7 +75,8 @@ def accounts_and_priorities_of_others(overlays):
         (lambda m: m.find("ServiceAccount", "expert").update(automountServiceAccountToken=True), "gives pods a token"),
         (lambda m: pod(m).pop("priorityClassName"), "its PriorityClass is None"),
         (lambda m: m.objects.remove(m.find("PriorityClass", "orrery-serving")), "must be orrery-serving, and there"),
-        (lambda m: m.find("PriorityClass", "orrery-serving").update(value=-1), "serving must come first"),
+        (lambda m: m.find("PriorityClass", "orrery-serving").update(value=-1), "must come after orrery-serving"),
+        (lambda m: m.find("PriorityClass", "orrery-preparation").pop("preemptionPolicy"), "push nobody out"),
     ])
     expect_each(objects.accounts_and_priorities_are_their_own, overlays.packed, [
         (lambda m: pod(m, "pack").update(priorityClassName="orrery-serving"), "Job pack", "must be orrery-preparation"),
@@ -91,8 +116,9 @@ def a_namespace_that_allows_more(overlays):
     def labels(m):
         return m.of("Namespace")[0]["metadata"]["labels"]
     expect_each(security.the_namespace_is_restricted, overlays.cpu, [
-        (lambda m: m.objects.remove(m.of("Namespace")[0]), "must be one Namespace"),
+        (lambda m: m.objects.remove(m.of("Namespace")[0]), "Namespace is missing"),
         (lambda m: labels(m).update({"pod-security.kubernetes.io/enforce": "baseline"}), "enforce is baseline"),
+        (lambda m: m.of("Namespace")[0]["metadata"].update(name="orery"), "Namespace is orery"),
         (lambda m: labels(m).pop("pod-security.kubernetes.io/audit"), "audit is None"),
         (lambda m: labels(m).pop("pod-security.kubernetes.io/warn"), "warn is None"),
     ])
@@ -130,6 +156,7 @@ def limits_that_differ_from_requests(overlays):
     expect(security.requests_equal_limits, manifests, "StatefulSet expert", "rdma/ib")
 
 
-CASES = [kinds_that_no_check_knows, objects_of_other_namespaces, fields_of_pods_that_no_check_knows,
+CASES = [kinds_that_no_check_knows, objects_of_other_namespaces, words_that_nobody_knows,
+         steps_that_labels_do_not_tell, fields_of_pods_that_no_check_knows,
          accounts_and_priorities_of_others, pods_that_may_too_much, a_namespace_that_allows_more,
          images_without_a_version, images_of_others, limits_that_differ_from_requests]

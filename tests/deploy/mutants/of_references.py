@@ -94,6 +94,13 @@ def a_claim_that_its_volume_does_not_fit(overlays):
         (lambda m: claim(m).update(storageClassName="local"), "storageClassName local"),
         (lambda m: volume(m).update(accessModes=["ReadWriteOnce"]), "accessModes"),
         (lambda m: claim(m)["resources"]["requests"].update(storage="800Gi"), "claim orrery-models", "wants 800Gi"),
+        (lambda m: claim(m).pop("accessModes"), "has accessModes None"),
+        (lambda m: claim(m).pop("resources"), "and size None"),
+        (lambda m: claim(m).pop("volumeName"), "PersistentVolume orrery-models: no claim of its name names it"),
+        (lambda m: volume(m).pop("local"), "local is None"),
+        (lambda m: volume(m)["local"].update(path="/var/lib/orrery"), "local is", "must be"),
+        (lambda m: volume(m).update(persistentVolumeReclaimPolicy="Delete"), "persistentVolumeReclaimPolicy is Delete"),
+        (lambda m: volume(m).pop("nodeAffinity"), "nodeAffinity is None"),
     ])
 
 
