@@ -17,7 +17,9 @@ PACKED_NUMERICS = {
     "linear_weights": "stored",
 }
 
-# Nodes with GPUs take no other pods.
+# What NCCL is told of the network (overlays/gpu-h200).
+NCCL_VARIABLES = {"NCCL_SOCKET_IFNAME", "NCCL_IB_HCA", "NCCL_IB_GID_INDEX"}
+NODES_LABELS = {"nvidia.com/gpu.product": "NVIDIA-H200", "orrery/models": ""}
 GPU_NODES = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 
 
@@ -95,39 +97,59 @@ def threads_are_processors(manifests):
     return wrong
 
 
+def computes_on_a_gpu(manifests, workload):
+    """A member by its cluster file, a Job by what it packs for."""
+    if workload.role in ("attention", "expert"):
+        return cluster_text.first(cluster_file(manifests, workload), "numerics", "backend") == "BACKEND_CUDA"
+    return flags(workload.container()).get("backend") == "cuda"
+
+
+def exchanges_by_nccl(manifests, workload):
+    return (workload.role in ("attention", "expert")
+            and cluster_text.first(cluster_file(manifests, workload), "exchange") == "EXCHANGE_NCCL")
+
+
 def gpus_agree(manifests):
-    """Who computes on a GPU has one, and the image for it; who exchanges rows by NCCL has a port for RDMA."""
+    """Who computes on a GPU has one; who exchanges rows by NCCL has a port for RDMA, and says which."""
     wrong = []
     for workload in manifests.workloads():
-        cluster = cluster_file(manifests, workload) if workload.role in ("attention", "expert") else {}
-        container = workload.container()
-        for_gpu = (cluster_text.first(cluster, "numerics", "backend") == "BACKEND_CUDA"
-                   or flags(container).get("backend") == "cuda")
-        by_nccl = cluster_text.first(cluster, "exchange") == "EXCHANGE_NCCL"
-        limits = container.get("resources", {}).get("limits", {})
+        for_gpu, by_nccl = computes_on_a_gpu(manifests, workload), exchanges_by_nccl(manifests, workload)
+        limits = workload.container().get("resources", {}).get("limits", {})
         for resource, is_needed in (("nvidia.com/gpu", for_gpu), ("rdma/ib", by_nccl)):
             needed = "1" if is_needed else None
             if limits.get(resource) != needed:
                 wrong.append(f"{workload}: has {limits.get(resource)} of {resource}, needs {needed}")
-        tolerations = workload.pod.get("tolerations", [])
-        if tolerations != [GPU_NODES] and (tolerations or for_gpu):
-            wrong.append(f"{workload}: tolerates {tolerations}, {'must' if for_gpu else 'may'} be {[GPU_NODES]}")
+        variables = {each["name"] for each in workload.container().get("env", [])}
+        if variables != (NCCL_VARIABLES if by_nccl else set()):
+            wrong.append(f"{workload}: has the variables {sorted(variables)}, needs those of NCCL: {by_nccl}")
+    return wrong
+
+
+def pods_may_run_where_they_must(manifests):
+    """Nodes with GPUs take no pods but those that say so: who computes on one, and where models are on those nodes'
+    disks, all."""
+    on_gpu = {each.name for each in manifests.workloads() if computes_on_a_gpu(manifests, each)}
+    all_must = bool(on_gpu and manifests.of("PersistentVolume"))
+    wrong = []
+    for workload in manifests.workloads():
+        expected = [GPU_NODES] if all_must or workload.name in on_gpu else []
+        if workload.pod.get("tolerations", []) != expected:
+            wrong.append(f"{workload}: tolerates {workload.pod.get('tolerations', [])}, must be {expected}")
+        if not workload.pod.get("nodeSelector", {}).items() <= NODES_LABELS.items():
+            wrong.append(f"{workload}: is for nodes with {workload.pod['nodeSelector']}, known are {NODES_LABELS}")
     return wrong
 
 
 def gpu_members_have_the_gpu_image(manifests):
-    """And so has what packs for them."""
+    """And so has what packs for them. Whoever has the cluster file of a GPU cluster has it as well: routers."""
     wrong = []
     for workload in manifests.workloads():
+        name = workload.container()["image"].rpartition("/")[2].partition(":")[0]
         backend = None
         if workload.role:
             backend = cluster_text.first(cluster_file(manifests, workload), "numerics", "backend")
-        for container in workload.containers():
-            name = container["image"].rpartition("/")[2].partition(":")[0]
-            for_gpu = backend == "BACKEND_CUDA" or flags(container).get("backend") == "cuda"
-            if for_gpu and not name.endswith("-cuda"):
-                wrong.append(f"{workload}, container {container['name']}: is for GPUs, and its image is "
-                             f"{container['image']}")
+        if (backend == "BACKEND_CUDA" or computes_on_a_gpu(manifests, workload)) and not name.endswith("-cuda"):
+            wrong.append(f"{workload}: is for GPUs, and its image is {workload.container()['image']}")
     return wrong
 
 

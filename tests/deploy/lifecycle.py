@@ -19,8 +19,16 @@ SLACK_S = 5
 DEFAULT_DRAIN_MS = 10000
 # Until everybody has seen that it is back.
 READY_S = 5
+DISKS_LABEL = "orrery/models"
 EXCLUSIVE_TOPOLOGY = "leaderworkerset.sigs.k8s.io/exclusive-topology"
 NODE = "kubernetes.io/hostname"
+# A group at a time; all of them by names of one service; a shard that dies is replaced alone.
+GROUPS = {
+    "rolloutStrategy": {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 1, "maxSurge": 0}},
+    "startupPolicy": "LeaderCreated",
+    "networkConfig": {"subdomainPolicy": "Shared"},
+    "restartPolicy": "None",
+}
 
 
 def probes_ask_three_questions(manifests):
@@ -80,9 +88,9 @@ def sets_roll_one_by_one(manifests):
             if ready_s < READY_S:
                 wrong.append(f"{workload}: minReadySeconds is {ready_s}, must be {READY_S} at least")
         if workload.kind == "LeaderWorkerSet":
-            rolled = {"maxUnavailable": 1, "maxSurge": 0}
-            if workload.spec.get("rolloutStrategy", {}).get("rollingUpdateConfiguration") != rolled:
-                wrong.append(f"{workload}: rolls by {workload.spec.get('rolloutStrategy')}, must be {rolled}")
+            found = dict(workload.spec, restartPolicy=workload.spec["leaderWorkerTemplate"].get("restartPolicy"))
+            wrong += [f"{workload}: {field} is {found.get(field)!r}, must be {expected!r}"
+                      for field, expected in GROUPS.items() if found.get(field) != expected]
     return wrong
 
 
@@ -120,6 +128,13 @@ def pods_are_spread_over_nodes(manifests):
         found = [(each.get("topologyKey"), each.get("maxSkew"), each.get("labelSelector")) for each in spreads]
         if found != [(NODE, 1, {"matchLabels": workload.identity()})]:
             wrong.append(f"{workload}: spreads {found}, must spread its own pods over {NODE}")
+        for each in spreads:
+            # Nodes that take none of its pods would count as empty, and nothing could run beside them.
+            strict = each.get("whenUnsatisfiable") == "DoNotSchedule"
+            if strict and each.get("nodeTaintsPolicy") != "Honor":
+                wrong.append(f"{workload}: spreads its pods over tainted nodes, too")
+            if strict and manifests.of("PersistentVolume") and DISKS_LABEL not in workload.pod.get("nodeSelector", {}):
+                wrong.append(f"{workload}: spreads its pods over nodes without its volume, too")
     return wrong
 
 

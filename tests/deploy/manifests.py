@@ -47,6 +47,7 @@ class Workload:
         template = manifest
         for key in TEMPLATES[self.kind]:
             template = template[key]
+        self.metadata_fields = set(template["metadata"])
         self.labels = template["metadata"].get("labels", {})
         self.pod = template["spec"]
         self.role = self.labels.get(COMPONENT)  # None: no member of the cluster

@@ -29,6 +29,10 @@ def secrets_of(workload):
     return secrets | ({RESUME_KEY: {"resume.key"}} if workload.role == "router" else {})
 
 
+def may_only_read(workload, volume):
+    return workload.role is not None or volume != PACKED
+
+
 def volumes_lead_somewhere(manifests):
     return [f"{workload}, volume {volume['name']}: {problem}" for workload in manifests.workloads()
             for volume in workload.pod.get("volumes", []) for problem in volume_problems(manifests, workload, volume)]
@@ -40,7 +44,7 @@ def volume_problems(manifests, workload, volume):
         is_podmans = workload.kind == "Deployment"  # a volume of podman's, made before
         if not is_podmans and not manifests.find("PersistentVolumeClaim", claim):
             yield f"there is no claim {claim}"
-        if workload.role and not volume["persistentVolumeClaim"].get("readOnly"):
+        if may_only_read(workload, volume["name"]) and not volume["persistentVolumeClaim"].get("readOnly"):
             yield f"the claim {claim} is not readOnly"
         return
     projected = volume.get("projected", {})
@@ -117,7 +121,7 @@ def mounts_fit_their_volumes(manifests):
             # With a subPath, files that change later are not seen: certificates.
             wrong += [f"{workload}, mount {mount['mountPath']}: {field} is not expected"
                       for field in sorted(set(mount) - {"name", "mountPath", "readOnly"})]
-            if not mount.get("readOnly") and (workload.role or mount["name"] != PACKED):
+            if may_only_read(workload, mount["name"]) and not mount.get("readOnly"):
                 wrong.append(f"{workload}, mount {mount['mountPath']}: is not readOnly")
     return wrong
 

@@ -34,6 +34,25 @@ BESIDE_NAMESPACES = {
     "PersistentVolume": "v1",
     "PriorityClass": "scheduling.k8s.io/v1",
 }
+# Fields of an object, of its metadata, and of its spec, for kinds of Kubernetes' own; those of operators are in
+# custom_kinds.py.
+FIELDS = {"apiVersion", "automountServiceAccountToken", "data", "description", "kind", "metadata", "preemptionPolicy",
+          "spec", "value"}
+METADATA_FIELDS = {"labels", "name", "namespace"}
+SET_FIELDS = {"minReadySeconds", "replicas", "selector", "template"}
+SPEC_FIELDS = {
+    "Deployment": SET_FIELDS,
+    "HorizontalPodAutoscaler": {"behavior", "maxReplicas", "metrics", "minReplicas", "scaleTargetRef"},
+    "Job": {"activeDeadlineSeconds", "backoffLimit", "completionMode", "completions", "parallelism", "template",
+            "ttlSecondsAfterFinished"},
+    "NetworkPolicy": {"egress", "ingress", "podSelector", "policyTypes"},
+    "PersistentVolume": {"accessModes", "capacity", "claimRef", "local", "nodeAffinity",
+                         "persistentVolumeReclaimPolicy", "storageClassName"},
+    "PersistentVolumeClaim": {"accessModes", "resources", "storageClassName", "volumeName"},
+    "PodDisruptionBudget": {"maxUnavailable", "minAvailable", "selector"},
+    "Service": {"clusterIP", "ports", "publishNotReadyAddresses", "selector"},
+    "StatefulSet": SET_FIELDS | {"podManagementPolicy", "serviceName", "updateStrategy"},
+}
 POD_FIELDS = {
     "affinity", "automountServiceAccountToken", "containers", "enableServiceLinks", "nodeSelector", "priorityClassName",
     "restartPolicy", "securityContext", "serviceAccountName", "terminationGracePeriodSeconds", "tolerations",
@@ -118,10 +137,25 @@ def steps_are_told_by_labels(manifests):
     return wrong
 
 
+def objects_have_known_fields(manifests):
+    wrong = []
+    for each in manifests.objects:
+        wrong += [f"{title(each)}: {field} is not expected" for field in sorted(set(each) - FIELDS)]
+        wrong += [f"{title(each)}: metadata.{field} is not expected"
+                  for field in sorted(set(each["metadata"]) - METADATA_FIELDS)
+                  if (each["kind"], field) != ("LeaderWorkerSet", "annotations")]  # lifecycle.py
+        if each["kind"] in SPEC_FIELDS:
+            wrong += [f"{title(each)}: spec.{field} is not expected"
+                      for field in sorted(set(each["spec"]) - SPEC_FIELDS[each["kind"]])]
+    return wrong
+
+
 def pods_have_known_fields(manifests):
     wrong = []
     for workload in manifests.workloads():
         wrong += [f"{workload}: {field} of a pod is not expected" for field in sorted(set(workload.pod) - POD_FIELDS)]
+        wrong += [f"{workload}: metadata.{field} of a pod is not expected"
+                  for field in sorted(workload.metadata_fields - METADATA_FIELDS)]
         if [each["name"] for each in workload.pod["containers"]] != [workload.role or workload.name]:
             wrong.append(f"{workload}: must have one container, named {workload.role or workload.name}")
         if workload.kind not in ("Job", "Pod") and workload.role not in ROLES:

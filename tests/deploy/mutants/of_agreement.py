@@ -62,9 +62,26 @@ def members_without_their_devices(overlays):
         (lambda m: limits(m).pop("rdma/ib"), "StatefulSet attention: has None of rdma/ib"),
         (lambda m: limits(m, "expert").update({"nvidia.com/gpu": "2"}), "StatefulSet expert: has 2 of nvidia.com/gpu"),
         (lambda m: limits(m, "router").update({"nvidia.com/gpu": "1"}), "StatefulSet router", "needs None"),
-        (lambda m: pod(m, "attention").pop("tolerations"), "StatefulSet attention: tolerates []"),
-        (lambda m: pod(m, "router").update(tolerations=[{"operator": "Exists"}]), "StatefulSet router: tolerates"),
         (lambda m: limits(m, "bring").pop("nvidia.com/gpu"), "Job bring: has None of nvidia.com/gpu"),
+        (lambda m: container(m).pop("env"), "StatefulSet expert: has the variables []"),
+        (lambda m: container(m)["env"][0].update(name="NCCL_SOCKET_IFNAM"), "'NCCL_SOCKET_IFNAM'"),
+    ])
+    expect_each(agreement.gpus_agree, overlays.cpu, [
+        (lambda m: container(m).update(env=[{"name": "LD_PRELOAD", "value": "/models/x.so"}]), "['LD_PRELOAD']"),
+    ])
+
+
+def pods_that_find_no_node(overlays):
+    expect_each(agreement.pods_may_run_where_they_must, overlays.h200, [
+        (lambda m: pod(m).pop("tolerations"), "StatefulSet expert: tolerates []"),
+        (lambda m: pod(m)["tolerations"][0].update(key="nvidia.com/gpus"), "StatefulSet expert: tolerates"),
+        # Its volume is on the same nodes.
+        (lambda m: pod(m, "router").pop("tolerations"), "StatefulSet router: tolerates []"),
+        (lambda m: pod(m)["nodeSelector"].update({"orrery/models": "yes"}), "StatefulSet expert: is for nodes with"),
+        (lambda m: pod(m)["nodeSelector"].update({"nvidia.com/gpu.product": "NVIDIA-H100"}), "is for nodes with"),
+    ])
+    expect_each(agreement.pods_may_run_where_they_must, overlays.cpu, [
+        (lambda m: pod(m).update(tolerations=[{"operator": "Exists"}]), "StatefulSet expert: tolerates"),
     ])
 
 
@@ -143,5 +160,5 @@ def text_that_is_no_cluster_file(_):
 
 
 CASES = [another_port, pods_and_members_that_differ, autoscalers_beyond_the_cluster_file, threads_without_processors,
-         members_without_their_devices, gpu_members_with_the_image_for_processors, what_is_not_encrypted,
-         jobs_that_pack_something_else, podman_with_something_else, text_that_is_no_cluster_file]
+         members_without_their_devices, pods_that_find_no_node, gpu_members_with_the_image_for_processors,
+         what_is_not_encrypted, jobs_that_pack_something_else, podman_with_something_else, text_that_is_no_cluster_file]

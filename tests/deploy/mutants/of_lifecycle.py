@@ -43,7 +43,9 @@ def rolls_that_take_too_many(overlays):
     ])
     expect_each(lifecycle.sets_roll_one_by_one, overlays.lws, [
         (lambda m: workload(m).spec["rolloutStrategy"]["rollingUpdateConfiguration"].update(maxUnavailable=2),
-         "rolls by"),
+         "rolloutStrategy is"),
+        (lambda m: workload(m).spec["leaderWorkerTemplate"].pop("restartPolicy"), "must be 'None'"),
+        (lambda m: workload(m).spec.pop("networkConfig"), "networkConfig is None"),
     ])
 
 
@@ -76,6 +78,10 @@ def pods_that_share_a_node(overlays):
         (lambda m: spread(m).update(topologyKey="kubernetes.io/hostnam"), "hostnam"),
         (lambda m: spread(m)["labelSelector"]["matchLabels"].update({"app.kubernetes.io/component": "router"}),
          "StatefulSet expert", "must spread its own pods"),
+    ])
+    expect_each(lifecycle.pods_are_spread_over_nodes, overlays.h200, [
+        (lambda m: spread(m).pop("nodeTaintsPolicy"), "over tainted nodes"),
+        (lambda m: pod(m).pop("nodeSelector"), "over nodes without its volume"),
     ])
     expect_each(lifecycle.pods_are_spread_over_nodes, overlays.lws, [
         (lambda m: workload(m).manifest["metadata"].pop("annotations"), "have None for themselves"),

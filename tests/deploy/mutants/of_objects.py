@@ -28,6 +28,19 @@ def objects_of_other_namespaces(overlays):
     ])
 
 
+def fields_that_no_check_knows(overlays):
+    expect_each(objects.objects_have_known_fields, overlays.cpu, [
+        (lambda m: m.find("PriorityClass", "orrery-serving").update(globalDefault=True), "globalDefault"),
+        (lambda m: m.find("ServiceAccount", "expert").update(secrets=[]), "ServiceAccount expert: secrets"),
+        (lambda m: m.find("Service", "expert")["metadata"].update(annotations={"a": "b"}), "metadata.annotations"),
+        (lambda m: m.find("Service", "expert")["spec"].update(type="NodePort"), "Service expert: spec.type"),
+        (lambda m: workload(m).spec.update(ordinals={"start": 1}), "StatefulSet expert: spec.ordinals"),
+    ])
+    expect_each(objects.objects_have_known_fields, overlays.packed, [
+        (lambda m: workload(m, "pack").spec.update(suspend=True), "Job pack: spec.suspend"),
+    ])
+
+
 def words_that_nobody_knows(overlays):
     def spread(m):
         return pod(m)["topologySpreadConstraints"][0]
@@ -55,6 +68,8 @@ def steps_that_labels_do_not_tell(overlays):
 def fields_of_pods_that_no_check_knows(overlays):
     expect_each(objects.pods_have_known_fields, overlays.cpu, [
         (lambda m: pod(m).update(hostname="another"), "hostname of a pod"),
+        (lambda m: workload(m).manifest["spec"]["template"]["metadata"].update(annotations={"a": "b"}),
+         "metadata.annotations of a pod"),
         (lambda m: pod(m).update(initContainers=[]), "initContainers of a pod"),
         (lambda m: pod(m).update(dnsPolicy="Default"), "dnsPolicy of a pod"),
         (lambda m: pod(m)["containers"].append(dict(container(m), name="another")), "must have one container"),
@@ -106,7 +121,6 @@ def pods_that_may_too_much(overlays):
         (lambda m: container(m)[context].update(procMount="Unmasked"), "procMount"),
         (lambda m: container(m)[context].update(privileged=True), "privileged"),
         (lambda m: container(m)["ports"][0].update(hostPort=7420), "a port of its host"),
-        (lambda m: container(m).update(env=[{"name": "LD_PRELOAD", "value": "/models/x.so"}]), "LD_PRELOAD"),
         (lambda m: container(m).update(env=[{"name": "NCCL_IB_HCA", "valueFrom": {"secretKeyRef": {}}}]),
          "NCCL_IB_HCA", "secrets are files"),
     ])
@@ -156,7 +170,7 @@ def limits_that_differ_from_requests(overlays):
     expect(security.requests_equal_limits, manifests, "StatefulSet expert", "rdma/ib")
 
 
-CASES = [kinds_that_no_check_knows, objects_of_other_namespaces, words_that_nobody_knows,
+CASES = [kinds_that_no_check_knows, objects_of_other_namespaces, fields_that_no_check_knows, words_that_nobody_knows,
          steps_that_labels_do_not_tell, fields_of_pods_that_no_check_knows,
          accounts_and_priorities_of_others, pods_that_may_too_much, a_namespace_that_allows_more,
          images_without_a_version, images_of_others, limits_that_differ_from_requests]

@@ -80,6 +80,9 @@ def volumes_of_nothing(overlays):
         (lambda m: pod(m)["volumes"][1]["persistentVolumeClaim"].update(claimName="no-claim"), "no claim no-claim"),
         (lambda m: pod(m)["volumes"][1]["persistentVolumeClaim"].pop("readOnly"), "orrery-models is not readOnly"),
     ])
+    expect_each(mounts.volumes_lead_somewhere, overlays.packed, [
+        (lambda m: pod(m, "pack")["volumes"][0]["persistentVolumeClaim"].pop("readOnly"), "checkpoint is not readOnly"),
+    ])
 
 
 def a_claim_that_its_volume_does_not_fit(overlays):
