@@ -82,6 +82,25 @@ def names_agree(manifests):
     return sorted(set(wrong))
 
 
+def routers_know_everybody(manifests):
+    """Whoever is there, also another generation; and those that are to stay have the routers' model and numerics."""
+    wrong = []
+    members = [each for each in manifests.members() if each.role != "router"]
+    for router in (each for each in manifests.members() if each.role == "router"):
+        cluster = cluster_file(manifests, router)
+        listed = {member["name"][0]: member for role in PORTS for member in cluster_text.members(cluster, role)}
+        for workload in members:
+            pods = workload.pod_names(least_replicas(manifests, workload))
+            wrong += [f"{router}: its cluster file does not name {pod}, which is there"
+                      for pod in pods if pod not in listed]
+            if any(cluster_text.is_retiring(listed.get(pod, {})) for pod in pods):
+                continue
+            own = cluster_file(manifests, workload)
+            wrong += [f"{router}: {field} of its cluster file is {cluster.get(field)}, {workload} has {own.get(field)}"
+                      for field in ("model", "numerics") if cluster.get(field) != own.get(field)]
+    return wrong
+
+
 def threads_are_processors(manifests):
     """`num_threads` of a rank and of a shard is the number of processors that its pod has."""
     wrong = []

@@ -17,11 +17,10 @@ def certificates_are_those_of_their_roles(manifests):
     """Where cert-manager makes any, one for each role that is there, and one for clients."""
     if not manifests.of("Certificate"):
         return []
-    member = manifests.members()[0]
-    cluster = cluster_file(manifests, member)
+    clusters = {each.role: cluster_file(manifests, each) for each in manifests.members()}
     names = {role: f"spiffe://{cluster_text.first(cluster, 'tls', 'trust_domain')}/{role}"
-             for role in {each.role for each in manifests.members()}}
-    names["client"] = cluster_text.first(cluster, "tls", "client")
+             for role, cluster in clusters.items()}
+    names["client"] = cluster_text.first(clusters["router"], "tls", "client")
     wrong = [f"Certificate {each['metadata']['name']} is nobody's" for each in manifests.of("Certificate")
              if each["metadata"]["name"] not in {CA, *(f"orrery-{role}-tls" for role in names)}]
     for role, name in sorted(names.items()):

@@ -127,7 +127,7 @@ def mounts_fit_their_volumes(manifests):
 
 
 def files_of(workload, container):
-    """What the container sees: {path of a file: None}, and folders whose contents are not known, with a slash."""
+    """What the container sees: paths of files, and of folders whose contents are not known, with a slash."""
     volumes = {volume["name"]: volume for volume in workload.pod.get("volumes", [])}
     seen = set()
     for mount in container.get("volumeMounts", []):

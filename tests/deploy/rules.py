@@ -28,7 +28,10 @@ def recorded(manifests, known):
     found = {}
     for rule in rules(manifests):
         if "record" in rule:
-            asked = promql.read(rule["expr"])
+            try:
+                asked = promql.read(rule["expr"])
+            except ValueError:  # that is said of the rule itself
+                continue
             labels = [set(each.labels) for each in asked.groupings] or [known.get(each.name, set())
                                                                        for each in asked.selectors]
             found[rule["record"]] = set().union(*labels)

@@ -36,6 +36,23 @@ def pods_and_members_that_differ(overlays):
     ])
 
 
+def routers_that_know_one_generation(overlays):
+    def routers_file(m):
+        return next(each for each in m.of("ConfigMap") if each["metadata"]["name"].startswith("orrery-cluster-routers"))
+
+    def edit(old, new):
+        def change(m):
+            data = routers_file(m)["data"]
+            assert old in data["cluster.txtpb"], old
+            data["cluster.txtpb"] = data["cluster.txtpb"].replace(old, new)
+        return change
+    expect_each(agreement.routers_know_everybody, overlays.blue_green, [
+        (edit('name: "expert-green-3"', 'name: "expert-green-4"'), "does not name expert-green-3, which is there"),
+        (edit("WEIGHT_FORMAT_INT8", "WEIGHT_FORMAT_INT4"), "numerics of its cluster file", "expert-green has"),
+        (edit(" retiring: true", ""), "numerics of its cluster file", "StatefulSet attention has"),
+    ])
+
+
 def autoscalers_beyond_the_cluster_file(overlays):
     for overlay, kind, least, most in ((overlays.scaled, "HorizontalPodAutoscaler", "minReplicas", "maxReplicas"),
                                        (overlays.keda, "ScaledObject", "minReplicaCount", "maxReplicaCount")):
@@ -159,6 +176,7 @@ def text_that_is_no_cluster_file(_):
         raise AssertionError(f"{text} was taken")
 
 
-CASES = [another_port, pods_and_members_that_differ, autoscalers_beyond_the_cluster_file, threads_without_processors,
+CASES = [another_port, pods_and_members_that_differ, routers_that_know_one_generation,
+         autoscalers_beyond_the_cluster_file, threads_without_processors,
          members_without_their_devices, pods_that_find_no_node, gpu_members_with_the_image_for_processors,
          what_is_not_encrypted, jobs_that_pack_something_else, podman_with_something_else, text_that_is_no_cluster_file]

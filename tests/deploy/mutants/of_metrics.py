@@ -60,6 +60,12 @@ def rules_about_nothing(overlays):
         )])
 
 
+def recordings_that_are_no_promql(overlays):
+    manifests = overlays.monitored.copy()
+    rules.rules(manifests)[0]["expr"] = "sum(up"
+    expect(lambda m: rules.rules_ask_for_what_there_is(m, SERIES), manifests, "orrery:requests:rate5m", "is not closed")
+
+
 def expressions_are_read(_):
     """Words of the language are no series."""
     for expression in (
@@ -181,6 +187,6 @@ def members_that_are_not_scraped(overlays):
     ])
 
 
-CASES = [rules_about_nothing, expressions_are_read, alerts_without_an_explanation,
+CASES = [rules_about_nothing, recordings_that_are_no_promql, expressions_are_read, alerts_without_an_explanation,
          a_runbook_with_other_metrics, autoscalers_of_nothing,
          autoscalers_by_metrics_of_others, an_adapter_that_does_not_know_a_metric, members_that_are_not_scraped]
