@@ -89,8 +89,9 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 
     def __call__(self, *arguments, stdin=None, timeout=TIMEOUT_S):
         command = ["podman", *map(str, arguments)]
+        # Not where a file has the name of an image, as `orrery` in the checkout: `kube play` wants to build from it.
         done = subprocess.run(command, env=self.env, input=stdin, capture_output=True, text=not isinstance(stdin, bytes),
-                              timeout=timeout, check=False)
+                              timeout=timeout, check=False, cwd="/")
         if done.returncode != 0:
             error = done.stderr if isinstance(done.stderr, str) else done.stderr.decode()
             raise PodmanError(f"{' '.join(command)}: exit code {done.returncode}: {error.strip()}")
