@@ -75,7 +75,7 @@ def promtool(*arguments, folder):
 
 def check_queries_with_promtool(manifests, folder):
     """As if they were recorded."""
-    written = [{"record": f"query:{i}", "expr": query} for i, (_, query) in enumerate(queries(manifests))]
+    written = [{"record": f"query:{i}", "expr": query} for i, query in enumerate(queries(manifests))]
     (pathlib.Path(folder) / "queries.yaml").write_text(
         yaml.safe_dump({"groups": [{"name": "queries", "rules": written}]}), encoding="utf-8")
     promtool("check", "rules", "queries.yaml", folder=folder)

@@ -8,7 +8,6 @@ import scraping
 from objects import title
 from units import quantity
 
-KINDS = ("HorizontalPodAutoscaler", "ScaledObject")
 ADDRESS = re.compile(r"https?://[\w.-]+:\d+")
 # Ratios are of 0 to 1.
 RATIO = re.compile(r"\w+_ratio\b")
@@ -18,7 +17,9 @@ RATIO = re.compile(r"\w+_ratio\b")
 class Scaler:
     """What both kinds say."""
     title: str
+    kind: str
     target: dict
+    measured: list  # metrics, or triggers
     least: int
     most: int
     fallback: int  # where Prometheus does not answer; a HorizontalPodAutoscaler leaves as many as there are
@@ -26,12 +27,13 @@ class Scaler:
 
 def scalers(manifests):
     found = []
-    for manifest in manifests.of(KINDS[0]) + manifests.of(KINDS[1]):
+    for manifest in manifests.of("HorizontalPodAutoscaler") + manifests.of("ScaledObject"):
         spec = manifest["spec"]
         least = spec.get("minReplicas", spec.get("minReplicaCount"))
         most = spec.get("maxReplicas", spec.get("maxReplicaCount"))
-        fallback = least if manifest["kind"] == KINDS[0] else spec.get("fallback", {}).get("replicas")
-        found.append(Scaler(title(manifest), spec["scaleTargetRef"], least, most, fallback))
+        fallback = spec.get("fallback", {}).get("replicas") if manifest["kind"] == "ScaledObject" else least
+        measured = spec.get("metrics", spec.get("triggers", []))
+        found.append(Scaler(title(manifest), manifest["kind"], spec["scaleTargetRef"], measured, least, most, fallback))
     return found
 
 
@@ -64,22 +66,21 @@ def scaled_targets_exist(manifests):
 
 
 def queries(manifests):
-    """(title, query) of those that ask Prometheus themselves."""
-    return [(title(manifest), trigger["metadata"]["query"]) for manifest in manifests.of("ScaledObject")
+    """Of those that ask Prometheus themselves."""
+    return [trigger["metadata"]["query"] for manifest in manifests.of("ScaledObject")
             for trigger in manifest["spec"]["triggers"]]
 
 
 def scaled_by_metrics_of_their_role(manifests, series):
     """`series`: of each role, as scraping.series_of() has them."""
     wrong = []
-    for scaler, manifest in zip(scalers(manifests), manifests.of(KINDS[0]) + manifests.of(KINDS[1])):
+    for scaler in scalers(manifests):
         workload = next((each for each in manifests.members() if each.name == scaler.target["name"]), None)
         known = series.get(workload.role, {}) if workload else {}
-        measure = metric_problems if manifest["kind"] == KINDS[0] else trigger_problems
-        measured = manifest["spec"].get("metrics", manifest["spec"].get("triggers"))
-        if not measured:
+        if not scaler.measured:
             wrong.append(f"{scaler.title} measures nothing")
-        wrong += [f"{scaler.title}: {problem}" for each in measured or [] for problem in measure(each, known)]
+        problems = metric_problems if scaler.kind == "HorizontalPodAutoscaler" else trigger_problems
+        wrong += [f"{scaler.title}: {problem}" for each in scaler.measured for problem in problems(each, known)]
     return wrong
 
 
