@@ -13,7 +13,9 @@ constexpr size_t kMappedBytes = size_t{8} << 20;
 void KeepFreedMemory() {
   mallopt(M_MMAP_THRESHOLD, static_cast<int>(kMappedBytes));
   mallopt(M_TRIM_THRESHOLD, static_cast<int>(kKeptBytes));
-  mallopt(M_ARENA_MAX, kMaxHeaps);
+  mallopt(M_ARENA_MAX, 1);
 }
+
+void GiveBackFreedMemory() { malloc_trim(0); }
 
 }  // namespace orrery

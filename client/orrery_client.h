@@ -64,7 +64,7 @@ class OrreryClient {
   OrreryClient& operator=(OrreryClient&&);
   ~OrreryClient();
 
-  // `on_delta` may be empty. RESOURCE_EXHAUSTED is not tried again: RetryAfterOf(status) (base/retry_after.h)
+  // `on_delta` may be empty. RESOURCE_EXHAUSTED is not tried again: RetryAfterOf(status) (base/refusal_times.h)
   // says when that is worth its while.
   absl::StatusOr<Answer> Generate(const v1::GenerateRequest& request, absl::Duration timeout,
                                   const OnDelta& on_delta = {});

@@ -8,7 +8,8 @@
 //   OnOpen  OnFrame*  OnClosed  OnOpen  OnFrame* ...   (a rank's; a shard's has one connection)
 //
 // Requirements on a transport:
-//   * Send never blocks. Frames that were accepted arrive in order, or OnClosed follows.
+//   * Send never blocks. Frames that were accepted arrive in order, or OnClosed follows; behind Knock it does within
+//     seconds, but with peers that know no knocks.
 //   * OnClosed of a connection is delivered before Send accepts frames for the next one.
 //   * An error from OnFrame is passed on to the peer as the reason, and the connection ends.
 //   * After Close() a channel does not connect again. Its destructor returns when no callback runs
@@ -40,6 +41,9 @@ class Channel {
   // Ends this connection only; one that a rank opened is opened anew. For layers above the channel that
   // cannot go on; of gRPC's and of shared memory's, which are the ones that have such a layer.
   virtual void Reset(const absl::Status& why) { Close(why); }
+  // Of a rank's, whose answers are late: finds out whether something was lost on the way, although the connection
+  // stands; then the connection ends. For transports where that may happen.
+  virtual void Knock() {}
   // Of a rank's, while it is open: ChannelLayer::terms() of the layer that the shard has above this
   // channel; empty if there is none.
   virtual std::string peer_layer() const { return {}; }

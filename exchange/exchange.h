@@ -128,7 +128,8 @@ class RankExchange {
                                           absl::Span<const std::byte> rows) = 0;
   // Waits until that many of the tickets have settled, which means that every entry has its state, at
   // most until the deadline; says whether they have. Tickets stay open: for a rank that looks around
-  // between two waits, or asks several peers for the same.
+  // between two waits, or asks several peers for the same. A wait in vain also makes sure that nothing was lost on
+  // the way (Channel::Knock), so who may wait long does it in short ones.
   virtual bool Await(absl::Span<const Ticket> tickets, size_t num_settled, absl::Time deadline) = 0;
   bool Await(Ticket ticket, absl::Time deadline) { return Await({&ticket, 1}, 1, deadline); }
   // How long after its Dispatch the last reply to this open ticket came; nullopt while one is missing,

@@ -10,6 +10,13 @@
 #include "exchange/wait.h"
 
 namespace orrery {
+namespace {
+
+// Whether something was lost on the way is asked for an answer that takes longer than this, and again
+// after as long: rarely needed, so it should cost nothing; and nobody should wait for what cannot come.
+constexpr absl::Duration kKnockPause = absl::Milliseconds(500);
+
+}  // namespace
 
 // One channel, and the sink that it reports to.
 class RankEndpoint::Link : public ChannelSink {
@@ -34,6 +41,7 @@ class RankEndpoint::Link : public ChannelSink {
   // Guarded by the endpoint's mutex.
   bool open = false;
   int64_t num_openings = 0;
+  absl::Time knock_at = absl::InfinitePast();  // not before
 
  private:
   RankEndpoint* const endpoint_;
@@ -251,8 +259,29 @@ bool RankEndpoint::AwaitSettled(std::unique_lock<std::mutex>& lock,
 
 bool RankEndpoint::Await(absl::Span<const Ticket> tickets, size_t num_settled,
                          absl::Time deadline) {
-  std::unique_lock lock(mutex_);
-  return AwaitSettled(lock, tickets, num_settled, deadline);
+  std::vector<Link*> to_knock_at;
+  {
+    std::unique_lock lock(mutex_);
+    if (AwaitSettled(lock, tickets, num_settled, deadline)) return true;
+    to_knock_at = LinksToKnockAt(tickets);
+  }
+  for (Link* const link : to_knock_at) link->channel().Knock();
+  return false;
+}
+
+std::vector<RankEndpoint::Link*> RankEndpoint::LinksToKnockAt(absl::Span<const Ticket> tickets) {
+  std::vector<Link*> links;
+  const absl::Time now = absl::Now();
+  for (const Ticket& ticket : tickets) {
+    if (now - times_[ticket.slot].first < kKnockPause) continue;
+    for (const TicketTable::Frame& frame : table_.Waiting(ticket)) {
+      Link& late = link(frame.peer, frame.lane);
+      if (now < late.knock_at) continue;
+      late.knock_at = now + kKnockPause;
+      links.push_back(&late);
+    }
+  }
+  return links;
 }
 
 std::optional<absl::Duration> RankEndpoint::AnsweredAfter(Ticket ticket) const {

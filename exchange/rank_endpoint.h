@@ -72,9 +72,11 @@ class RankEndpoint : public RankExchange {
                        const std::vector<TicketTable::Outcome>& outcomes);
   bool AwaitSettled(std::unique_lock<std::mutex>& lock, absl::Span<const Ticket> tickets,
                     size_t num_settled, absl::Time deadline);
+  // Those of a late answer, each once in a while; the lock is held.
+  std::vector<Link*> LinksToKnockAt(absl::Span<const Ticket> tickets);
   absl::Status OnReply(const Link& link, std::string frame);
   void OnLinkChanged(Link& link, bool open);
-  const Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
+  Link& link(int peer, Lane lane) const { return *links_[peer][static_cast<int>(lane)]; }
 
   const ExchangeOptions options_;
   const uint64_t numerics_hash_;

@@ -116,6 +116,16 @@ bool TicketTable::Settled(Ticket ticket) const {
   return slots_[ticket.slot].num_waiting == 0;
 }
 
+std::vector<TicketTable::Frame> TicketTable::Waiting(Ticket ticket) const {
+  ORRERY_CHECK(IsOpen(ticket)) << "slot " << ticket.slot << ", generation " << ticket.generation;
+  const Slot& slot = slots_[ticket.slot];
+  std::vector<Frame> waiting;
+  for (size_t i = 0; i < slot.frames.size(); ++i) {
+    if (slot.outcomes[i].state == FrameState::kWaiting) waiting.push_back(slot.frames[i]);
+  }
+  return waiting;
+}
+
 std::vector<TicketTable::Outcome> TicketTable::Close(Ticket ticket) {
   ORRERY_CHECK(IsOpen(ticket)) << "slot " << ticket.slot << ", generation " << ticket.generation;
   Slot& slot = slots_[ticket.slot];

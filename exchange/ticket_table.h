@@ -75,6 +75,8 @@ class TicketTable {
   bool IsOpen(Ticket ticket) const;
   // Whether no frame of this open ticket is kWaiting.
   bool Settled(Ticket ticket) const;
+  // Those of this open ticket that are kWaiting.
+  std::vector<Frame> Waiting(Ticket ticket) const;
   // Frees the slot; one outcome per frame.
   std::vector<Outcome> Close(Ticket ticket);
 

@@ -34,6 +34,15 @@ TEST(TicketTable, SettlesWhenEveryFrameIsAnswered) {
   EXPECT_FALSE(table.IsOpen(ticket));
 }
 
+TEST(TicketTable, NamesTheFramesThatWait) {
+  TicketTable table(1);
+  const Ticket ticket =
+      table.Open({{.peer = 4, .num_entries = 1}, {.peer = 5, .num_entries = 1}}).value();
+  table.AcceptReply({.ticket = ticket, .frame_index = 0, .peer = 4, .num_entries = 1}, "reply");
+  ASSERT_EQ(table.Waiting(ticket).size(), 1u);
+  EXPECT_EQ(table.Waiting(ticket)[0].peer, 5);
+}
+
 TEST(TicketTable, IsSettledAtOnceWithoutFrames) {
   TicketTable table(1);
   const Ticket ticket = table.Open({}).value();

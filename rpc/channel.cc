@@ -30,6 +30,7 @@ grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options, int handshake
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);  // notes about each connection that nobody reads
   // Who calls tries again where that is right. And the filter for it ends the process when trailers come without a
   // status (gRPC 1.51), as they may where bits flip on the way.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);

@@ -58,7 +58,7 @@ MemoryBudget MemoryBudgetOf(const internal::ClusterFile& cluster, const ClusterM
 }
 
 void AddProcess(size_t churning_bytes, MemoryNeed& need) {
-  need.Add({.name = "what heaps keep", .bytes = KeptBytesAtMost(churning_bytes)});
+  need.Add({.name = "what the heap keeps", .bytes = KeptBytesAtMost(churning_bytes)});
   need.Add({.name = "the process", .bytes = kProcessBytes});
 }
 
@@ -76,7 +76,7 @@ size_t LeftForRequests(const MemoryBudget& budget, const MemoryNeed& fixed, size
   const size_t taken = fixed.total() + kProcessBytes;
   if (taken >= budget.bytes) return 0;
   const size_t left = budget.bytes - taken;
-  // What requests take, heaps keep once more: half, or all but the most that heaps keep.
+  // What requests take, the heap keeps once more: half, or all but the most that it keeps.
   const size_t kept_at_most = KeptBytesAtMost(std::numeric_limits<size_t>::max());
   const size_t half = left > churning_bytes ? (left - churning_bytes) / 2 : 0;
   return std::max(half, left > kept_at_most ? left - kept_at_most : 0);

@@ -36,7 +36,7 @@ struct MemoryBudget {
 MemoryBudget MemoryBudgetOf(const internal::ClusterFile& cluster, const ClusterMember& member,
                             const std::string& root = "");
 
-// The process itself, and what its heaps keep of memory that is taken and given back all the time, of which
+// The process itself, and what its heap keeps of memory that is taken and given back all the time, of which
 // there is churning_bytes at a time.
 void AddProcess(size_t churning_bytes, MemoryNeed& need);
 

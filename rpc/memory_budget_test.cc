@@ -59,7 +59,7 @@ TEST_F(Budget, IsThenAShareOfTheMachine) {
   EXPECT_EQ(Of(internal::ROLE_EXPERT, "expert-0").bytes, size_t{12'000'000} * 1024);
 }
 
-// Whatever is left for requests, what they take and what heaps keep of it fits.
+// Whatever is left for requests, what they take and what the heap keeps of it fits.
 TEST_F(Budget, LeavesForRequestsWhatFitsWithAllThatTheyCause) {
   MemoryNeed fixed;
   fixed.Add({.name = "weights", .bytes = 300'000'000});

@@ -3,8 +3,7 @@
 #include <string>
 
 #include "absl/strings/cord.h"
-#include "base/needed_time.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 
 namespace orrery {
 namespace {

@@ -24,7 +24,7 @@ inline constexpr size_t kMaxStatusBytes = 2048;
 grpc::Status ToGrpcStatus(const absl::Status& status);
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
-// When to try again (base/retry_after.h) and how long it would have taken (base/needed_time.h), as trailing metadata.
+// When to try again and how long it would have taken (base/refusal_times.h), as trailing metadata.
 void AddTrailers(const absl::Status& status, grpc::ServerContextBase& context);
 // Of a call that has ended.
 absl::Status FromGrpcStatus(const grpc::Status& status, const grpc::ClientContext& context);

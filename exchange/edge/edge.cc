@@ -118,6 +118,11 @@ void Edge::Reset(const absl::Status& why) {
   below_->Reset(why);
 }
 
+void Edge::Knock() {
+  std::lock_guard lock(mutex_);
+  if (IsOpen() && below_ != nullptr) below_->Knock();
+}
+
 std::string_view Edge::carrier() const {
   std::lock_guard lock(mutex_);
   if (state_ == State::kUp) return shared_->carrier->name();

@@ -65,6 +65,7 @@ class Edge : public Channel, public ChannelSink, public CaredFor {
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
   void Reset(const absl::Status& why) override;
+  void Knock() override;
   std::string_view carrier() const override;
   std::string carrier_problem() const override;
 

@@ -61,6 +61,13 @@ void EitherChannel::Close(const absl::Status& why) {
   second_->channel->Close(why);
 }
 
+// Where something is under way: it may have gone the other way, before that changed.
+void EitherChannel::Knock() {
+  for (const Side* side : {first_.get(), second_.get()}) {
+    if (side->num_unanswered > 0) side->channel->Knock();
+  }
+}
+
 std::string_view EitherChannel::carrier() const {
   const Side* const side = current_;
   return side == nullptr ? std::string_view() : side->channel->carrier();

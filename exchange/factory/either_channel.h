@@ -35,6 +35,7 @@ class EitherChannel : public Channel {
 
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
+  void Knock() override;
   std::string_view carrier() const override;
   std::string carrier_problem() const override;
 

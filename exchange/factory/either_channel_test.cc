@@ -24,6 +24,7 @@ class FakeChannel : public Channel {
     return true;
   }
   void Close(const absl::Status&) override { log_->push_back(absl::StrCat("close ", name_)); }
+  void Knock() override { log_->push_back(absl::StrCat("knock at ", name_)); }
   std::string_view carrier() const override { return name_; }
 
   ChannelSink* const sink;
@@ -119,6 +120,17 @@ TEST_F(EitherChannelTest, TakesBackWhatWentTheOtherWayToo) {
   EXPECT_TRUE(either_.Send(abandon));
   EXPECT_THAT(Log(),
               ElementsAre("open", "grpc takes a", "grpc takes " + abandon, "shm takes " + abandon));
+}
+
+TEST_F(EitherChannelTest, KnocksWhereALateAnswerMayComeFrom) {
+  grpc_->sink->OnOpen();
+  EXPECT_TRUE(either_.Send("a"));
+  shm_->sink->OnOpen();
+  either_.Knock();
+  EXPECT_TRUE(either_.Send("b"));
+  either_.Knock();
+  EXPECT_THAT(Log(), ElementsAre("open", "grpc takes a", "knock at grpc", "shm takes b",
+                                 "knock at shm", "knock at grpc"));
 }
 
 TEST_F(EitherChannelTest, ClosesBoth) {

@@ -1,6 +1,9 @@
 // What only the gRPC transport can get wrong: peers that stall, refuse, overflow or speak nonsense,
 // and TLS. What it shares with other transports is exchange_conformance_test.
 
+#include <atomic>
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "exchange/frame.h"
@@ -40,7 +43,9 @@ const std::vector<std::byte> kRow(kRowBytes);
 
 struct Shard {
   explicit Shard(const ExchangeOptions& options, const TlsFiles& tls = {})
-      : exchange(MakeGrpcShardExchange({.exchange = options}).value()),
+      : Shard(GrpcShardOptions{.exchange = options}, tls) {}
+  explicit Shard(const GrpcShardOptions& options, const TlsFiles& tls = {})
+      : exchange(MakeGrpcShardExchange(options).value()),
         server(
             Server::Start({.address = "127.0.0.1:0", .tls = tls}, {exchange->service()}).value()) {}
 
@@ -234,6 +239,190 @@ TEST(GrpcExchange, AReplyThatWasChangedOnTheWayIsLostAndTouchesNoResult) {
   EXPECT_EQ(results, std::vector<std::byte>(kResultBytes, std::byte{7}));
 }
 
+internal::Frame Numbered(uint64_t number, std::string frame) {
+  internal::Frame sealed = Seal(std::move(frame));
+  sealed.set_number(number);
+  return sealed;
+}
+
+TEST(GrpcExchange, AShardThatMissesAFrameEndsTheStream) {
+  Shard shard(Options());
+  shard.exchange->SetAccepting(true);
+  const std::string frame = EncodeAbandon({.numerics_hash = NumericsHash("test")});
+  const absl::Status status =
+      SendRaw(shard.server->address(), "decode", {Numbered(1, frame), Numbered(3, MakeKnock())});
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("frame 3 came where frame 2 was due"));
+}
+
+TEST(GrpcExchange, AShardAnswersAKnock) {
+  Shard shard(Options());
+  shard.exchange->SetAccepting(true);
+  const auto stub = internal::Expert::NewStub(MakeChannel(shard.server->address(), {}).value());
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Far()));
+  context.AddMetadata(kLaneMetadata, "bulk");
+  const auto stream = stub->Exchange(&context);
+  for (const uint64_t number : {1, 2}) {
+    ASSERT_TRUE(stream->Write(Numbered(number, MakeKnock())));
+    internal::Frame reply;
+    ASSERT_TRUE(stream->Read(&reply));
+    EXPECT_TRUE(IsKnock(reply.payload()));
+    EXPECT_EQ(reply.number(), number);
+  }
+}
+
+// Answers knocks, each as the next frame but for `num_lost` that it says it sent before, and nothing else; with
+// nullopt, not even those.
+class SilentExpert : public internal::Expert::CallbackService {
+ public:
+  explicit SilentExpert(std::optional<uint64_t> num_lost) : num_lost_(num_lost) {}
+  grpc::ServerBidiReactor<internal::Frame, internal::Frame>* Exchange(
+      grpc::CallbackServerContext* context) override {
+    class Reactor : public grpc::ServerBidiReactor<internal::Frame, internal::Frame> {
+     public:
+      Reactor(std::optional<uint64_t> num_sent, std::atomic<int>* num_knocks)
+          : num_sent_(num_sent), num_knocks_(num_knocks) {
+        StartRead(&frame_);
+      }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(grpc::Status::OK);
+        if (!IsKnock(frame_.payload())) return StartRead(&frame_);
+        ++*num_knocks_;
+        if (!num_sent_.has_value()) return StartRead(&frame_);
+        frame_ = Numbered(++*num_sent_, MakeKnock());
+        StartWrite(&frame_);
+      }
+      void OnWriteDone(bool) override { StartRead(&frame_); }
+      void OnDone() override { delete this; }
+
+     private:
+      std::optional<uint64_t> num_sent_;
+      std::atomic<int>* const num_knocks_;
+      internal::Frame frame_;
+    };
+    context->AddInitialMetadata(kAcceptedMetadata, kAnswersKnocks);
+    auto* reactor = new Reactor(num_lost_, &num_knocks);
+    reactor->StartSendInitialMetadata();
+    return reactor;
+  }
+
+  std::atomic<int> num_knocks = 0;
+
+ private:
+  const std::optional<uint64_t> num_lost_;
+};
+
+// What becomes of one row, for a rank that looks around while it waits.
+EntryState AskWhileLookingAround(RankExchange& rank) {
+  const Ticket ticket = rank.Dispatch(0, Lane::kDecode, kOneRow, kRow).value();
+  const absl::Time far = Far();
+  while (!rank.Await(ticket, absl::Now() + absl::Milliseconds(20)) && absl::Now() < far) {
+  }
+  const CombineReport report = rank.Combine(ticket, absl::Now(), {});
+  return report.empty() ? EntryState::kDone : report[0].state;
+}
+
+TEST(GrpcExchange, AnAnswerThatWasLostOnTheWayIsMissed) {
+  SilentExpert expert(/*num_lost=*/1);
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  const auto rank = RankFor(server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  EXPECT_EQ(AskWhileLookingAround(*rank), EntryState::kLost);
+}
+
+TEST(GrpcExchange, WhereNothingGetsThroughAnyMoreKnocksAreMissed) {
+  SilentExpert expert(/*num_lost=*/std::nullopt);
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  GrpcRankOptions options;
+  options.knock_timeout = absl::Milliseconds(200);
+  const auto rank = RankFor(server->address(), options);
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  EXPECT_EQ(AskWhileLookingAround(*rank), EntryState::kLost);
+}
+
+// Answers with what is no message.
+class RubbishExpert
+    : public internal::Expert::WithRawCallbackMethod_Exchange<internal::Expert::Service> {
+ public:
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Exchange(
+      grpc::CallbackServerContext* context) override {
+    class Reactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+     public:
+      Reactor() { StartRead(&buffer_); }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(grpc::Status::OK);
+        const grpc::Slice rubbish("\x0a\x7f");  // a payload of 127 bytes, which do not follow
+        buffer_ = grpc::ByteBuffer(&rubbish, 1);
+        StartWrite(&buffer_);
+      }
+      void OnWriteDone(bool) override { StartRead(&buffer_); }
+      void OnDone() override { delete this; }
+
+     private:
+      grpc::ByteBuffer buffer_;
+    };
+    context->AddInitialMetadata(kAcceptedMetadata, kAnswersKnocks);
+    auto* reactor = new Reactor();
+    reactor->StartSendInitialMetadata();
+    return reactor;
+  }
+};
+
+TEST(GrpcExchange, AnAnswerThatIsNoMessageIsLost) {
+  RubbishExpert expert;
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  const auto rank = RankFor(server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  const Ticket ticket = rank->Dispatch(0, Lane::kDecode, kOneRow, kRow).value();
+  EXPECT_EQ(rank->Combine(ticket, Far(), {}).at(0).state, EntryState::kLost);
+  EXPECT_TRUE(rank->AwaitConnected(0, Far()));
+}
+
+TEST(GrpcExchange, AnAnswerThatIsOnlyLateIsWaitedFor) {
+  SilentExpert expert(/*num_lost=*/0);
+  const auto server = Server::Start({.address = "127.0.0.1:0"}, {&expert}).value();
+  const auto rank = RankFor(server->address());
+  ASSERT_TRUE(rank->AwaitConnected(0, Far()));
+  const Ticket ticket = rank->Dispatch(0, Lane::kDecode, kOneRow, kRow).value();
+  const absl::Time far = Far();
+  while (expert.num_knocks < 3 && absl::Now() < far) {
+    ASSERT_FALSE(rank->Await(ticket, absl::Now() + absl::Milliseconds(20)));
+  }
+  EXPECT_EQ(rank->Combine(ticket, absl::Now(), {}).at(0).state, EntryState::kPending);
+}
+
+TEST(GrpcExchange, LosesARankThatTakesNoMoreFrames) {
+  ExchangeOptions large_results = Options();
+  large_results.row_bytes = kResultBytes;
+  large_results.result_bytes = kRowBytes;
+  large_results.max_queued_bytes = size_t{1} << 30;  // or the queue would be full before
+  Shard shard(GrpcShardOptions{.exchange = large_results, .write_timeout = absl::Milliseconds(50)});
+  shard.exchange->SetAccepting(true);
+  const auto stub = internal::Expert::NewStub(MakeChannel(shard.server->address(), {}).value());
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Far()));
+  context.AddMetadata(kLaneMetadata, "decode");
+  const auto stream = stub->Exchange(&context);
+  const std::string dispatch =
+      EncodeDispatch({.row_bytes = kResultBytes, .numerics_hash = NumericsHash("test")},
+                     kOneRow[0].entries, kRow.data());
+  const std::vector<EntryState> done = {EntryState::kDone};
+  // It never reads, so the windows fill.
+  while (stream->Write(Seal(dispatch))) {
+    const std::optional<InboundGroup> group =
+        shard.exchange->Receive(absl::Now() + absl::Milliseconds(100));
+    if (!group.has_value()) continue;  // it was of a stream that is over by now
+    for (const InboundFrame& frame : *group) {
+      shard.exchange->Reply(frame, {.states = done, .results = kRow});
+    }
+  }
+  internal::Frame reply;
+  while (stream->Read(&reply)) {
+  }
+  EXPECT_NE(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
 TEST(GrpcExchange, RefusesStreamsBeyondItsLimit) {
   const auto exchange = MakeGrpcShardExchange({.exchange = Options(), .max_streams = 2}).value();
   exchange->SetAccepting(true);
@@ -261,6 +450,7 @@ TEST(GrpcExchange, RefusesOptionsThatCannotWork) {
   options.min_backoff = absl::ZeroDuration();
   EXPECT_FALSE(MakeGrpcRankExchange(options).ok());
   EXPECT_FALSE(MakeGrpcShardExchange({}).ok());
+  EXPECT_FALSE(MakeGrpcShardExchange({.exchange = Options(), .write_timeout = {}}).ok());
 }
 
 TEST(GrpcExchange, ClosesWhileItCannotReachItsPeer) {

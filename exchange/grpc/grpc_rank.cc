@@ -14,8 +14,9 @@ namespace orrery {
 
 absl::StatusOr<ChannelFactory> MakeGrpcChannels(const GrpcRankOptions& options) {
   RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
-  const absl::Duration shortest = std::min(
-      {options.write_timeout, options.connect_timeout, options.min_backoff, options.max_backoff});
+  const absl::Duration shortest =
+      std::min({options.write_timeout, options.knock_timeout, options.connect_timeout,
+                options.min_backoff, options.max_backoff});
   if (shortest <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "timeouts and backoffs must be positive, one is ", absl::FormatDuration(shortest)));

@@ -40,6 +40,8 @@ struct GrpcRankOptions {
   bool local_sockets = true;
   // A frame that the peer's connection does not take for this long means that the peer is lost.
   absl::Duration write_timeout = absl::Seconds(5);
+  // So does a peer of which nothing comes for this long behind a knock (exchange/channel.h).
+  absl::Duration knock_timeout = absl::Seconds(2);
   // A stream that does not open within this is given up and tried again.
   absl::Duration connect_timeout = absl::Seconds(5);
   // Pause before the second attempt to connect, doubled up to the maximum; each pause is jittered

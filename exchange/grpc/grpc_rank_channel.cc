@@ -14,8 +14,15 @@
 
 namespace orrery {
 
+namespace {
+
+// How long after its last read a stream may take to end.
+constexpr absl::Duration kEndTime = absl::Milliseconds(100);
+
+}  // namespace
+
 // One call. A read is pending from start to end, so its failure is the one sign that the call is
-// over.
+// over, or that what came is no message: of this gRPC (1.51) tells nobody, and the call would go on.
 class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, internal::Frame> {
  public:
   explicit Stream(GrpcRankChannel* owner)
@@ -34,18 +41,23 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
   }
   void Cancel() { context_.TryCancel(); }
 
+  // What it would check, that nothing else came with trailers, ends the process (gRPC 1.51) where a bit flipped on
+  // the way to make it untrue. Here nothing follows from it: a refusal is known by its metadata.
+  bool InternalTrailersOnly(const grpc_call*) const override { return false; }
   void OnReadInitialMetadataDone(bool ok) override {
     if (!ok) return;
     const auto& metadata = context_.GetServerInitialMetadata();
-    if (metadata.count(kAcceptedMetadata) == 0) return;
+    const auto accepted = metadata.find(kAcceptedMetadata);
+    if (accepted == metadata.end()) return;
     const auto layer = metadata.find(kLayerMetadata);
-    owner_->OnAccepted(layer == metadata.end()
+    owner_->OnAccepted(accepted->second == kAnswersKnocks,
+                       layer == metadata.end()
                            ? std::string()
                            : std::string(layer->second.data(), layer->second.size()));
   }
   void OnReadDone(bool ok) override {
     if (ok) {
-      owner_->OnFrame(incoming_);
+      owner_->OnFrame(unsealer_.Unseal(incoming_));
       StartRead(&incoming_);
     } else {
       owner_->OnReadFailed();
@@ -69,6 +81,7 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
   const std::unique_ptr<internal::Expert::Stub> stub_;  // over the best way of this attempt
   grpc::ClientContext context_;
   internal::Frame incoming_;
+  Unsealer unsealer_;
 };
 
 GrpcRankChannel::GrpcRankChannel(const GrpcRankOptions& options, Target target,
@@ -111,6 +124,12 @@ void GrpcRankChannel::Reset(const absl::Status&) {
   if (stream_ != nullptr) stream_->Cancel();
 }
 
+void GrpcRankChannel::Knock() {
+  std::lock_guard lock(mutex_);
+  if (state_ != State::kOpen || !answers_knocks_ || !queue_.Push(Seal(MakeKnock()))) return;
+  WriteNext();
+}
+
 std::string GrpcRankChannel::peer_layer() const {
   std::lock_guard lock(mutex_);
   return peer_layer_;
@@ -131,14 +150,25 @@ absl::Time GrpcRankChannel::TakeCare(absl::Time now) {
     case State::kOpening:
       if (now >= give_up_at_) stream_->Cancel();
       return std::max(give_up_at_, now + absl::Seconds(1));
+    case State::kEnding:
+      if (stream_ == nullptr) break;
+      if (now < give_up_at_) return give_up_at_;
+      stream_->Cancel();
+      break;
     case State::kOpen:
+      if (now - knocking_since_ >= options_.knock_timeout) {
+        LogWarning("exchange: ", log_name_, " answered no knock for ",
+                   absl::FormatDuration(options_.knock_timeout), ", it counts as lost");
+        knocking_since_ = absl::InfiniteFuture();
+        stream_->Cancel();
+      }
       if (now - queue_.writing_since() >= options_.write_timeout) {
         LogWarning("exchange: ", log_name_, " took no frame for ",
                    absl::FormatDuration(options_.write_timeout), ", it counts as lost");
         stream_->Cancel();
       }
-      return absl::InfiniteFuture();  // the caretaker looks often enough for the next write
-    case State::kEnding:
+      // The caretaker looks often enough for the next write.
+      return knocking_since_ + options_.knock_timeout;
     case State::kClosed:
       break;
   }
@@ -168,7 +198,13 @@ void GrpcRankChannel::Start(absl::Time now) {
 }
 
 void GrpcRankChannel::WriteNext() {
-  if (const internal::Frame* frame = queue_.StartNext()) stream_->StartWrite(frame);
+  const internal::Frame* const frame = queue_.StartNext();
+  if (frame == nullptr) return;
+  if (IsKnock(frame->payload()) && knocking_since_ == absl::InfiniteFuture()) {
+    knocking_since_ = absl::Now();
+    caretaker_->Wake();
+  }
+  stream_->StartWrite(frame);
 }
 
 absl::Duration GrpcRankChannel::NextPause() {
@@ -178,21 +214,24 @@ absl::Duration GrpcRankChannel::NextPause() {
   return pause * std::uniform_real_distribution<double>(0.5, 1.0)(jitter_);
 }
 
-void GrpcRankChannel::OnAccepted(std::string peer_layer) {
+void GrpcRankChannel::OnAccepted(bool answers_knocks, std::string peer_layer) {
   {
     std::lock_guard lock(mutex_);
     if (state_ != State::kOpening) return;
     Transition(State::kOpen);
     was_open_ = true;
     num_failures_ = 0;
+    answers_knocks_ = answers_knocks;
+    knocking_since_ = absl::InfiniteFuture();
     peer_layer_ = std::move(peer_layer);
   }
   LogInfo("exchange: connected to ", log_name_);
   sink_->OnOpen();
 }
 
-void GrpcRankChannel::OnFrame(internal::Frame& sealed) {
-  absl::StatusOr<std::string> frame = Unseal(sealed);
+void GrpcRankChannel::OnFrame(absl::StatusOr<std::string> frame) {
+  if (frame.ok()) HearPeer(IsKnock(*frame));
+  if (frame.ok() && IsKnock(*frame)) return;  // nothing was lost up to here
   const absl::Status status = frame.ok() ? sink_->OnFrame(*std::move(frame)) : frame.status();
   if (status.ok()) return;
   LogWarning("exchange: ", log_name_, ": ", status.ToString());
@@ -200,10 +239,19 @@ void GrpcRankChannel::OnFrame(internal::Frame& sealed) {
   stream_->Cancel();
 }
 
+// On a slow way the answer to a knock may be long behind others: as long as those come, all is well.
+void GrpcRankChannel::HearPeer(bool answers_knock) {
+  std::lock_guard lock(mutex_);
+  if (knocking_since_ == absl::InfiniteFuture()) return;
+  knocking_since_ = answers_knock ? absl::InfiniteFuture() : absl::Now();
+}
+
 void GrpcRankChannel::OnReadFailed() {
   std::lock_guard lock(mutex_);
   Transition(State::kEnding);
   queue_.Clear();
+  give_up_at_ = absl::Now() + kEndTime;
+  caretaker_->Wake();
 }
 
 void GrpcRankChannel::OnWriteDone(bool ok) {

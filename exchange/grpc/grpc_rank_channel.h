@@ -46,6 +46,7 @@ class GrpcRankChannel : public Channel, public CaredFor {
   bool Send(std::string frame) override;
   void Close(const absl::Status& why) override;
   void Reset(const absl::Status& why) override;
+  void Knock() override;
   std::string peer_layer() const override;
   std::string_view carrier() const override;
   absl::Time TakeCare(absl::Time now) override;
@@ -60,8 +61,9 @@ class GrpcRankChannel : public Channel, public CaredFor {
   absl::Duration NextPause();
 
   // Reactions of the stream.
-  void OnAccepted(std::string peer_layer);
-  void OnFrame(internal::Frame& sealed);
+  void OnAccepted(bool answers_knocks, std::string peer_layer);
+  void OnFrame(absl::StatusOr<std::string> frame);
+  void HearPeer(bool answers_knock);
   void OnReadFailed();
   void OnWriteDone(bool ok);
   void Forget();  // stream_ is about to be deleted
@@ -80,11 +82,14 @@ class GrpcRankChannel : public Channel, public CaredFor {
   Stream* stream_ = nullptr;  // deletes itself when done
   OutQueue queue_;
   bool closing_ = false;
-  bool was_open_ = false;   // the current stream
+  bool was_open_ = false;        // the current stream
+  bool answers_knocks_ = false;  // the peer, in the current stream
+  // Since when a knock is out and nothing comes; InfiniteFuture: none is out.
+  absl::Time knocking_since_ = absl::InfiniteFuture();
   std::string peer_layer_;  // of the current stream, or the last
   int num_failures_ = 0;    // since it was last open
   absl::Time open_at_ = absl::InfinitePast();
-  absl::Time give_up_at_ = absl::InfiniteFuture();  // on opening
+  absl::Time give_up_at_ = absl::InfiniteFuture();  // on opening, or ending by itself
   std::minstd_rand jitter_;
 };
 

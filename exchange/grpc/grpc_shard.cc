@@ -25,12 +25,20 @@ using FrameReactor = grpc::ServerBidiReactor<internal::Frame, internal::Frame>;
 // object of its own.
 class ShardChannel : public Channel {
  public:
-  ShardChannel(FrameReactor* reactor, grpc::CallbackServerContext* context, size_t max_queued_bytes)
-      : reactor_(reactor), context_(context), queue_(max_queued_bytes) {}
+  ShardChannel(FrameReactor* reactor, grpc::CallbackServerContext* context,
+               const GrpcShardOptions& options)
+      : reactor_(reactor),
+        context_(context),
+        write_timeout_(options.write_timeout),
+        queue_(options.exchange.max_queued_bytes) {}
 
   bool Send(std::string frame) override {
     internal::Frame sealed = Seal(std::move(frame));
     std::lock_guard lock(mutex_);
+    if (absl::Now() - queue_.writing_since() >= write_timeout_) {
+      Finish(absl::UnavailableError(
+          absl::StrCat("the rank took no frame for ", absl::FormatDuration(write_timeout_))));
+    }
     if (finishing_ || !queue_.Push(std::move(sealed))) return false;
     WriteNext();
     return true;
@@ -38,15 +46,7 @@ class ShardChannel : public Channel {
 
   void Close(const absl::Status& why) override {
     std::lock_guard lock(mutex_);
-    if (finishing_) return;
-    finishing_ = true;
-    final_status_ = why;
-    queue_.Clear();
-    if (queue_.writing()) {
-      context_->TryCancel();  // it may hang; Finish follows its OnWriteDone
-    } else {
-      reactor_->Finish(ToGrpcStatus(final_status_));
-    }
+    Finish(why);
   }
 
   void Read(internal::Frame* frame) {
@@ -68,6 +68,18 @@ class ShardChannel : public Channel {
   }
 
  private:
+  // The lock is held in both.
+  void Finish(const absl::Status& why) {
+    if (finishing_) return;
+    finishing_ = true;
+    final_status_ = why;
+    queue_.Clear();
+    if (queue_.writing()) {
+      context_->TryCancel();  // it may hang; the reactor's Finish follows its OnWriteDone
+    } else {
+      reactor_->Finish(ToGrpcStatus(final_status_));
+    }
+  }
   void WriteNext() {
     if (const internal::Frame* frame = queue_.StartNext()) reactor_->StartWrite(frame);
   }
@@ -77,6 +89,7 @@ class ShardChannel : public Channel {
   // after.
   FrameReactor* const reactor_;
   grpc::CallbackServerContext* const context_;
+  const absl::Duration write_timeout_;
   OutQueue queue_;
   bool finishing_ = false;
   absl::Status final_status_;
@@ -112,12 +125,12 @@ std::string RankNameOf(const grpc::CallbackServerContext& context) {
 // One call of Exchange.
 class ShardStream : public FrameReactor {
  public:
-  ShardStream(std::shared_ptr<ShardEndpoint> endpoint, ChannelLayer* layer,
-              grpc::CallbackServerContext* context, size_t max_queued_bytes)
+  ShardStream(std::shared_ptr<ShardEndpoint> endpoint, const GrpcShardOptions& options,
+              grpc::CallbackServerContext* context)
       : endpoint_(std::move(endpoint)),
-        layer_(layer),
+        layer_(options.layer),
         rank_name_(RankNameOf(*context)),
-        channel_(std::make_shared<ShardChannel>(this, context, max_queued_bytes)) {}
+        channel_(std::make_shared<ShardChannel>(this, context, options)) {}
 
   // Either accepts the call or finishes it with the reason.
   void Begin(const absl::Status& accepting, grpc::CallbackServerContext* context) {
@@ -135,7 +148,7 @@ class ShardStream : public FrameReactor {
       channel_->Close(status);
       return;
     }
-    context->AddInitialMetadata(kAcceptedMetadata, "1");
+    context->AddInitialMetadata(kAcceptedMetadata, kAnswersKnocks);
     if (layer_ != nullptr) context->AddInitialMetadata(kLayerMetadata, layer_->terms());
     StartSendInitialMetadata();
     channel_->Read(&incoming_);
@@ -146,7 +159,14 @@ class ShardStream : public FrameReactor {
       channel_->Close(absl::CancelledError("the rank ended the stream"));
       return;
     }
-    absl::StatusOr<std::string> frame = Unseal(incoming_);
+    absl::StatusOr<std::string> frame = unsealer_.Unseal(incoming_);
+    if (frame.ok() && IsKnock(*frame)) {
+      if (!channel_->Send(MakeKnock())) {
+        channel_->Close(absl::ResourceExhaustedError("the rank knocks and does not read"));
+      }
+      channel_->Read(&incoming_);
+      return;
+    }
     const absl::Status status = frame.ok() ? sink_->OnFrame(*std::move(frame)) : frame.status();
     if (status.ok()) {
       const std::shared_ptr<ShardEndpoint> endpoint = endpoint_;  // the stream may end meanwhile
@@ -171,6 +191,7 @@ class ShardStream : public FrameReactor {
   const std::shared_ptr<ShardChannel> channel_;
   std::shared_ptr<ChannelSink> sink_;  // null if refused
   internal::Frame incoming_;
+  Unsealer unsealer_;
 };
 
 class GrpcShardExchangeImpl : public GrpcShardExchange {
@@ -200,23 +221,18 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
  private:
   struct ExpertService : internal::Expert::CallbackService {
     ExpertService(std::shared_ptr<ShardEndpoint> endpoint, const GrpcShardOptions& options)
-        : endpoint(std::move(endpoint)),
-          name(options.name),
-          layer(options.layer),
-          max_queued_bytes(options.exchange.max_queued_bytes) {}
+        : endpoint(std::move(endpoint)), options(options) {}
 
     FrameReactor* Exchange(grpc::CallbackServerContext* context) override {
-      auto* stream = new ShardStream(endpoint, layer, context, max_queued_bytes);  // deletes itself
-      absl::Status status = CheckMeantFor(name, *context);
+      auto* stream = new ShardStream(endpoint, options, context);  // deletes itself
+      absl::Status status = CheckMeantFor(options.name, *context);
       if (!accepting) status.Update(absl::UnavailableError("the shard is not ready yet"));
       stream->Begin(status, context);
       return stream;
     }
 
     const std::shared_ptr<ShardEndpoint> endpoint;
-    const std::string name;
-    ChannelLayer* const layer;
-    const size_t max_queued_bytes;
+    const GrpcShardOptions options;
     std::atomic<bool> accepting = false;
   };
 
@@ -228,6 +244,10 @@ class GrpcShardExchangeImpl : public GrpcShardExchange {
 absl::StatusOr<std::unique_ptr<GrpcShardExchange>> MakeGrpcShardExchange(
     const GrpcShardOptions& options) {
   RETURN_IF_ERROR(CheckExchangeOptions(options.exchange));
+  if (options.write_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "write_timeout is ", absl::FormatDuration(options.write_timeout), ", must be positive"));
+  }
   return std::make_unique<GrpcShardExchangeImpl>(options);
 }
 

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "base/status.h"
 #include "exchange/exchange.h"
 
@@ -34,6 +35,9 @@ struct GrpcShardOptions {
   // Streams that are meant for another shard, which had this address before, are refused with NOT_FOUND. Empty:
   // all are taken.
   std::string name = {};
+  // A frame that a rank's connection does not take for this long, while more are to follow, means that the rank is
+  // lost.
+  absl::Duration write_timeout = absl::Seconds(5);
   // Streams that may be open at a time (two per rank); more are refused with RESOURCE_EXHAUSTED.
   int max_streams = 256;
   // What frames pass through on their way to the inbox and back; outlives the exchange. Null: nothing.

@@ -16,6 +16,8 @@ inline constexpr char kShardMetadata[] = "orrery-shard";
 // Sent by the shard at once when it has accepted a stream. A refusal carries initial metadata too,
 // but not this.
 inline constexpr char kAcceptedMetadata[] = "orrery-accepted";
+// Its value: the shard answers knocks (exchange/grpc/sealed_frame.h). "1" was that of builds that know none.
+inline constexpr char kAnswersKnocks[] = "2";
 // With it: the terms of the layer above the stream, if there is one (exchange/channel.h).
 inline constexpr char kLayerMetadata[] = "orrery-layer";
 

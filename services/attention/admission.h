@@ -21,7 +21,7 @@
 //           more. It would wait for those of its tenant before it, while tenants take turns, and then run as
 //           long as others have been running. Both are taken a third longer than they were, since an answer that
 //           comes a little late was for nothing, and one that was refused early costs a try elsewhere.
-// Every refusal says when another try is worth its while (base/retry_after.h), but that of a request which never fits;
+// Every refusal says when another try is worth its while (base/refusal_times.h), but that of a request which never fits;
 // one for want of time, also how long it would have taken.
 //
 // Replays have been admitted before: they have places and bytes of their own, of which anyone may have all, and

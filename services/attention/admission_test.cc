@@ -2,8 +2,7 @@
 
 #include <vector>
 
-#include "base/needed_time.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -53,7 +53,7 @@ absl::Status Run() {
   options.cluster = WithoutRetiring(std::move(cluster));
   ASSIGN_OR_RETURN(options.cpu_variant, ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)));
   ASSIGN_OR_RETURN(const std::unique_ptr<AttentionServer> server, AttentionServer::Start(options));
-  stop.Wait();
+  while (!stop.WaitFor(kGiveBackInterval)) GiveBackFreedMemory();
   LogInfo("draining");
   server->BeginDrain();
   const absl::Time drained_by =

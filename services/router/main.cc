@@ -46,7 +46,7 @@ absl::Status Run() {
                                   .listen_address = absl::GetFlag(FLAGS_listen_address),
                                   .monitoring_address = absl::GetFlag(FLAGS_monitoring_address)}));
   LogInfo("listening on ", router->address());
-  stop.Wait();
+  while (!stop.WaitFor(kGiveBackInterval)) GiveBackFreedMemory();
   LogInfo("stopping");
   router->Stop(absl::Now() + kStopTimeout);
   return absl::OkStatus();

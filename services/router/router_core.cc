@@ -6,8 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
-#include "base/needed_time.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 
 namespace orrery {
 namespace {

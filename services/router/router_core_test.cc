@@ -3,8 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "base/needed_time.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/router/router_core_fixture.h"

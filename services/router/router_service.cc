@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 #include "rpc/deadline.h"
 #include "rpc/status.h"
 #include "services/router/cluster_status.h"

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 
 namespace orrery {
 namespace {

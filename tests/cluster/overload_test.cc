@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "base/retry_after.h"
+#include "base/refusal_times.h"
 #include "gtest/gtest.h"
 #include "tests/cluster/cluster_test_util.h"
 

@@ -13,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
 #include "gtest/gtest.h"
 #include "proto/member.grpc.pb.h"
 #include "proto/placement.grpc.pb.h"
@@ -66,6 +68,16 @@ absl::Status Describe(const std::string& address, const TlsFiles& tls) {
   SetDeadline(context, absl::Now() + kPatience);
   internal::MemberDescription response;
   const auto channel = MakeChannel(address, tls, {.own_connection = true}).value();
+  return FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &response));
+}
+
+// Of somebody who speaks TLS and trusts the CA of the folder, but shows no certificate.
+absl::Status DescribeUnnamed(const std::string& address, const std::string& folder) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + kPatience);
+  internal::MemberDescription response;
+  const auto channel = grpc::CreateChannel(
+      address, grpc::SslCredentials({.pem_root_certs = ReadAll(folder + "/ca/ca.crt")}));
   return FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &response));
 }
 
@@ -124,6 +136,7 @@ TEST(ClusterTls, RefusesWhoDoesNotBelongThereAndDisturbsNobodyElse) {
         Describe(shard, MemberTls(file, internal::ROLE_ROUTER, {internal::ROLE_ATTENTION})).code(),
         absl::StatusCode::kUnavailable);
     EXPECT_FALSE(Describe(shard, {}).ok());
+    EXPECT_EQ(DescribeUnnamed(rank, folder).code(), absl::StatusCode::kUnavailable);
     const Validity now(absl::Hours(1));
     const Validity before(absl::Now() - absl::Hours(2), absl::Now() - absl::Hours(1));
     EXPECT_EQ(Describe(shard, MakeIssued(folder, "attention", now)), absl::OkStatus());
@@ -138,6 +151,7 @@ TEST(ClusterTls, RefusesWhoDoesNotBelongThereAndDisturbsNobodyElse) {
   EXPECT_EQ(disturbed->ids, undisturbed->ids);
   EXPECT_THAT(cluster->Output("attention-0"),
               HasSubstr("refused a call: its certificate names spiffe://orrery/client"));
+  EXPECT_TRUE(ComesToLog(*cluster, "attention-0", "peer did not return a certificate"));
   EXPECT_THAT(cluster->Output("expert-0"), HasSubstr("certificate verify failed"));
   EXPECT_EQ(cluster->CheckAlive(), absl::OkStatus());
 }

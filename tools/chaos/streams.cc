@@ -15,7 +15,8 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(20);
 
 }  // namespace
 
-Streams::Streams(const Options& options) : options_(options) {
+Streams::Streams(const Options& options)
+    : options_(options), waiting_since_(options.num_streams, absl::InfiniteFuture()) {
   for (int i = 0; i < options_.num_streams; ++i) {
     threads_.emplace_back([this, i] { Run(i); });
   }
@@ -37,23 +38,23 @@ void Streams::Run(int stream) {
   }
   while (!is_stopping_) {
     const Question& question = (*options_.questions)[next_question_++ % options_.questions->size()];
+    const absl::Time begin = waiting_since_[stream] = absl::Now();
     lock.unlock();
-    const absl::Time begin = absl::Now();
-    Ask(*client, question);
-    const absl::Duration rest = (absl::Now() - begin) * (1.0 / options_.busy_share - 1.0);
+    Ask(stream, *client, question);
     lock.lock();
+    waiting_since_[stream] = absl::InfiniteFuture();
+    const absl::Duration rest = (absl::Now() - begin) * (1.0 / options_.busy_share - 1.0);
     changed_.wait_for(lock, absl::ToChronoNanoseconds(rest), [this] { return is_stopping_; });
   }
 }
 
-void Streams::Ask(OrreryClient& client, const Question& question) {
-  absl::Time last = absl::Now();
+void Streams::Ask(int stream, OrreryClient& client, const Question& question) {
   const absl::StatusOr<Answer> answer =
       client.Generate(question.request, options_.timeout, [&](const v1::Delta&) {
-        NoteMessage(std::exchange(last, absl::Now()));
+        NoteMessage(stream);
         return true;
       });
-  NoteMessage(last);
+  NoteMessage(stream);
   const std::string difference = answer.ok() ? Difference(question.answer, *answer) : "";
 
   std::lock_guard<std::mutex> lock(mutex_);
@@ -71,11 +72,11 @@ void Streams::Ask(OrreryClient& client, const Question& question) {
   changed_.notify_all();
 }
 
-void Streams::NoteMessage(absl::Time from) {
-  const absl::Duration pause = absl::Now() - from;
+void Streams::NoteMessage(int stream) {
   std::lock_guard<std::mutex> lock(mutex_);
   ++num_tokens_;
-  longest_pause_ = std::max(longest_pause_, pause);
+  const absl::Time now = absl::Now();
+  longest_pause_ = std::max(longest_pause_, now - std::exchange(waiting_since_[stream], now));
   changed_.notify_all();
 }
 
@@ -100,6 +101,10 @@ absl::Status Streams::Await(const int64_t& counter, int64_t num, const std::stri
 
 absl::Duration Streams::TakeLongestPause() {
   std::lock_guard<std::mutex> lock(mutex_);
+  const absl::Time now = absl::Now();
+  for (const absl::Time since : waiting_since_) {
+    longest_pause_ = std::max(longest_pause_, now - since);
+  }
   return std::exchange(longest_pause_, absl::ZeroDuration());
 }
 

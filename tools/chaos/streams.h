@@ -7,7 +7,8 @@
 //   absl::Duration pause = streams.TakeLongestPause();     // since it was last asked
 //   StreamsReport report = streams.Stop();
 //
-// A pause is the time between two messages of one stream, or from its request to the first.
+// A pause is the time between two messages of one stream, or from its request to the first; or until now, where
+// the next one has yet to come.
 //
 // Threads: one owner; each stream is a thread of its own.
 #ifndef ORRERY_TOOLS_CHAOS_STREAMS_H_
@@ -62,9 +63,9 @@ class Streams {
  private:
   void Run(int stream);
   // Its answer, or the error that it ended with.
-  void Ask(OrreryClient& client, const Question& question);
-  // A message came, `from` was the one before.
-  void NoteMessage(absl::Time from);
+  void Ask(int stream, OrreryClient& client, const Question& question);
+  // One came in the stream, or its answer has ended.
+  void NoteMessage(int stream);
   absl::Status Await(const int64_t& counter, int64_t num, const std::string& what,
                      absl::Time deadline);
 
@@ -78,6 +79,7 @@ class Streams {
   int64_t num_tokens_ = 0;
   int64_t num_ended_ = 0;
   absl::Duration longest_pause_;
+  std::vector<absl::Time> waiting_since_;  // [stream] InfiniteFuture: it has asked nothing
 
   std::vector<std::thread> threads_;  // last: they use the others
 };
