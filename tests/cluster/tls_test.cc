@@ -76,8 +76,9 @@ absl::Status DescribeUnnamed(const std::string& address, const std::string& fold
   grpc::ClientContext context;
   SetDeadline(context, absl::Now() + kPatience);
   internal::MemberDescription response;
-  const auto channel = grpc::CreateChannel(
-      address, grpc::SslCredentials({.pem_root_certs = ReadAll(folder + "/ca/ca.crt")}));
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadAll(folder + "/ca/ca.crt");
+  const auto channel = grpc::CreateChannel(address, grpc::SslCredentials(options));
   return FromGrpcStatus(internal::Member::NewStub(channel)->Describe(&context, {}, &response));
 }
 

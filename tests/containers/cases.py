@@ -1,6 +1,6 @@
 """Runs the cases of a test in their order, and reports them as GoogleTest does, so that `orrery test` counts them.
 
-    def answers(cluster): ...                    # raises to fail, Skip to be skipped
+    def answers(cluster): ...                    # raises to fail, Wrong if it knows why, Skip to be skipped
     sys.exit(cases.run("Podman", make_cluster, [answers, loses_nothing_when_a_shard_is_killed]))
 
 `make_fixture` returns a context manager; what it gives is handed to each case. If it fails, all cases do; if it raises
@@ -19,6 +19,10 @@ os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 class Skip(Exception):
     """Why this cannot run here, and what it would need."""
+
+
+class Wrong(Exception):
+    """What is wrong, in sentences for who can mend it: reported as they are, without a traceback."""
 
 
 @dataclasses.dataclass
@@ -60,6 +64,9 @@ def _run_case(suite, case, fixture):
         case(fixture)
     except Skip as skip:
         outcome.skipped = str(skip)
+    except Wrong as wrong:
+        outcome.failed = str(wrong)
+        print(outcome.failed)
     except Exception:
         outcome.failed = traceback.format_exc()
         print(outcome.failed)

@@ -129,7 +129,7 @@ class Rendered:
 
 def expect_none(wrong):
     if wrong:
-        raise AssertionError("\n".join(["", *wrong]))
+        raise cases.Wrong("\n".join(wrong))
 
 
 def case(name, body):
