@@ -27,8 +27,9 @@ namespace orrery {
 
 inline constexpr size_t kKeptBytes = size_t{512} << 20;
 
-// Rare enough to cost nothing: pages that are taken again are some milliseconds of work.
-inline constexpr absl::Duration kGiveBackInterval = absl::Minutes(1);
+// Rare enough to cost nothing: pages that are taken again are some milliseconds of work. As often as other
+// allocators do it (jemalloc: after 10 s).
+inline constexpr absl::Duration kGiveBackInterval = absl::Seconds(10);
 
 // Once, before threads start.
 void KeepFreedMemory();
