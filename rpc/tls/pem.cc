@@ -1,9 +1,15 @@
 #include "rpc/tls/pem.h"
 
+#include <openssl/crypto.h>
+
 #include <ctime>
 
 namespace orrery {
 namespace {
+
+// Threads that watch files use OpenSSL until the process is gone; its cleanup at exit would take it away beneath them,
+// and end the process with a signal. Before main, as only its first user can say so.
+[[maybe_unused]] const int kNoCleanup = OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
 
 BioPointer ReaderOf(const std::string& text) {
   return BioPointer(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
