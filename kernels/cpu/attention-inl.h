@@ -19,11 +19,6 @@
 
 namespace orrery {
 
-template <typename Lanes>
-constexpr int RoundUpTo(int unit, int num) {
-  return (num + unit - 1) / unit * unit;
-}
-
 // Sets rows[t] = load(t) for t < num, zeros for the others, and turns them round: rows[i] has lane
 // i of all of them.
 template <typename Lanes, typename Load>
@@ -178,25 +173,32 @@ struct AttendGroup {
   int end;
 };
 
+template <typename Lanes>
+inline int NumGroups(const AttendBlockJob& job) {
+  constexpr int kQueries = AttendGroup<Lanes>::kQueries;
+  return static_cast<int>((job.query_end + kQueries - 1) / kQueries - job.query_begin / kQueries);
+}
+
+template <typename Lanes>
+inline AttendGroup<Lanes> GroupAt(const AttendBlockJob& job, int index) {
+  constexpr int kQueries = AttendGroup<Lanes>::kQueries;
+  AttendGroup<Lanes> group;
+  group.scores = job.memory + index * int64_t{AttendBlockJob::kMemoryPerGroup};
+  group.weights = group.scores + kBlockTokens * kQueries;
+  group.shrink = group.weights + kBlockTokens * kQueries;
+  group.first = (job.query_begin / kQueries + index) * kQueries;
+  const int64_t begin = job.query_begin - group.first;
+  const int64_t end = job.query_end - group.first;
+  group.begin = begin > 0 ? static_cast<int>(begin) : 0;
+  group.end = end < kQueries ? static_cast<int>(end) : kQueries;
+  return group;
+}
+
 // Calls body(group) for all groups of the job.
 template <typename Lanes, typename Body>
 inline void ForEachGroup(const AttendBlockJob& job, Body body) {
-  constexpr int kQueries = AttendGroup<Lanes>::kQueries;
-  float* memory = job.memory;
-  for (int64_t first = job.query_begin / kQueries * kQueries; first < job.query_end;
-       first += kQueries) {
-    const int64_t begin = job.query_begin - first;
-    const int64_t end = job.query_end - first;
-    AttendGroup<Lanes> group;
-    group.scores = memory;
-    group.weights = group.scores + kBlockTokens * kQueries;
-    group.shrink = group.weights + kBlockTokens * kQueries;
-    memory = group.shrink + kQueries;
-    group.first = first;
-    group.begin = begin > 0 ? static_cast<int>(begin) : 0;
-    group.end = end < kQueries ? static_cast<int>(end) : kQueries;
-    body(group);
-  }
+  const int num_groups = NumGroups<Lanes>(job);
+  for (int i = 0; i < num_groups; ++i) body(GroupAt<Lanes>(job, i));
 }
 
 // Fetches rows into the cache, some lines at a time: for each the keys, then the values. Few at a time, for more
@@ -206,18 +208,22 @@ class RowPrefetch {
  public:
   // The next block's, as much of them with each of num_sum_blocks.
   static RowPrefetch Make(const AttendBlockJob& job, int64_t num_sum_blocks) {
+    return Make(job, 0, job.num_next_rows, num_sum_blocks);
+  }
+  // The same of the rows [begin, end) of the next block.
+  static RowPrefetch Make(const AttendBlockJob& job, int begin, int end, int64_t num_sum_blocks) {
     const int value_bytes = job.keys.is_bf16 ? sizeof(uint16_t) : sizeof(float);
     RowPrefetch prefetch;
-    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows);
-    prefetch.rows_left_ = job.num_next_rows;
+    prefetch.rows_left_ = end - begin;
     prefetch.stride_ = job.keys.row_width * value_bytes;
+    prefetch.row_ = static_cast<const uint8_t*>(job.next_rows) + begin * prefetch.stride_;
     prefetch.AddRange(job.keys.offset * value_bytes, job.keys.dim * value_bytes);
-    const int end = job.keys.offset + job.keys.dim;
+    const int keys_end = job.keys.offset + job.keys.dim;
     // Values that are the front of the keys come with them.
-    if (job.values.offset < job.keys.offset || job.values.offset + job.values.dim > end) {
+    if (job.values.offset < job.keys.offset || job.values.offset + job.values.dim > keys_end) {
       prefetch.AddRange(job.values.offset * value_bytes, job.values.dim * value_bytes);
     }
-    const int64_t num_lines = int64_t{job.num_next_rows} * prefetch.lines_per_row_;
+    const int64_t num_lines = int64_t{end - begin} * prefetch.lines_per_row_;
     prefetch.lines_per_block_ = static_cast<int>((num_lines + num_sum_blocks - 1) / num_sum_blocks);
     prefetch.StartRange();
     return prefetch;
@@ -268,7 +274,7 @@ class RowPrefetch {
   int lines_left_ = 0;
 };
 
-// The scores of the tokens [begin, end), whose keys they are.
+// The scores of the tokens [begin, end), whose keys they are, before they are scaled.
 template <typename Lanes, typename Form>
 void ScoreGroup(const AttendBlockJob& job, const float* keys, int begin, int end,
                 const AttendGroup<Lanes>& group, RowPrefetch<Lanes>& prefetch) {
@@ -283,7 +289,7 @@ void ScoreGroup(const AttendBlockJob& job, const float* keys, int begin, int end
     auto sum = Tile<Lanes, kRows, 1>::Zero();
     AddSumBlocks(some, queries, 0, RoundUpTo<Lanes>(4, job.keys.dim), prefetch, sum);
     sum.ForEach([&](Lanes& lanes, int r, int) {
-      (lanes * Lanes::Set(job.scale)).Store(group.scores + (begin + token + r) * kVectorLanes);
+      lanes.Store(group.scores + (begin + token + r) * kVectorLanes);
     });
   });
 }
@@ -310,11 +316,11 @@ Lanes WeighGroup(const AttendBlockJob& job, Lanes max, const AttendGroup<Lanes>&
   return sum;
 }
 
-// Turns the weights round: a query's are the activations that meet the values. The last step ends
-// with -0, whose products with the zeros behind the values change no sum.
+// Turns the weights round: a query's are the activations that meet the values. They end with -0, up to
+// a whole block of inputs, whose products with the zeros behind the values change no sum.
 template <typename Lanes, typename Form>
 void TurnWeights(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
-  for (int t = 0; t < job.keys.num_rows; t += kVectorLanes) {
+  for (int t = 0; t < RoundUpTo<Lanes>(kSumBlock, job.keys.num_rows); t += kVectorLanes) {
     Lanes tokens[kVectorLanes];
     for (int i = 0; i < kVectorLanes; ++i) {
       tokens[i] = t + i < job.keys.num_rows ? Lanes::Load(group.scores + (t + i) * kVectorLanes)
@@ -328,7 +334,7 @@ void TurnWeights(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
   }
 }
 
-// Makes the weights, updates max and sum of the group, and says what its contexts so far shrink by.
+// Scales the scores, makes the weights, updates max and sum of the group, and says what its contexts so far shrink by.
 template <typename Lanes, typename Form>
 void SoftmaxGroup(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
   float* const max = job.max + group.first;
@@ -336,7 +342,10 @@ void SoftmaxGroup(const AttendBlockJob& job, const AttendGroup<Lanes>& group) {
   const Lanes old_max = Lanes::Load(max);
   Lanes block_max = Lanes::Set(-__builtin_inff());
   for (int t = 0; t < job.keys.num_rows; ++t) {
-    block_max = Lanes::Max(block_max, Lanes::Load(group.scores + t * kVectorLanes));
+    float* const at = group.scores + t * kVectorLanes;
+    const Lanes score = Lanes::Load(at) * Lanes::Set(job.scale);
+    score.Store(at);
+    block_max = Lanes::Max(block_max, score);
   }
   const Lanes new_max = Lanes::Max(old_max, block_max);
   const Lanes shrink = Exp(old_max - new_max);
@@ -353,7 +362,6 @@ template <typename Lanes, typename Form>
 void GatherGroup(const AttendBlockJob& job, const float* packed, int begin, int end,
                  const AttendGroup<Lanes>& group, RowPrefetch<Lanes>& prefetch) {
   using Value = typename Form::Value;
-  const int padded = RoundUpTo<Lanes>(kVectorLanes, job.values.dim);
   constexpr int64_t kPanelStride = kBlockTokens * kVectorLanes;
   using Shape = TileShape<Lanes, typename Form::Panels>;
   ForEachRowTile<Shape::kRows>(group.end - group.begin, [&]<int kRows>(int64_t row) {
@@ -363,8 +371,9 @@ void GatherGroup(const AttendBlockJob& job, const float* packed, int begin, int 
       const auto* const data =
           reinterpret_cast<const Value*>(packed) + (panel - begin) * kPanelStride;
       const typename Form::Panels values = {data, kPanelStride};
-      float* const context = job.context + (group.first + query) * padded + panel * kVectorLanes;
-      auto at = [&](int r, int p) { return context + r * padded + p * kVectorLanes; };
+      float* const context =
+          job.context + (group.first + query) * job.context_stride + panel * kVectorLanes;
+      auto at = [&](int r, int p) { return context + r * job.context_stride + p * kVectorLanes; };
       Tile<Lanes, kRows, kPanels> sum;
       sum.ForEach([&](Lanes& lanes, int r, int p) {
         lanes = Lanes::Load(at(r, p)) * Lanes::Set(group.shrink[query + r]);

@@ -24,7 +24,8 @@ struct AttendScratch {
   // Without memory, only the size.
   explicit AttendScratch(const AttendPiece& piece, float* memory = nullptr)
       : key_dim(RoundUp(piece.args->key_dim, kSumBlock)),
-        value_dim(RoundUp(piece.args->value_dim, kVectorLanes)) {
+        value_dim(RoundUp(piece.args->value_dim, kVectorLanes)),
+        context_stride(value_dim + kVectorLanes) {
     const int64_t num_queries = RoundUp(piece.num_rows * piece.num_heads, kVectorLanes);
     auto take = [&](int64_t num) {
       float* const taken = memory == nullptr ? nullptr : memory + size;
@@ -36,11 +37,11 @@ struct AttendScratch {
     rounded = take(num_queries * key_dim);
     queries = take(num_queries * key_dim);
     blocks = take(num_queries / kVectorLanes * AttendBlockJob::kMemoryPerGroup);
-    contexts = take(num_queries * value_dim);
+    contexts = take(num_queries * context_stride);
     maxima = take(num_queries);
     sums = take(num_queries);
     if (memory == nullptr) return;
-    std::fill_n(contexts, num_queries * value_dim, 0.0f);
+    std::fill_n(contexts, num_queries * context_stride, 0.0f);
     std::fill_n(maxima, num_queries, -std::numeric_limits<float>::infinity());
     std::fill_n(sums, num_queries, 0.0f);
   }
@@ -48,12 +49,14 @@ struct AttendScratch {
   int64_t size = 0;
   int64_t key_dim;    // padded
   int64_t value_dim;  // padded
-  float* keys;        // one block, packed
+  // A line more: 16 contexts whose lengths are a power of two would share few sets of the cache.
+  int64_t context_stride;
+  float* keys;  // one block, packed
   float* values;
   float* rounded;   // bf16 [num_queries, args.key_dim]: queries, before they are packed
   float* queries;   // panels
   float* blocks;    // what attend_block wants
-  float* contexts;  // [num_queries, value_dim]
+  float* contexts;  // [num_queries, value_dim], context_stride apart
   float* maxima;    // [num_queries]
   float* sums;      // [num_queries]
 };
@@ -109,6 +112,7 @@ AttendBlockJob JobOf(const AttendPiece& piece, int64_t begin, int64_t packed_end
           .max = scratch.maxima,
           .sum = scratch.sums,
           .context = scratch.contexts,
+          .context_stride = scratch.context_stride,
           .next_rows = nullptr,
           .num_next_rows = 0};
 }
@@ -149,8 +153,8 @@ void AttendOne(const LaneKernels& lanes, const AttendPiece& piece, float* memory
     float* const out = piece.args->out.row(piece.first_row + r) + piece.first_head * value_dim;
     for (int h = 0; h < piece.num_heads; ++h) {
       const int64_t query = r * piece.num_heads + h;
-      lanes.divide(scratch.contexts + query * scratch.value_dim, scratch.sums[query], value_dim,
-                   out + h * value_dim);
+      lanes.divide(scratch.contexts + query * scratch.context_stride, scratch.sums[query],
+                   value_dim, out + h * value_dim);
     }
   }
 }

@@ -35,12 +35,16 @@ CpuKernels::ScratchValues CpuKernels::ValuesOf(const ScratchLimits& limits) {
     return (products.num_rows + products.num_weights + kRowsReadBehind) *
            (products.num_inputs + kPadding);
   };
-  return {
-      .prepared = 2 * std::max(prepared(limits.products), prepared(limits.down_products)),
-      .gated = prepared(limits.down_products),
-      .decoded = int64_t{kMaxDecodedPanels} * kVectorLanes *
-                 (std::max(limits.products.num_inputs, limits.down_products.num_inputs) + kPadding),
-      .attend = static_cast<int64_t>(AttendScratchValues(limits.attend_dims))};
+  return {.prepared = 2 * std::max(prepared(limits.products), prepared(limits.down_products)),
+          .gated = prepared(limits.down_products),
+          .decoded = DecodedValues(
+              std::max(limits.products.num_inputs, limits.down_products.num_inputs) + kPadding),
+          .attend = static_cast<int64_t>(AttendScratchValues(limits.attend_dims))};
+}
+
+int64_t CpuKernels::DecodedValues(int64_t num_inputs) {
+  return std::max<int64_t>(kMaxDecodedPanels * kVectorLanes * num_inputs,
+                           sizeof(TileMemory) / sizeof(float));
 }
 
 size_t CpuKernels::ScratchBytes(const ScratchLimits& limits) const {

@@ -103,6 +103,8 @@ class CpuKernels : public Kernels {
     int64_t prepared = 0, gated = 0, decoded = 0, attend = 0;
   };
   static ScratchValues ValuesOf(const ScratchLimits& limits);
+  // What a product of rows of so many inputs wants of MatmulJob::decoded.
+  static int64_t DecodedValues(int64_t num_inputs);
 
   // matmul.cc: products are collected, then computed together.
   void AddProduct(ConstMatrix x, const PackedWeight& weight, const float* bias, Matrix out);

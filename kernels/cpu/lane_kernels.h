@@ -21,6 +21,8 @@ inline constexpr int kVectorLanes = 16;
 inline constexpr int kSumBlock = 32;
 // Panels that are decoded, or turned for tiles, at a time, for many rows.
 inline constexpr int kMaxDecodedPanels = 2;
+// Rows of a product, at most.
+inline constexpr int kMaxProductRows = 256;
 // Tokens of a block of the cache.
 inline constexpr int kBlockTokens = 64;
 
@@ -41,14 +43,35 @@ struct PrepareJob {
 // What the panels of a weight hold.
 enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
 
+// What a product with tile registers keeps in memory meanwhile (tile_matmul-inl.h).
+struct TileMemory {
+  static constexpr int kTileRows = 16;
+  static constexpr int kTileValues = kTileRows * kVectorLanes;
+  // Those of two tiles of rows with two panels, or of one with four: a register after the other.
+  static constexpr int kSums = 4 * kTileValues;
+  // A line more, so that those of two pairs of tiles do not lie 4 KiB apart.
+  static constexpr int kSumsStride = kSums + kVectorLanes;
+  // Of panels that are multiplied at once, 32 KiB of bf16: they stay in an L1 cache of 48.
+  static constexpr int kPanelValues = 32 << 9;
+  // So often some panels meet what the L2 cache holds of all rows.
+  static constexpr int kTurns = 4;
+
+  // bf16: what is multiplied, and what comes next.
+  alignas(64) uint16_t panels[2][kPanelValues];
+  // Sums that wait for the inputs behind.
+  alignas(64) float waiting[kTurns][kMaxProductRows / (2 * kTileRows)][kSumsStride];
+  // Sums on their way to the results, by turns.
+  alignas(64) float leaving[2][kSums];
+};
+
 // out = x * weight^T + bias for rows that prepare_rows has made. Up to 15 rows behind the last one are
 // read, and may hold anything. Panels: see packed_weight.h.
 struct MatmulJob {
   const float* x;  // [num_rows, num_inputs]
   int64_t x_stride;
   bool is_rounded;
-  int64_t num_rows;
-  int num_inputs;  // padded to kSumBlock
+  int64_t num_rows;  // at most kMaxProductRows
+  int num_inputs;    // padded to kSumBlock
   PanelFormat format;
   const void* panels;  // float, uint16_t or, for codes, uint8_t
   int num_outputs;
@@ -60,8 +83,8 @@ struct MatmulJob {
   int scale_block_inputs;   // multiple of kSumBlock
   int scale_block_outputs;  // multiple of kVectorLanes
   const float* bias;        // [num_outputs] or null
-  float* decoded;           // memory for kMaxDecodedPanels panels, [num_inputs][16] each
-  float* out;               // [num_rows, num_outputs]
+  float* decoded;  // memory for kMaxDecodedPanels panels, [num_inputs][16] each, or TileMemory
+  float* out;      // [num_rows, num_outputs]
   int64_t out_stride;
 };
 
@@ -99,6 +122,7 @@ struct AttendBlockJob {
   float* max;      // [queries], starts at -infinity
   float* sum;      // [queries], starts at 0
   float* context;  // [queries, value_dim padded to 16], starts at 0
+  int64_t context_stride;
   // Of the same cache, what the next job will want; or null.
   const void* next_rows;
   int num_next_rows;

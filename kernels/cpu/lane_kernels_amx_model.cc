@@ -1,5 +1,5 @@
 #include "kernels/cpu/lanes_avx512.h"
-#include "kernels/cpu/tile_matmul-inl.h"
+#include "kernels/cpu/tile_kernels-inl.h"
 #include "kernels/cpu/tiles_model.h"
 
 namespace orrery {

@@ -109,6 +109,13 @@ struct LanesOf {
   static LanesOf LookUpInt8(const uint8_t* group, int chain) {
     return LookUp(group, chain, kInt8Values);
   }
+  // The codes of a group as pairs in the order of the inputs: of the inputs 0 and 1, of 2 and 3.
+  static void LookUpFp8InOrder(const uint8_t* group, LanesOf& first, LanesOf& last) {
+    LookUpInOrder(group, kFp8Values, first, last);
+  }
+  static void LookUpInt8InOrder(const uint8_t* group, LanesOf& first, LanesOf& last) {
+    LookUpInOrder(group, kInt8Values, first, last);
+  }
   static LanesOf SetPair(const uint16_t* pair) {
     int bits;
     __builtin_memcpy(&bits, pair, sizeof(bits));
@@ -123,7 +130,12 @@ struct LanesOf {
   static LanesOf JoinLower(LanesOf first, LanesOf second) {
     return Join(second.bits(), _mm512_slli_epi32(first.bits(), 16), _mm512_set1_epi32(0xffff));
   }
-  // The same of the first 16 of 32 halves, and of the last 16.
+  // The pairs of both chains of a group, as pairs in the order of the inputs.
+  static void PutInOrder(LanesOf even, LanesOf odd, LanesOf& first, LanesOf& last) {
+    first = JoinUpper(odd, even);
+    last = JoinLower(odd, even);
+  }
+  // Pairs of the first 16 of 32 halves, and of the last 16.
   static LanesOf JoinFirst(LanesOf first, LanesOf second) { return JoinFrom(0, first, second); }
   static LanesOf JoinLast(LanesOf first, LanesOf second) { return JoinFrom(16, first, second); }
   static LanesOf AddDot(LanesOf a, LanesOf b, LanesOf sum) {
@@ -232,18 +244,33 @@ struct LanesOf {
   });
   static constexpr ByteValues kInt8Values = MakeValues([](int code) { return Bf16Of(code, 127); });
 
-  static LanesOf LookUp(const uint8_t* group, int chain, const ByteValues& values) {
-    const __m512i codes = _mm512_loadu_si512(group);
-    const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(values.low), codes,
-                                                 _mm512_load_si512(values.low + 64));
+  // The bytes of the values of codes.
+  static void LookUpBytes(__m512i codes, const ByteValues& values, __m512i& low, __m512i& high) {
+    low = _mm512_permutex2var_epi8(_mm512_load_si512(values.low), codes,
+                                   _mm512_load_si512(values.low + 64));
     const __m512i magnitude = _mm512_permutex2var_epi8(_mm512_load_si512(values.high), codes,
                                                        _mm512_load_si512(values.high + 64));
     // Two steps, because the compiler would not: on Zen 4 one ternary step takes a unit that products
     // need, and these two do not.
     __m512i sign = _mm512_and_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
     asm("" : "+v"(sign));
-    const __m512i high = _mm512_or_si512(magnitude, sign);
+    high = _mm512_or_si512(magnitude, sign);
+  }
+  static LanesOf LookUp(const uint8_t* group, int chain, const ByteValues& values) {
+    __m512i low, high;
+    LookUpBytes(_mm512_loadu_si512(group), values, low, high);
     return FromBits(chain == 0 ? _mm512_unpacklo_epi8(low, high) : _mm512_unpackhi_epi8(low, high));
+  }
+  static void LookUpInOrder(const uint8_t* group, const ByteValues& values, LanesOf& first,
+                            LanesOf& last) {
+    // Of four outputs: the inputs 0 and 1 of each, then 2 and 3.
+    const __m128i order = _mm_setr_epi8(1, 9, 3, 11, 5, 13, 7, 15, 0, 8, 2, 10, 4, 12, 6, 14);
+    const __m512i codes =
+        _mm512_shuffle_epi8(_mm512_loadu_si512(group), _mm512_broadcast_i32x4(order));
+    __m512i low, high;
+    LookUpBytes(codes, values, low, high);
+    first = FromBits(_mm512_unpacklo_epi8(low, high));
+    last = FromBits(_mm512_unpackhi_epi8(low, high));
   }
   // 16 words of one chain, from 64 bytes of both.
   static __m512i Words(const uint8_t* group, int chain) {

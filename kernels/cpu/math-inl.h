@@ -10,6 +10,11 @@
 
 namespace orrery {
 
+template <typename Lanes>
+constexpr int RoundUpTo(int unit, int num) {
+  return (num + unit - 1) / unit * unit;
+}
+
 // Calls body(index, num) for steps of 16 values; num is 16 but in the last one. (A body that sees
 // the constant 16 after inlining has no branch.)
 template <typename Lanes, typename Body>

@@ -13,7 +13,7 @@ namespace {
 // Rows that go through a weight together. Enough that products take longer than reading the weight
 // from memory and decoding it, few enough that a chunk of their inputs (matmul-inl.h) stays in the
 // cache, and to bound the scratch memory of a long prompt.
-constexpr int64_t kMatmulRows = 256;
+constexpr int64_t kMatmulRows = kMaxProductRows;
 // Panels of a part of the work: as many as MatmulOf takes at once, so that sharing cuts no tile.
 constexpr int kPanelsPerUnit = 4;
 
@@ -67,8 +67,7 @@ void CpuKernels::AddProductOf(int64_t input_offset, const PackedWeight& weight, 
   job.out = out.data;
   job.out_stride = out.stride;
   input_offsets_.push_back(input_offset);
-  num_decoded_ = std::max<int64_t>(
-      num_decoded_, int64_t{kMaxDecodedPanels} * kVectorLanes * weight.padded_inputs());
+  num_decoded_ = std::max(num_decoded_, DecodedValues(weight.padded_inputs()));
 }
 
 void CpuKernels::Multiply() {

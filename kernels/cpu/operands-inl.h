@@ -86,6 +86,10 @@ struct PairPanels {
   static void Store(Lanes pairs, int chain, int, uint16_t* group) {
     pairs.StoreBits(group + chain * 2 * kVectorLanes);
   }
+  // Pairs of the inputs 0 and 1, and of 2 and 3.
+  static void LoadInOrder(const uint16_t* group, Lanes& first, Lanes& last) {
+    Lanes::PutInOrder(Load(group, 0, 0), Load(group, 1, 0), first, last);
+  }
 };
 
 // Codes. Two in a byte lie in the order of PairForm. Single bytes do so but for this: of the two lines
@@ -104,6 +108,9 @@ struct Fp8Code {
     Lanes::SplitFp8(group, chain, low, high);
   }
   static Lanes Pairs(const uint8_t* group, int chain) { return Lanes::LookUpFp8(group, chain); }
+  static void PairsInOrder(const uint8_t* group, Lanes& first, Lanes& last) {
+    Lanes::LookUpFp8InOrder(group, first, last);
+  }
 };
 template <typename Lanes>
 struct Int8Code {
@@ -113,6 +120,9 @@ struct Int8Code {
     Lanes::SplitInt8(group, chain, low, high);
   }
   static Lanes Pairs(const uint8_t* group, int chain) { return Lanes::LookUpInt8(group, chain); }
+  static void PairsInOrder(const uint8_t* group, Lanes& first, Lanes& last) {
+    Lanes::LookUpInt8InOrder(group, first, last);
+  }
 };
 template <typename Lanes>
 struct Int4Code {
@@ -126,6 +136,9 @@ struct Int4Code {
     Split(group, chain, low, high);
     return Lanes::JoinUpper(high, low);
   }
+  static void PairsInOrder(const uint8_t* group, Lanes& first, Lanes& last) {
+    Lanes::PutInOrder(Pairs(group, 0), Pairs(group, 1), first, last);
+  }
 };
 
 // Panels of codes: as pairs, and for activations that are f32.
@@ -136,6 +149,9 @@ struct CodePanels {
   int64_t panel_stride;
   static Lanes Load(const uint8_t* group, int chain, int) {
     return Code<Lanes>::Pairs(group, chain);
+  }
+  static void LoadInOrder(const uint8_t* group, Lanes& first, Lanes& last) {
+    Code<Lanes>::PairsInOrder(group, first, last);
   }
 };
 template <typename Lanes, template <typename> typename Code>

@@ -40,6 +40,14 @@ class Tiles {
                  : "r"(from), "r"(stride_bytes), "i"(kTile)
                  : "memory");
   }
+  // Of what is not read again soon: it passes the L1 cache by, and leaves it to what is.
+  template <int kTile>
+  void LoadOnce(const void* from, int64_t stride_bytes) {
+    asm volatile("tileloaddt1 (%0,%1,1), %%tmm%c2"
+                 :
+                 : "r"(from), "r"(stride_bytes), "i"(kTile)
+                 : "memory");
+  }
   template <int kTile>
   void Store(void* to, int64_t stride_bytes) {
     asm volatile("tilestored %%tmm%c2, (%0,%1,1)"

@@ -5,7 +5,7 @@
 //   Tiles tiles;
 //   tiles.Configure(num_rows);                  // of the registers 0..5; 6 and 7 have 16
 //   tiles.Zero<0>();
-//   tiles.Load<4>(activations, stride_bytes);   // [num_rows][32 bf16]
+//   tiles.LoadOnce<4>(activations, stride_bytes);  // [num_rows][32 bf16]
 //   tiles.Load<6>(weights, stride_bytes);       // [16 pairs of inputs][16 outputs][2 bf16]
 //   tiles.Multiply<0, 4, 6>();                  // [num_rows][16 f32]
 //   tiles.Store<0>(sums, stride_bytes);
@@ -44,6 +44,10 @@ class Tiles {
     }
   }
   template <int kTile>
+  void LoadOnce(const void* from, int64_t stride_bytes) {
+    Load<kTile>(from, stride_bytes);
+  }
+  template <int kTile>
   void Store(void* to, int64_t stride_bytes) {
     for (int r = 0; r < num_rows_[kTile]; ++r) {
       __builtin_memcpy(static_cast<char*>(to) + r * stride_bytes, words_[kTile][r], 64);
@@ -72,7 +76,7 @@ class Tiles {
   static float High(uint32_t pair) { return __builtin_bit_cast(float, pair & 0xffff0000u); }
 
   int num_rows_[8] = {};
-  float words_[8][16][16] = {};  // or pairs of bf16
+  alignas(64) float words_[8][16][16] = {};  // or pairs of bf16
 };
 
 }  // namespace orrery::isa_amx_model
