@@ -1,12 +1,24 @@
 #include "base/heap.h"
 
 #include <malloc.h>
+#include <time.h>
+
+#include <utility>
 
 namespace orrery {
 namespace {
 
 // Blocks from here on are mapped one by one, and returned when they are freed: weights and caches.
 constexpr size_t kMappedBytes = size_t{8} << 20;
+
+// Of the processor, between two times: what a process takes that answers only whether it is well.
+constexpr double kIdleSeconds = 0.05;
+
+double ProcessorSeconds() {
+  timespec used = {};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return used.tv_sec + 1e-9 * used.tv_nsec;
+}
 
 }  // namespace
 
@@ -16,6 +28,12 @@ void KeepFreedMemory() {
   mallopt(M_ARENA_MAX, 1);
 }
 
-void GiveBackFreedMemory() { malloc_trim(0); }
+void GiveBackFreedMemory() {
+  static double seconds_before = 0.0;
+  static bool was_busy = true;
+  const double seconds = ProcessorSeconds();
+  const bool is_busy = seconds - std::exchange(seconds_before, seconds) > kIdleSeconds;
+  if (std::exchange(was_busy, is_busy) || is_busy) malloc_trim(0);
+}
 
 }  // namespace orrery

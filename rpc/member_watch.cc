@@ -13,6 +13,9 @@ namespace orrery {
 
 namespace {
 
+// Of its delay, by which a member may be asked early.
+constexpr double kEarlyPart = 0.15;
+
 absl::Duration Doubled(absl::Duration delay, int num_times, absl::Duration most) {
   for (int i = 0; i < num_times && delay < most; ++i) delay *= 2;
   return std::min(delay, most);
@@ -81,11 +84,17 @@ void MemberWatch::Loop() {
       absl::Time next = absl::InfiniteFuture();
       bool any_under_way = false;
       const absl::Time now = absl::Now();
+      const bool is_any_due = std::any_of(members_.begin(), members_.end(), [&](const Member& m) {
+        return m.call == nullptr && m.next_poll <= now;
+      });
       for (int i = 0; i < static_cast<int>(members_.size()); ++i) {
         Member& member = members_[i];
         any_under_way |= member.call != nullptr;
         if (member.call != nullptr || stopping_) continue;
-        if (member.next_poll <= now) {
+        // Who is due soon goes with those who are: one time that the thread, and gRPC, wake up.
+        const absl::Duration early =
+            is_any_due ? kEarlyPart * member.poll_delay : absl::ZeroDuration();
+        if (member.next_poll - early <= now) {
           member.call = std::make_shared<Call>();
           due.emplace_back(i, member.call);
         } else {
@@ -94,7 +103,9 @@ void MemberWatch::Loop() {
       }
       if (stopping_ && !any_under_way) return;
       if (due.empty()) {
+        wake_time_ = next;
         changed_.WaitWithDeadline(&mutex_, next);
+        wake_time_ = absl::InfinitePast();
         continue;
       }
     }
@@ -136,10 +147,11 @@ void MemberWatch::OnDone(int index, const absl::StatusOr<internal::MemberDescrip
   Member& member = members_[index];
   Note(answer, member);
   const bool at_once = std::exchange(member.is_asked_again, false);
-  member.next_poll =
-      at_once ? absl::InfinitePast() : absl::Now() + NextPollDelay(options_, member.history, unit);
+  member.poll_delay =
+      at_once ? absl::ZeroDuration() : NextPollDelay(options_, member.history, unit);
+  member.next_poll = absl::Now() + member.poll_delay;
   member.call = nullptr;
-  changed_.Signal();
+  if (stopping_ || member.next_poll < wake_time_) changed_.Signal();
 }
 
 void MemberWatch::Note(const absl::StatusOr<internal::MemberDescription>& answer, Member& member) {

@@ -71,6 +71,7 @@ class MemberWatch {
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<internal::Member::Stub> stub;
     absl::Time next_poll;
+    absl::Duration poll_delay;  // before it
     WatchHistory history;
     internal::MemberDescription last_answer;
     std::shared_ptr<Call> call;
@@ -86,9 +87,11 @@ class MemberWatch {
   const OnAnswer on_answer_;
   const MakeRequest make_request_;
   absl::Mutex mutex_;
-  absl::CondVar changed_;  // a call ended, or stopping_ was set
+  absl::CondVar changed_;  // somebody is to be asked before wake_time_, or stopping_ was set
   std::vector<Member> members_ ABSL_GUARDED_BY(mutex_);
   std::minstd_rand jitter_ ABSL_GUARDED_BY(mutex_){std::random_device{}()};
+  // Until then the loop waits, unless somebody signals.
+  absl::Time wake_time_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread loop_;
 };

@@ -53,7 +53,7 @@ void Wakeful::MakeEvent() {
                                           delete call;
                                           std::lock_guard lock(mutex_);
                                           --num_calls_;
-                                          changed_.notify_all();
+                                          if (stopping_) changed_.notify_all();
                                         });
 }
 

@@ -74,6 +74,45 @@ TEST(X86Bits, AreEqualInMatmulOfQuantisedWeights) {
   }
 }
 
+// Long sums, many panels and rows, and blocks of scales that end anywhere: whatever a variant cuts a product into.
+TEST(X86Bits, AreEqualInMatmulOfManyInputsAndOutputs) {
+  constexpr int kNumInputs = 2340;
+  constexpr int kNumOutputs = 213;
+  const std::vector<float> bias = DifficultValues(3, kNumOutputs);
+  const auto expect_same = [&](const WeightSource& source, WeightFormat held, int num_rows) {
+    TestMatrix x(num_rows, kNumInputs, DifficultValues(num_rows, num_rows * kNumInputs));
+    ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+      TestMatrix out(num_rows, kNumOutputs);
+      const auto made = *kernels.MakeWeight(source, ProductFormat::kBf16, held);
+      kernels.Matmul(x.view(), *made, bias.data(), out.view());
+      return out.Values();
+    });
+  };
+  const TestWeight bf16(DType::kBf16, {kNumOutputs, kNumInputs}, 1);
+  for (const int num_rows : {1, 2, 16, 17, 33, 70}) {
+    expect_same(bf16.source(), WeightFormat::kStored, num_rows);
+  }
+  expect_same(bf16.source(), WeightFormat::kInt8, 35);
+  expect_same(bf16.source(), WeightFormat::kInt4, 35);
+  std::vector<uint8_t> codes(kNumOutputs * kNumInputs);
+  for (size_t i = 0; i < codes.size(); ++i)
+    codes[i] = static_cast<uint8_t>(i * 37 % 127 + i % 2 * 128);
+  std::vector<float> scales(kNumOutputs * kNumInputs / 32);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = 0.5f + 0.01f * (i % 97);
+  for (const int block : {32, 96, 128, 544, 1184}) {
+    for (const int num_rows : {3, 20, 50}) {
+      expect_same({.dtype = DType::kFp8E4m3,
+                   .data = codes.data(),
+                   .num_outputs = kNumOutputs,
+                   .num_inputs = kNumInputs,
+                   .scales = scales.data(),
+                   .scale_block_outputs = 128,
+                   .scale_block_inputs = block},
+                  WeightFormat::kStored, num_rows);
+    }
+  }
+}
+
 // Each code alone, as the only input and within a whole block: the row picks it out.
 TEST(X86Bits, OfEveryFp8CodeAreItsValue) {
   for (const int num_inputs : {1, 32}) {

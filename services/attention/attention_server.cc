@@ -293,7 +293,7 @@ absl::Status AttentionServer::JoinShards(const internal::ClusterFile& cluster,
   for (const ClusterMember& shard : cluster.expert()) {
     rank_options.peers.push_back({.name = shard.name(), .address = shard.address()});
     ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                     MakeChannel(shard.address(), rank_options.tls));
+                     MakeChannel(shard.address(), rank_options.tls, {.fixed_window = true}));
     watch_options.shards.push_back({.name = shard.name(), .channel = std::move(channel)});
   }
   ASSIGN_OR_RETURN(exchange_, MakeRankExchange(rank_options));

@@ -168,7 +168,7 @@ void CopyHost::WatchOthers() {
   for (int shard = 0; shard < parts_.cluster->expert_size(); ++shard) {
     if (shard == parts_.shard_index) continue;
     absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
-        MakeChannel(parts_.cluster->expert(shard).address(), tls);
+        MakeChannel(parts_.cluster->expert(shard).address(), tls, {.fixed_window = true});
     if (!channel.ok()) continue;  // then it is never seen to serve
     watched_.push_back(shard);
     channels.push_back(*std::move(channel));

@@ -217,7 +217,9 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Start(const internal::ClusterFil
                       .is_spare = member->spare(),
                       .is_retiring = member->retiring()});
     const TlsFiles tls = MemberTls(cluster, internal::ROLE_ROUTER, {role});
-    ASSIGN_OR_RETURN(channels.emplace_back(), MakeChannel(member->address(), tls));
+    // Descriptions are small: a window that grows would have gRPC send pings to learn how far.
+    ASSIGN_OR_RETURN(channels.emplace_back(),
+                     MakeChannel(member->address(), tls, {.fixed_window = true}));
     if (role != internal::ROLE_ATTENTION) continue;
     ASSIGN_OR_RETURN(ranks[static_cast<int>(channels.size()) - 1],
                      MemberChannel::Make(member->address(), tls, {.fixed_window = true}));
