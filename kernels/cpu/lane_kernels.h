@@ -19,7 +19,7 @@ namespace orrery {
 inline constexpr int kVectorLanes = 16;
 // Inputs whose products are summed together before they meet the accumulator (two chains of 16).
 inline constexpr int kSumBlock = 32;
-// Panels that are decoded, or turned for tiles, at a time, for many rows.
+// Panels that are decoded at a time, for many rows.
 inline constexpr int kMaxDecodedPanels = 2;
 // Rows of a product, at most.
 inline constexpr int kMaxProductRows = 256;

@@ -4,7 +4,7 @@
 //   scores    keys, as they lie in the cache  [16 tokens][32 dims]   times queries [32 dims][16 queries]
 //   contexts  weights [16 queries][32 tokens]                        plus  times values [32 tokens][16 dims]
 //
-// The right-hand sides are in TileForm (tile_matmul-inl.h): pairs of dims, and of tokens. Tokens that
+// The right-hand sides are in TileForm (tile_form-inl.h): pairs of dims, and of tokens. Tokens that
 // are not there, up to 32, have the weight -0 and the value 0: their products change no sum.
 //
 // Everything is a template over Lanes and Tiles: see the rule in lanes_scalar.h.
@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "kernels/cpu/attention-inl.h"
-#include "kernels/cpu/tile_matmul-inl.h"
+#include "kernels/cpu/tile_form-inl.h"
 
 namespace orrery {
 

@@ -1,10 +1,11 @@
 // Matmul with tile registers (tiles_model.h): the same canonical sum, because it is that of their
 // instruction.
 //
-// Tiles want inputs in their own order, which PairForm has not (operands-inl.h): activations are
-// prepared so, and of a weight two panels at a time are turned, or decoded, into memory that stays in
-// the L1 cache while all rows meet them. That costs some eight instructions for 64 products per row;
-// for few rows the vector path, which reads panels as they are, takes no longer.
+//   activations   prepared in the order of tiles; read from the L2 cache, past the L1 cache
+//   weights       turned to that order, or decoded, into memory that stays in the L1 cache while all rows
+//                 meet it: those of the next chunk while this one is multiplied (tile_turner-inl.h)
+//   sums          in registers; between chunks in memory that stays in the L2 cache (TileMemory)
+//   results       scaled and stored while the next ones are multiplied (tile_leaver-inl.h)
 //
 // Everything is a template over Lanes and Tiles: see the rule in lanes_scalar.h.
 #ifndef ORRERY_KERNELS_CPU_TILE_MATMUL_INL_H_
@@ -14,29 +15,21 @@
 
 #include "kernels/cpu/matmul-inl.h"
 #include "kernels/cpu/row_kernels-inl.h"
+#include "kernels/cpu/tile_chunks-inl.h"
+#include "kernels/cpu/tile_form-inl.h"
+#include "kernels/cpu/tile_leaver-inl.h"
+#include "kernels/cpu/tile_turner-inl.h"
 
 namespace orrery {
 
-// For a group of four inputs of a panel (128 bytes of bf16) vectors take two instructions per row.
-// Tiles take some eight to turn it, and then, with their 16 cycles for 32 inputs, two more for up to 16
-// rows. Below 8 rows, moreover, both wait for memory: 128 bytes are 10 ns at 13 GB/s.
+// A row alone is bound by memory, and the vector path reads panels as they are. Vectors take two
+// instructions per row for a group of four inputs of a panel; to turn it takes some eight for all rows.
 inline constexpr int kMinTileRows = 2;
+
 template <typename Lanes>
 bool UsesTiles(bool is_rounded, int64_t num_rows) {
   return is_rounded && num_rows >= kMinTileRows;
 }
-
-// bf16 in the order of the inputs: rows [input], panels [input / 2][16 outputs][2].
-template <typename Lanes>
-struct TileForm {
-  using Value = uint16_t;
-  static void StoreInputs(Lanes x, Value* to) { x.StoreBf16(to); }
-  static void StoreRow(Lanes words, Value* to) { words.StoreBits(to); }
-  static void StoreGroup(Lanes first_two, Lanes last_two, Value* group) {
-    first_two.StoreBits(group);
-    last_two.StoreBits(group + 2 * kVectorLanes);
-  }
-};
 
 template <typename Lanes>
 void PrepareTileRows(const PrepareJob& job) {
@@ -47,247 +40,6 @@ void PrepareTileRows(const PrepareJob& job) {
                                        /*round=*/true, to);
   }
 }
-
-// How a product is cut. Many rows: two tiles of rows with two panels, so that each load serves two
-// products, of inputs that stay in the caches. One tile of rows: four panels, of few inputs, because
-// nothing is used twice.
-struct TileCut {
-  int num_panels;
-  int num_inputs;       // of panels in the L1 cache
-  int num_long_inputs;  // of all rows in the L2 cache: of 256 rows 512 KiB
-};
-inline constexpr TileCut kCutOfOneTile = {4, 128, 1 << 20};
-inline constexpr TileCut kCutOfOnePair = {2, 256, 1 << 20};
-inline constexpr TileCut kCutOfManyRows = {2, 512, 1024};
-static_assert(TileMemory::kPanelValues >= 2 * 512 * kVectorLanes);
-
-// Some inputs of some panels, which all rows meet while they are in the cache.
-template <typename Lanes>
-struct TileChunk {
-  InputChunk inputs;
-  int first_panel;
-  int num_panels;
-  int turn;  // of TileMemory::waiting
-
-  int num_inputs() const { return inputs.end - inputs.begin; }
-};
-
-// The chunks of a job in the order in which they are multiplied.
-template <typename Lanes>
-class TileChunks {
- public:
-  TileChunks(const MatmulJob& job, const TileCut& cut) : job_(job), cut_(cut) {
-    const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
-    panel_end_ = job.panel_end < num_panels ? job.panel_end : num_panels;
-    StartGroup(job.panel_begin);
-  }
-
-  const TileChunk<Lanes>& now() const { return now_; }
-  bool is_done() const { return now_.first_panel >= panel_end_; }
-
-  void Next() {
-    if (now_.inputs.end < long_end_) return StartChunk(now_.inputs.end);
-    if (now_.first_panel + cut_.num_panels < group_end_) return StartTurn(now_.turn + 1);
-    if (long_end_ < job_.num_inputs) return StartLongInputs(long_end_);
-    StartGroup(group_end_);
-  }
-
- private:
-  void StartGroup(int panel) {
-    const int end = panel + TileMemory::kTurns * cut_.num_panels;
-    group_begin_ = panel;
-    group_end_ = end < panel_end_ ? end : panel_end_;
-    StartLongInputs(0);
-  }
-  void StartLongInputs(int begin) {
-    long_begin_ = begin;
-    long_end_ = begin + Part(job_.num_inputs - begin, cut_.num_long_inputs);
-    StartTurn(0);
-  }
-  void StartTurn(int turn) {
-    now_.turn = turn;
-    now_.first_panel = group_begin_ + turn * cut_.num_panels;
-    const int left = group_end_ - now_.first_panel;
-    now_.num_panels = left < cut_.num_panels ? left : cut_.num_panels;
-    StartChunk(long_begin_);
-  }
-  void StartChunk(int begin) {
-    now_.inputs = {begin, begin + Part(long_end_ - begin, cut_.num_inputs)};
-  }
-
-  // The first of as many equal parts as it takes for each to be at most `most`: between two of them all
-  // sums go to memory and back. They end with blocks of scales, if these are short.
-  int Part(int num, int most) const {
-    const int unit = job_.scales_per_row == 1 || job_.scale_block_inputs > most
-                         ? kSumBlock
-                         : job_.scale_block_inputs;
-    const int num_parts = (num + most - 1) / most;
-    const int even = RoundUpTo<Lanes>(unit, (num + num_parts - 1) / num_parts);
-    const int part = even < most / unit * unit ? even : most / unit * unit;
-    return part < num ? part : num;
-  }
-
-  const MatmulJob& job_;
-  const TileCut cut_;
-  int panel_end_;
-  int group_begin_, group_end_;  // panels
-  int long_begin_, long_end_;    // inputs
-  TileChunk<Lanes> now_;
-};
-
-// Turns the panels of a chunk to TileForm, bit by bit while another is multiplied. It reads in four
-// places at once: hardware fetches ahead within a page of memory, and faster in four pages than in one.
-template <typename Lanes, typename Panels>
-class Turner {
- public:
-  // To be finished within so many steps.
-  void Start(const Panels& panels, const TileChunk<Lanes>& chunk, int64_t num_steps, uint16_t* to) {
-    const Panels some = PanelsAt<Lanes>(panels, chunk.first_panel, chunk.inputs.begin);
-    const int streams_per_panel = kStreams / chunk.num_panels;
-    const int num_groups = chunk.num_inputs() / 4 / streams_per_panel;
-    for (int stream = 0; stream < kStreams; ++stream) {
-      // Of three panels the first is turned twice.
-      const int panel = stream / streams_per_panel % chunk.num_panels;
-      const int group = stream % streams_per_panel * num_groups;
-      from_[stream] = some.data + panel * some.panel_stride + int64_t{group} * kGroupUnits;
-      to_[stream] = to + (panel * chunk.num_inputs() + group * 4) * kVectorLanes;
-    }
-    groups_left_ = num_groups;
-    groups_per_step_ = static_cast<int>((num_groups + num_steps - 1) / num_steps);
-  }
-  void Step() { Turn(groups_per_step_); }
-  void Finish() { Turn(groups_left_); }
-
- private:
-  using Units = decltype(Panels::data);
-  static constexpr int kStreams = 4;
-  static constexpr int kGroupUnits = 4 * kVectorLanes / Panels::kPerUnit;
-
-  void Turn(int num_groups) {
-    const int num = num_groups < groups_left_ ? num_groups : groups_left_;
-    groups_left_ -= num;
-    for (int i = 0; i < num; ++i) {
-#pragma GCC unroll 4
-      for (int stream = 0; stream < kStreams; ++stream) {
-        Lanes first_two, last_two;
-        Panels::LoadInOrder(from_[stream] + int64_t{i} * kGroupUnits, first_two, last_two);
-        TileForm<Lanes>::StoreGroup(first_two, last_two,
-                                    to_[stream] + int64_t{i} * 4 * kVectorLanes);
-      }
-    }
-    for (int stream = 0; stream < kStreams; ++stream) {
-      from_[stream] += int64_t{num} * kGroupUnits;
-      to_[stream] += int64_t{num} * 4 * kVectorLanes;
-    }
-  }
-
-  Units from_[kStreams] = {};
-  uint16_t* to_[kStreams] = {};
-  int groups_left_ = 0;  // of each stream
-  int groups_per_step_ = 0;
-};
-
-// Takes whole sums to `out`, some rows at a time while the next ones are multiplied.
-template <typename Lanes>
-class Leaver {
- public:
-  struct Sums {
-    const float* at;  // TileMemory::leaving
-    int64_t row;      // the first
-    int num_rows;
-    int rows_per_tile;
-    int panel;
-    int num_panels;
-    InputChunk inputs;  // with which they are whole
-  };
-
-  // To be finished within so many steps.
-  void Start(const MatmulJob& job, const Sums& sums, int num_steps) {
-    sums_ = sums;
-    row_ = 0;
-    rows_per_step_ = (sums.num_rows + num_steps - 1) / num_steps;
-    adds_ = job.scales_per_row != 1 && sums.inputs.begin > 0;
-    bias_ = sums.inputs.end == job.num_inputs ? job.bias : nullptr;
-    out_ = job.out + sums.row * job.out_stride + sums.panel * kVectorLanes;
-    out_stride_ = job.out_stride;
-    num_last_ = job.num_outputs - (sums.panel + sums.num_panels - 1) * kVectorLanes;
-    for (int p = 0; p < sums.num_panels; ++p) {
-      const int block = job.scales_per_row == 1 ? 0 : sums.inputs.begin / job.scale_block_inputs;
-      scale_[p] = ScaleAt<Lanes>(job, sums.panel + p, block);
-    }
-  }
-  void Step() { Leave(rows_per_step_); }
-  void Finish() { Leave(sums_.num_rows); }
-
- private:
-  void Leave(int num_rows) {
-    const int end = row_ + num_rows < sums_.num_rows ? row_ + num_rows : sums_.num_rows;
-    if (row_ == end) return;
-    const bool are_whole = num_last_ >= kVectorLanes && bias_ == nullptr;
-    if (are_whole && sums_.num_panels == 2) {
-      LeaveWholePanels<2>(end);
-    } else if (are_whole && sums_.num_panels == 4) {
-      LeaveWholePanels<4>(end);
-    } else {
-      LeaveSome(end);
-    }
-    row_ = end;
-  }
-  const float* SumsOf(int row) const {
-    const int tile = row < sums_.rows_per_tile ? 0 : 1;
-    return sums_.at + 2 * tile * TileMemory::kTileValues +
-           (row - tile * sums_.rows_per_tile) * kVectorLanes;
-  }
-
-  // What is most frequent. No member is read meanwhile: for all the compiler knows, stores go there.
-  template <int kPanels>
-  void LeaveWholePanels(int end) {
-    Lanes scales[kPanels];
-    for (int p = 0; p < kPanels; ++p) scales[p] = scale_[p];
-    const bool adds = adds_;
-    const int64_t out_stride = out_stride_;
-    const int second_tile = sums_.rows_per_tile;
-    float* out = out_ + row_ * out_stride;
-    for (int row = row_; row < end;) {
-      const float* sum = SumsOf(row);
-      const int tile_end = row < second_tile && second_tile < end ? second_tile : end;
-      for (; row < tile_end; ++row, sum += kVectorLanes, out += out_stride) {
-#pragma GCC unroll 4
-        for (int p = 0; p < kPanels; ++p) {
-          float* const to = out + p * kVectorLanes;
-          const Lanes before = adds ? Lanes::Load(to) : Lanes::Set(0.0f);
-          Lanes::Fma(Lanes::Load(sum + p * TileMemory::kTileValues), scales[p], before).Store(to);
-        }
-      }
-    }
-  }
-  void LeaveSome(int end) {
-    for (int row = row_; row < end; ++row) {
-      for (int p = 0; p < sums_.num_panels; ++p) {
-        const bool is_whole = p + 1 < sums_.num_panels || num_last_ > kVectorLanes;
-        const int num = is_whole ? kVectorLanes : num_last_;
-        float* const out = out_ + row * out_stride_ + p * kVectorLanes;
-        const Lanes before = adds_ ? LoadStep<Lanes>(out, num) : Lanes::Set(0.0f);
-        Lanes result =
-            Lanes::Fma(Lanes::Load(SumsOf(row) + p * TileMemory::kTileValues), scale_[p], before);
-        if (bias_ != nullptr) {
-          result = result + LoadStep<Lanes>(bias_ + (sums_.panel + p) * kVectorLanes, num);
-        }
-        StoreStep(result, num, out);
-      }
-    }
-  }
-
-  Sums sums_ = {};
-  int row_ = 0;
-  int rows_per_step_ = 0;
-  bool adds_ = false;
-  const float* bias_ = nullptr;
-  float* out_ = nullptr;
-  int64_t out_stride_ = 0;
-  int num_last_ = 0;  // outputs of the last panel, if not more
-  Lanes scale_[4];
-};
 
 template <typename Lanes, typename Tiles, typename Panels>
 class TileProduct {
