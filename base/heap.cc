@@ -3,15 +3,13 @@
 #include <malloc.h>
 #include <time.h>
 
-#include <utility>
-
 namespace orrery {
 namespace {
 
 // Blocks from here on are mapped one by one, and returned when they are freed: weights and caches.
 constexpr size_t kMappedBytes = size_t{8} << 20;
 
-// Of the processor, between two times: what a process takes that answers only whether it is well.
+// Of the processor, since the last time: an idle process takes that in minutes.
 constexpr double kIdleSeconds = 0.05;
 
 double ProcessorSeconds() {
@@ -30,10 +28,9 @@ void KeepFreedMemory() {
 
 void GiveBackFreedMemory() {
   static double seconds_before = 0.0;
-  static bool was_busy = true;
-  const double seconds = ProcessorSeconds();
-  const bool is_busy = seconds - std::exchange(seconds_before, seconds) > kIdleSeconds;
-  if (std::exchange(was_busy, is_busy) || is_busy) malloc_trim(0);
+  if (ProcessorSeconds() - seconds_before < kIdleSeconds) return;
+  malloc_trim(0);
+  seconds_before = ProcessorSeconds();
 }
 
 }  // namespace orrery

@@ -243,35 +243,62 @@ TEST(X86Bits, AreEqualInRope) {
   }
 }
 
-TEST(X86Bits, AreEqualInAttention) {
+struct AttentionShape {
+  int num_heads;
+  int key_dim;
+  int value_dim;
+  int value_offset;
+};
+
+// All rows from `begin` on, together or one after the other.
+std::vector<float> Attend(Kernels& kernels, const AttentionShape& shape, DType format, int begin,
+                          bool one_by_one) {
   constexpr int kNumPositions = 131;
-  constexpr int kNumHeads = 19;
-  constexpr int kKeyDim = 40;
-  constexpr int kValueDim = 27;
   const std::vector<int32_t> block_ids = {2, 0, 1};
-  TestMatrix rows(kNumPositions, kKeyDim, DifficultValues(1, kNumPositions * kKeyDim));
-  TestMatrix q(kNumPositions, kNumHeads * kKeyDim,
-               RandomValues(2).Make(kNumPositions * kNumHeads * kKeyDim));
-  for (DType format : {DType::kF32, DType::kBf16}) {
+  TestMatrix rows(kNumPositions, shape.key_dim, DifficultValues(1, kNumPositions * shape.key_dim));
+  TestMatrix q(kNumPositions, shape.num_heads * shape.key_dim,
+               RandomValues(2).Make(kNumPositions * shape.num_heads * shape.key_dim));
+  std::vector<std::byte> memory(3 * kKvBlockTokens * shape.key_dim * 4);
+  const KvCacheView cache = {format, memory.data(), 3, shape.key_dim};
+  kernels.AppendKv(rows.view(), cache, block_ids, 0);
+  const int num_rows = kNumPositions - begin;
+  TestMatrix out(num_rows, shape.num_heads * shape.value_dim);
+  const int rows_at_once = one_by_one ? 1 : num_rows;
+  for (int row = 0; row < num_rows; row += rows_at_once) {
+    kernels.Attend({.q = q.view().Rows(begin + row, rows_at_once),
+                    .num_heads = shape.num_heads,
+                    .key_dim = shape.key_dim,
+                    .value_dim = shape.value_dim,
+                    .value_offset = shape.value_offset,
+                    .scale = 1e-8f,  // the difficult values reach 1e15
+                    .cache = cache,
+                    .block_ids = block_ids,
+                    .begin_position = begin,
+                    .first_position = begin + row,
+                    .out = out.view().Rows(row, rows_at_once)});
+  }
+  return out.Values();
+}
+
+TEST(X86Bits, AreEqualInAttention) {
+  for (const DType format : {DType::kF32, DType::kBf16}) {
     for (const int begin : {0, 1, 37, 70}) {
       ExpectSameBitsInAllVariants([&](Kernels& kernels) {
-        std::vector<std::byte> memory(3 * kKvBlockTokens * kKeyDim * 4);
-        const KvCacheView cache = {format, memory.data(), 3, kKeyDim};
-        const int num_rows = kNumPositions - begin;
-        TestMatrix out(num_rows, kNumHeads * kValueDim);
-        kernels.AppendKv(rows.view(), cache, block_ids, 0);
-        kernels.Attend({.q = q.view().Rows(begin, num_rows),
-                        .num_heads = kNumHeads,
-                        .key_dim = kKeyDim,
-                        .value_dim = kValueDim,
-                        .value_offset = 3,
-                        .scale = 1e-8f,  // the difficult values reach 1e15
-                        .cache = cache,
-                        .block_ids = block_ids,
-                        .begin_position = begin,
-                        .first_position = begin,
-                        .out = out.view()});
-        return out.Values();
+        return Attend(kernels, {19, 40, 27, 3}, format, begin, /*one_by_one=*/false);
+      });
+    }
+  }
+}
+
+// Keys of whole blocks of inputs, few heads and many, panels of values of any number.
+TEST(X86Bits, AreEqualInAttentionOfManyShapes) {
+  for (const AttentionShape& shape :
+       {AttentionShape{3, 64, 48, 8}, AttentionShape{16, 96, 80, 0}, AttentionShape{35, 64, 16, 0},
+        AttentionShape{8, 576, 512, 0}, AttentionShape{50, 128, 100, 28}}) {
+    for (const bool one_by_one : {false, true}) {
+      const int begin = one_by_one ? 57 : 5;
+      ExpectSameBitsInAllVariants([&](Kernels& kernels) {
+        return Attend(kernels, shape, DType::kBf16, begin, one_by_one);
       });
     }
   }
@@ -361,8 +388,8 @@ TEST(X86Bits, OfAnFp8MatmulApplyEachScaleOnce) {
   }
 }
 
-// Tiles of the model and of the hardware are the same code but for eight instructions; the hardware is
-// in X86Variants() wherever there is some.
+// Tiles of the model and of the hardware are the same code but for the instructions; the hardware is in
+// X86Variants() wherever there is some.
 TEST(X86Bits, OfTileRegistersAreThoseOfTheHardware) {
   const auto amx = MakeKernels(Backend::kCpu, CpuVariant::kAmx, nullptr);
   if (!amx.ok()) {

@@ -189,7 +189,7 @@ void CpuKernels::AppendKv(ConstMatrix rows, const KvCacheView& cache,
 }
 
 size_t CpuKernels::AttendScratchValues(int attend_dims) {
-  // As AttendScratch has it, with key_dim and value_dim rounded up and of kAttendQueries queries.
+  // At least what AttendScratch has: key_dim and value_dim are rounded up, and counted twice for each query.
   const size_t dims = attend_dims + kSumBlock + kVectorLanes;
   return (kKvBlockTokens + 2 * kAttendQueries) * dims +
          kAttendQueries / kVectorLanes * AttendBlockJob::kMemoryPerGroup + 2 * kAttendQueries;

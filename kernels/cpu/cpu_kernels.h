@@ -144,7 +144,7 @@ class CpuKernels : public Kernels {
   std::vector<FeedForwardArgs> pieces_;
 
   Scratch prepared_;              // matmul: rows, padded and rounded
-  std::vector<Scratch> decoded_;  // matmul: a few panels of codes, for each thread
+  std::vector<Scratch> decoded_;  // matmul: MatmulJob::decoded, for each thread
   Scratch gated_;                 // feed-forward: gate
   Scratch raised_;                // feed-forward: up
   std::vector<AttendPiece> attend_pieces_;

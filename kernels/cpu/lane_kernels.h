@@ -92,7 +92,8 @@ struct MatmulJob {
 // outputs of a product with each other, tokens are the inputs that meet the values. They become:
 //   queries  [num_rows / 16, rounded up][dim padded to kSumBlock][16]
 //   keys     [num_rows][dim padded to kSumBlock]
-//   values   [dim / 16, rounded up][64 tokens][16]; zeros up to a multiple of 4
+//   values   [dim / 16, rounded up][64 tokens][16]; zeros up to a multiple of 4, or of 32 for tiles
+// Tiles read keys of bf16 where they lie, if they can.
 struct PackJob {
   const void* rows = nullptr;  // uint16_t when is_bf16, else float: [num_rows, row_width]
   bool is_bf16 = false;

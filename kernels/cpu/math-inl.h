@@ -29,14 +29,6 @@ inline Lanes LoadStep(const float* from, int num, float fill = 0.0f) {
   return num == kVectorLanes ? Lanes::Load(from) : Lanes::LoadFirst(from, num, fill);
 }
 
-// The first num lanes, then fill.
-template <typename Lanes>
-inline Lanes FirstLanes(Lanes lanes, int num, float fill) {
-  float values[kVectorLanes];
-  lanes.Store(values);
-  return Lanes::LoadFirst(values, num, fill);
-}
-
 // The first num (1..16) bf16 values, then zeros.
 template <typename Lanes>
 inline Lanes LoadBf16Step(const uint16_t* from, int num) {

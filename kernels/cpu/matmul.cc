@@ -14,7 +14,7 @@ namespace {
 // from memory and decoding it, few enough that a chunk of their inputs (matmul-inl.h) stays in the
 // cache, and to bound the scratch memory of a long prompt.
 constexpr int64_t kMatmulRows = kMaxProductRows;
-// Panels of a part of the work: as many as MatmulOf takes at once, so that sharing cuts no tile.
+// Panels of a part of the work: as many as MatmulOfType takes at once, so that sharing cuts no tile.
 constexpr int kPanelsPerUnit = 4;
 
 // Between prepared rows, in f32 values. Lengths of rows are mostly powers of two, and the same inputs

@@ -110,11 +110,14 @@ class TileAttention {
   // Of which each fetches a part of what comes next.
   static int64_t NumSteps(const AttendBlockJob& job) {
     const auto parts = [](int num, int unit) { return (num + unit - 1) / unit; };
+    // Of so many tiles of tokens, or panels, at once.
+    const auto steps = [&](int at_once) {
+      return parts(job.keys.num_rows, at_once * TileMemory::kTileRows) *
+                 parts(job.keys.dim, kSumBlock) +
+             parts(job.values.dim, at_once * kVectorLanes);
+    };
     const int num_groups = NumGroups<Lanes>(job);
-    const int at_once = num_groups > 1 ? 2 : 4;  // tiles of tokens, and panels
-    return parts(num_groups, 2) * (parts(job.keys.num_rows, at_once * TileMemory::kTileRows) *
-                                       parts(job.keys.dim, kSumBlock) +
-                                   parts(job.values.dim, at_once * kVectorLanes));
+    return num_groups / 2 * steps(2) + num_groups % 2 * steps(4);
   }
 
   // Keys are multiplied where they lie, unless tiles would read what is not theirs.

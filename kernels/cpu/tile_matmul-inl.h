@@ -64,15 +64,15 @@ class TileProduct {
     if (chunks.is_done()) return;
     tiles_.Configure(rows_per_tile_);
     turner_.Start(panels_, chunks.now(), 1, memory_.panels[0]);
-    for (int turn = 0; !chunks.is_done(); turn ^= 1) {
+    for (int half = 0; !chunks.is_done(); half ^= 1) {
       turner_.Finish();
       const TileChunk<Lanes> chunk = chunks.now();
       chunks.Next();
       if (!chunks.is_done()) {
         turner_.Start(panels_, chunks.now(), num_pairs_ * (chunk.num_inputs() / kSumBlock),
-                      memory_.panels[turn ^ 1]);
+                      memory_.panels[half ^ 1]);
       }
-      MultiplyChunk(chunk, memory_.panels[turn]);
+      MultiplyChunk(chunk, memory_.panels[half]);
     }
     leaver_.Finish();
     tiles_.Release();
@@ -135,7 +135,6 @@ class TileProduct {
       const int end = unit_end < chunk.inputs.end ? unit_end : chunk.inputs.end;
       AddBlocks<kRowTiles, kPanels>(x + begin, panels + (begin - chunk.inputs.begin) * kVectorLanes,
                                     chunk.num_inputs(), end - begin);
-      leaver_.Finish();
       const bool is_last = end == chunk.inputs.end;
       const float* const next =
           is_last && pair + 1 < num_pairs_ ? SumsBefore(chunk, pair + 1) : nullptr;
@@ -144,6 +143,7 @@ class TileProduct {
       } else {
         float* const leaving = memory_.leaving[leaving_ ^= 1];
         ExchangeSums<kRowTiles, kPanels>(leaving, next);
+        leaver_.Finish();
         const int64_t left = job_.num_rows - first_row(pair);
         leaver_.Start(job_,
                       {.at = leaving,

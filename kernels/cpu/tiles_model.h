@@ -1,5 +1,5 @@
 // Tile registers in plain C++: what every operation means. tiles_amx.h does the same in hardware, and
-// tile_matmul-inl.h is a template over the two, so that all but the eight instructions themselves is
+// tile_*-inl.h are templates over the two, so that all but the instructions themselves is
 // tested on every machine.
 //
 //   Tiles tiles;
