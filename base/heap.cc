@@ -1,22 +1,12 @@
 #include "base/heap.h"
 
 #include <malloc.h>
-#include <time.h>
 
 namespace orrery {
 namespace {
 
 // Blocks from here on are mapped one by one, and returned when they are freed: weights and caches.
 constexpr size_t kMappedBytes = size_t{8} << 20;
-
-// Of the processor, since the last time: an idle process takes that in minutes.
-constexpr double kIdleSeconds = 0.05;
-
-double ProcessorSeconds() {
-  timespec used = {};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-  return used.tv_sec + 1e-9 * used.tv_nsec;
-}
 
 }  // namespace
 
@@ -26,11 +16,6 @@ void KeepFreedMemory() {
   mallopt(M_ARENA_MAX, 1);
 }
 
-void GiveBackFreedMemory() {
-  static double seconds_before = 0.0;
-  if (ProcessorSeconds() - seconds_before < kIdleSeconds) return;
-  malloc_trim(0);
-  seconds_before = ProcessorSeconds();
-}
+void GiveBackFreedMemory() { malloc_trim(0); }
 
 }  // namespace orrery

@@ -33,7 +33,8 @@ inline constexpr absl::Duration kGiveBackInterval = absl::Seconds(10);
 
 // Once, before threads start.
 void KeepFreedMemory();
-// All of the heap in which nothing is in use, unless the process did next to nothing since the last time. Threads that allocate may wait meanwhile: some milliseconds for some thousands of holes. From one thread.
+// All of the heap in which nothing is in use. Threads that allocate may wait meanwhile: some milliseconds for some
+// thousands of holes.
 void GiveBackFreedMemory();
 
 // What the heap keeps at most beside what is in use, in a process that has churning_bytes of what comes and goes at a

@@ -81,6 +81,7 @@ void ShardProcess::Signal(int signal) {
 void ShardProcess::Misbehave(const std::string& faults) {
   const std::string line = faults + "\n";
   EXPECT_EQ(write(in_, line.data(), line.size()), static_cast<ssize_t>(line.size()));
+  EXPECT_NE(AwaitLine("took the faults"), "");
 }
 
 std::string ShardProcess::AwaitLine(std::string_view words) {

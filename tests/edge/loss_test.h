@@ -41,7 +41,7 @@ class ShardProcess {
   ShardProcess& operator=(const ShardProcess&) = delete;
   // SIGSTOP: when it returns, the process stands still.
   void Signal(int signal);
-  // As shard_process.cc says.
+  // As shard_process.cc says, from when it returns.
   void Misbehave(const std::string& faults);
   // The next line with these words in it; empty if none comes.
   std::string AwaitLine(std::string_view words);

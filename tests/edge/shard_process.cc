@@ -3,7 +3,8 @@
 //   shard_process nccl|cuda_ipc ADDRESS FAULTS
 //
 // Prints "listening on ADDRESS", and "received" for each group of frames. Reads lines with faults, which replace the
-// earlier ones: those of Misbehave (edge_cluster.h); hold (frames are not answered); nothing (all is well).
+// earlier ones: those of Misbehave (edge_cluster.h); hold (frames are not answered); nothing (all is well). Answers
+// each with "took the faults".
 // Ends with its standard input.
 
 #include <atomic>
@@ -41,7 +42,11 @@ int Run(CarrierKind kind, const std::string& address) {
   std::printf("listening on %s\n", shard->address().c_str());
   std::fflush(stdout);
   std::thread serving([&] { Serve(shard->exchange()); });
-  for (std::string line; std::getline(std::cin, line);) TakeFaults(line);
+  for (std::string line; std::getline(std::cin, line);) {
+    TakeFaults(line);
+    std::printf("took the faults\n");
+    std::fflush(stdout);
+  }
   shard->exchange().Close();
   serving.join();
   return 0;
