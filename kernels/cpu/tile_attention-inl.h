@@ -136,33 +136,30 @@ class TileAttention {
     }
     const int num_tiles =
         RoundUpTo<Lanes>(TileMemory::kTileRows, keys.num_rows) / TileMemory::kTileRows;
-    for (int g = 0; g < num_groups_;) {
+    ForEachSums(0, num_tiles, [&]<int kTokenTiles, int kGroups>(int tile, int g) {
+      ScoreTiles<kTokenTiles, kGroups>(rows, stride, tile * TileMemory::kTileRows, g);
+    });
+  }
+
+  // Calls body.operator()<kNum, kGroups>(i, g) for the [begin, end) with all groups: two of them with two
+  // groups, or four with the last one, so that they fill the four registers of sums.
+  template <typename Body>
+  void ForEachSums(int begin, int end, Body body) const {
+    for (int g = 0; g < num_groups_; g += 2) {
       const bool are_two = g + 1 < num_groups_;
-      const int tiles_at_once = are_two ? 2 : 4;
-      for (int tile = 0; tile < num_tiles; tile += tiles_at_once) {
-        const int num = num_tiles - tile < tiles_at_once ? num_tiles - tile : tiles_at_once;
-        const int token = tile * TileMemory::kTileRows;
-        switch (10 * num + (are_two ? 2 : 1)) {
-          case 12:
-            ScoreTiles<1, 2>(rows, stride, token, g);
-            break;
-          case 22:
-            ScoreTiles<2, 2>(rows, stride, token, g);
-            break;
-          case 11:
-            ScoreTiles<1, 1>(rows, stride, token, g);
-            break;
-          case 21:
-            ScoreTiles<2, 1>(rows, stride, token, g);
-            break;
-          case 31:
-            ScoreTiles<3, 1>(rows, stride, token, g);
-            break;
-          default:
-            ScoreTiles<4, 1>(rows, stride, token, g);
+      const int at_once = are_two ? 2 : 4;
+      for (int i = begin; i < end; i += at_once) {
+        const int num = end - i < at_once ? end - i : at_once;
+        if (are_two) {
+          num == 2 ? body.template operator()<2, 2>(i, g) : body.template operator()<1, 2>(i, g);
+        } else if (num == 4) {
+          body.template operator()<4, 1>(i, g);
+        } else if (num == 3) {
+          body.template operator()<3, 1>(i, g);
+        } else {
+          num == 2 ? body.template operator()<2, 1>(i, g) : body.template operator()<1, 1>(i, g);
         }
       }
-      g += are_two ? 2 : 1;
     }
   }
 
@@ -260,35 +257,11 @@ class TileAttention {
 
   // The panels [begin, end), which are packed.
   void Gather(int begin, int end) {
-    for (int g = 0; g < num_groups_;) {
-      const bool are_two = g + 1 < num_groups_;
-      const int panels_at_once = are_two ? 2 : 4;
-      for (int panel = begin; panel < end; panel += panels_at_once) {
-        const int num = end - panel < panels_at_once ? end - panel : panels_at_once;
-        const auto* const values = reinterpret_cast<const uint16_t*>(job_.values.to) +
-                                   (panel - begin) * kBlockTokens * kVectorLanes;
-        switch (10 * num + (are_two ? 2 : 1)) {
-          case 12:
-            GatherTiles<1, 2>(values, panel, g);
-            break;
-          case 22:
-            GatherTiles<2, 2>(values, panel, g);
-            break;
-          case 11:
-            GatherTiles<1, 1>(values, panel, g);
-            break;
-          case 21:
-            GatherTiles<2, 1>(values, panel, g);
-            break;
-          case 31:
-            GatherTiles<3, 1>(values, panel, g);
-            break;
-          default:
-            GatherTiles<4, 1>(values, panel, g);
-        }
-      }
-      g += are_two ? 2 : 1;
-    }
+    ForEachSums(begin, end, [&]<int kPanels, int kGroups>(int panel, int g) {
+      const auto* const values = reinterpret_cast<const uint16_t*>(job_.values.to) +
+                                 (panel - begin) * kBlockTokens * kVectorLanes;
+      GatherTiles<kPanels, kGroups>(values, panel, g);
+    });
   }
 
   // Registers: two groups with two panels, or one group with four, number 2 * group + panel.
