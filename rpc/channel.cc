@@ -1,11 +1,14 @@
 #include "rpc/channel.h"
 
+#include <mutex>
+
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/support/channel_arguments.h"
 #include "rpc/address.h"
 #include "rpc/keepalive.h"
 #include "rpc/local_socket.h"
+#include "rpc/nowhere.h"
 
 namespace orrery {
 
@@ -42,6 +45,12 @@ grpc::ChannelArguments ArgumentsFor(const ChannelOptions& options, int handshake
   return arguments;
 }
 
+// Whoever lets go of a channel in a callback may be the last one with callbacks at all.
+void KeepCallbackThreads() {
+  static std::once_flag kept;
+  std::call_once(kept, [] { CallNowhere([] {}); });
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
@@ -54,6 +63,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
   }
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::ChannelCredentials> credentials,
                    MakeChannelCredentials(tls, JoinHostPort(target)));
+  KeepCallbackThreads();
   return grpc::CreateCustomChannel(
       JoinHostPort(target), credentials,
       ArgumentsFor(options, tls.empty() ? kHandshakeMs : kTlsHandshakeMs));
@@ -61,6 +71,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
 
 std::shared_ptr<grpc::Channel> MakeLocalChannel(const std::string& address,
                                                 const ChannelOptions& options) {
+  KeepCallbackThreads();
   return grpc::CreateCustomChannel(LocalTarget(address), grpc::InsecureChannelCredentials(),
                                    ArgumentsFor(options, kHandshakeMs));
 }

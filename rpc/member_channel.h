@@ -7,8 +7,7 @@
 // Whoever keeps what Now() gave keeps the way, too: it goes on working as long as the member has
 // it. Nobody has to find out which addresses are this host's (rpc/local_socket.h).
 //
-// Threads: any. It holds the channels that it gave out, so that a call never drops the last
-// reference to one; let it outlive its calls.
+// Threads: any. It holds the channels that it gave out; let it outlive its calls.
 // Errors: as MakeChannel.
 #ifndef ORRERY_RPC_MEMBER_CHANNEL_H_
 #define ORRERY_RPC_MEMBER_CHANNEL_H_

@@ -2,27 +2,17 @@
 
 #include <chrono>
 
-#include "grpcpp/create_channel.h"
-#include "grpcpp/generic/generic_stub.h"
+#include "rpc/nowhere.h"
 
 namespace orrery {
 namespace {
 
-// A thread dozes off after 1 s: the second event within it may come late by a fifth.
-constexpr std::chrono::milliseconds kInterval(400);
-
-struct Call {
-  grpc::ClientContext context;
-  grpc::Slice nothing;
-  grpc::ByteBuffer request{&nothing, 1};
-  grpc::ByteBuffer response;
-};
+// A thread dozes off 1 s after its last event: the next one may come late by 0.4 s.
+constexpr std::chrono::milliseconds kInterval(600);
 
 }  // namespace
 
-// Without credentials gRPC makes a channel on which every call fails at once.
-Wakeful::Wakeful()
-    : nowhere_(grpc::CreateChannel("nowhere", nullptr)), thread_([this] { Loop(); }) {}
+Wakeful::Wakeful() : thread_([this] { Loop(); }) {}
 
 Wakeful::~Wakeful() {
   {
@@ -41,20 +31,13 @@ void Wakeful::Loop() {
   while (!changed_.wait_for(lock, kInterval, [this] { return stopping_; })) {
     ++num_calls_;
     lock.unlock();
-    MakeEvent();
+    CallNowhere([this] {
+      std::lock_guard done(mutex_);
+      --num_calls_;
+      if (stopping_) changed_.notify_all();
+    });
     lock.lock();
   }
-}
-
-void Wakeful::MakeEvent() {
-  auto* const call = new Call();
-  grpc::GenericStub(nowhere_).UnaryCall(&call->context, "/orrery/Wake", {}, &call->request,
-                                        &call->response, [this, call](const grpc::Status&) {
-                                          delete call;
-                                          std::lock_guard lock(mutex_);
-                                          --num_calls_;
-                                          if (stopping_) changed_.notify_all();
-                                        });
 }
 
 }  // namespace orrery

@@ -3,21 +3,18 @@
 //   Wakeful wakeful;      // as long as it lives
 //
 // Those threads (of gRPC 1.51, where its poller does not run in the background) sleep for 100 ms
-// after each second without an event for them, and what comes meanwhile waits: 60 ms before the
-// first token of a request after a quiet second. So one event per thread is made well within each
-// second, by calls that fail at once without leaving the process; the thread that gets the last one
-// waits for the next, awake. Two fifths of a second between them cost some 0.01 % of a core.
+// after each second without an event for them, and what comes meanwhile waits for one that is awake:
+// 60 ms before the first token of a request after a quiet second, when all were asleep. So an event is
+// made well within each second, by a call to nowhere (rpc/nowhere.h): whichever thread gets it waits
+// for a second from then on, awake.
 //
 // Internal to rpc.
 #ifndef ORRERY_RPC_WAKEFUL_H_
 #define ORRERY_RPC_WAKEFUL_H_
 
 #include <condition_variable>
-#include <memory>
 #include <mutex>
 #include <thread>
-
-#include "grpcpp/channel.h"
 
 namespace orrery {
 
@@ -28,9 +25,7 @@ class Wakeful {
 
  private:
   void Loop();
-  void MakeEvent();
 
-  const std::shared_ptr<grpc::Channel> nowhere_;
   std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_.

@@ -65,9 +65,8 @@ class GrpcRankChannel::Stream : public grpc::ClientBidiReactor<internal::Frame, 
     }
   }
   void OnWriteDone(bool ok) override { owner_->OnWriteDone(ok); }
-  // The context refers to the grpc::Channel. Were it the last to do so, gRPC 1.51 would join its
-  // callback threads from one of them and then free what it runs on; so it goes before the owner
-  // learns that the stream has ended.
+  // The context refers to the grpc::Channel, which its owner may let go of as soon as it learns that the stream has
+  // ended: so the context goes before.
   void OnDone(const grpc::Status& status) override {
     GrpcRankChannel* const owner = owner_;
     const grpc::Status final_status = status;
