@@ -90,7 +90,8 @@ absl::StatusOr<Cluster> OpenCluster(StopSignal& stop, Terminal& out) {
     return cluster;
   }
   ASSIGN_OR_RETURN(const Topology topology, TopologyFromFlags());
-  ASSIGN_OR_RETURN(cluster.launcher, Launcher::StartLocal(topology, LaunchOptionsFromFlags()));
+  ASSIGN_OR_RETURN(const LaunchOptions options, LaunchOptionsFromFlags());
+  ASSIGN_OR_RETURN(cluster.launcher, Launcher::StartLocal(topology, options));
   ReadyProgress progress(&out);
   const absl::Status ready = cluster.launcher->WaitUntilReady(
       absl::GetFlag(FLAGS_start_timeout),

@@ -44,7 +44,7 @@ absl::StatusOr<ChaosOptions> OptionsFromFlags() {
   RETURN_IF_ERROR(CheckPositive("streams", absl::GetFlag(FLAGS_streams), 1024));
   options.num_faults = absl::GetFlag(FLAGS_count);
   ASSIGN_OR_RETURN(options.victim.topology, TopologyFromFlags());
-  options.victim.launch = LaunchOptionsFromFlags();
+  ASSIGN_OR_RETURN(options.victim.launch, LaunchOptionsFromFlags());
   options.victim.seed = std::max<int64_t>(absl::GetFlag(FLAGS_seed), 0);
   options.victim.num_streams = absl::GetFlag(FLAGS_streams);
   return options;

@@ -50,8 +50,9 @@ absl::Status Ask(const std::string& router, const std::string& question, Termina
 absl::Status Demo(Terminal& out) {
   StopSignal stop;
   ASSIGN_OR_RETURN(const Topology topology, TopologyFromFlags());
+  ASSIGN_OR_RETURN(const LaunchOptions options, LaunchOptionsFromFlags());
   ASSIGN_OR_RETURN(const std::unique_ptr<Launcher> launcher,
-                   Launcher::StartLocal(topology, LaunchOptionsFromFlags()));
+                   Launcher::StartLocal(topology, options));
   out.Print("a cluster of 1 router, ", topology.num_ranks, " attention ranks and ",
             topology.num_shards, " expert shards, as ", launcher->num_members(),
             " processes on this machine\n");

@@ -26,7 +26,7 @@ namespace {
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
 
 absl::StatusOr<std::unique_ptr<Launcher>> Launch() {
-  LaunchOptions options = LaunchOptionsFromFlags();
+  ASSIGN_OR_RETURN(LaunchOptions options, LaunchOptionsFromFlags());
   options.monitoring_port = absl::GetFlag(FLAGS_monitoring_port);
   const std::string cluster = absl::GetFlag(FLAGS_cluster);
   if (!cluster.empty() && !absl::GetFlag(FLAGS_tls).empty()) {

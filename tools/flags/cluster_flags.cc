@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "checkpoint/model_config.h"
+#include "kernels/factory/make_kernels.h"
 #include "tools/certs/development_certificates.h"
 #include "tools/flags/places.h"
 #include "tools/flags/tls_flags.h"
@@ -161,7 +162,9 @@ absl::StatusOr<Topology> TopologyFromFlags() {
   return topology;
 }
 
-LaunchOptions LaunchOptionsFromFlags() {
+absl::StatusOr<LaunchOptions> LaunchOptionsFromFlags() {
+  // As the members would, but before any of them is started.
+  RETURN_IF_ERROR(ParseCpuVariant(absl::GetFlag(FLAGS_cpu_variant)).status());
   LaunchOptions options;
   options.bin_dir = absl::GetFlag(FLAGS_bin_dir);
   options.compute_flags = {absl::StrCat("--cpu_variant=", absl::GetFlag(FLAGS_cpu_variant))};

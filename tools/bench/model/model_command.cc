@@ -104,7 +104,7 @@ absl::StatusOr<ModelBenchOptions> OptionsFromFlags() {
     return absl::InvalidArgumentError(
         absl::StrCat("--exchange_batch is ", options.exchange_batch, ", must not be negative"));
   }
-  options.launch = LaunchOptionsFromFlags();
+  ASSIGN_OR_RETURN(options.launch, LaunchOptionsFromFlags());
   options.start_timeout = absl::GetFlag(FLAGS_start_timeout);
   return options;
 }
