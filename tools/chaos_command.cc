@@ -77,7 +77,7 @@ absl::StatusOr<bool> Chaos(Terminal& out) {
   ASSIGN_OR_RETURN(const ChaosReport report, RunChaos(options));
   out.Print(ReportText(report));
   RETURN_IF_ERROR(WriteReport(report));
-  return report.all_well() && report.num_long_pauses() == 0;
+  return report.all_well() && report.is_in_time();
 }
 
 }  // namespace

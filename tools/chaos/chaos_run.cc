@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
+#include "tools/bench/summary.h"
 #include "tools/chaos/placement_scenarios.h"
 
 namespace orrery {
@@ -25,6 +26,7 @@ double LongestSeconds(const std::vector<absl::Duration>& durations) {
 
 // Beyond the deadline at which another holder is asked.
 constexpr absl::Duration kBesideHedge = absl::Seconds(1);
+constexpr double kMaxSlowdown = 1.2;
 constexpr double kMaxMibPerHour = 1.0;
 constexpr double kMaxDescriptorsPerHour = 1.0;
 // A buffer that grows once, by half a MiB, is a slope of any size if one looks for a short time only.
@@ -62,6 +64,8 @@ int ChaosReport::num_long_pauses() const {
       pauses.begin(), pauses.end(), [this](absl::Duration pause) { return pause > pause_limit; }));
 }
 
+double ChaosReport::median_slowdown() const { return Median(slowdowns); }
+
 absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   Victim::Options victim_options = options.victim;
   victim_options.topology.num_routers = options.scenario.num_routers;
@@ -89,6 +93,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
     RETURN_IF_ERROR(HoldEverything(*victim));
     report.pause_limit =
         absl::Milliseconds(victim->cluster().limits().max_hedge_ms()) + kBesideHedge;
+    report.slowdown_limit = kMaxSlowdown;
   }
   Growth growth(options.warm_up);
   for (int fault = 0; fault < options.num_faults; ++fault) {
@@ -102,6 +107,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
   }
   report.looks_at_growth = options.scenario.every > absl::ZeroDuration();
   report.growth = growth.Slopes();
+  report.slowdowns = victim->slowdowns();
   report.streams = victim->Stop();
   report.num_not_logged_once = victim->CountNotLoggedOnce(report.streams.request_ids);
   return report;
@@ -117,6 +123,13 @@ std::string ReportText(const ChaosReport& report) {
   if (report.pause_limit < absl::InfiniteDuration()) {
     absl::StrAppendFormat(&text, "%d pauses longer than %.2f s, which is what hedges allow\n",
                           report.num_long_pauses(), absl::ToDoubleSeconds(report.pause_limit));
+  }
+  if (!report.slowdowns.empty()) {
+    absl::StrAppendFormat(
+        &text,
+        "once a shard had been given up, streams were %.2f times as slow as before, "
+        "median of %d faults, at most %.1f\n",
+        report.median_slowdown(), report.slowdowns.size(), report.slowdown_limit);
   }
   if (report.num_not_logged_once > 0) {
     absl::StrAppendFormat(&text, "%d answers whose end is not exactly one line of a router's log\n",
@@ -154,6 +167,7 @@ std::string ReportJson(const ChaosReport& report) {
     json["long_pauses"] = report.num_long_pauses();
     json["pause_limit_s"] = absl::ToDoubleSeconds(report.pause_limit);
   }
+  if (!report.slowdowns.empty()) json["slowdowns"] = report.slowdowns;
   for (const absl::Duration pause : report.pauses) {
     json["pauses_s"].push_back(absl::ToDoubleSeconds(pause));
   }

@@ -2,12 +2,13 @@
 //
 //   ASSIGN_OR_RETURN(ChaosReport report, RunChaos({.scenario = scenario, .num_faults = 10, ...}));
 //   Print(ReportText(report));
-//   return report.all_well() && report.num_long_pauses() == 0 ? 0 : 1;
+//   return report.all_well() && report.is_in_time() ? 0 : 1;
 #ifndef ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 #define ORRERY_TOOLS_CHAOS_CHAOS_RUN_H_
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -43,6 +44,9 @@ struct ChaosReport {
   std::vector<absl::Duration> pauses;  // the longest of each fault
   // How long a pause may be; no limit where a shard that fails may be the only holder of its experts.
   absl::Duration pause_limit = absl::InfiniteDuration();
+  // See Victim::NoteSlowdown; and how much their median may be.
+  std::vector<double> slowdowns;
+  double slowdown_limit = std::numeric_limits<double>::infinity();
   // Whether the scenario runs for long. By member; those that lived longer than the warm-up.
   bool looks_at_growth = false;
   std::map<std::string, Growth::Slope> growth;
@@ -51,8 +55,11 @@ struct ChaosReport {
     return streams.num_errors == 0 && (may_differ || streams.num_differing == 0) &&
            num_not_logged_once == 0 && is_flat();
   }
-  // Pauses above the limit. Not part of all_well: a test's machine may be busy.
+  // Pauses above the limit, and whether streams got along as well as they should. Not part of all_well: a test's
+  // machine may be busy.
   int num_long_pauses() const;
+  double median_slowdown() const;  // 0 if there is none
+  bool is_in_time() const { return num_long_pauses() == 0 && median_slowdown() <= slowdown_limit; }
   // Nobody grows by more than 1 MiB or one descriptor an hour, of those that were seen for long enough to tell.
   bool is_flat() const;
 };

@@ -1,11 +1,13 @@
 #include "tools/chaos/scenarios.h"
 
+#include <algorithm>
 #include <csignal>
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "tools/chaos/placement_scenarios.h"
 
 namespace orrery {
@@ -16,6 +18,10 @@ constexpr int kFewPassings = 10;
 constexpr int kFlipOneIn = 1000;
 constexpr absl::Duration kLeastStop = absl::Milliseconds(200);
 constexpr absl::Duration kLongestStop = absl::Seconds(10);
+// Until a shard that stands still is asked for nothing that another one holds.
+constexpr absl::Duration kUntilGivenUp = absl::Milliseconds(1500);
+// How long messages are counted, at least.
+constexpr absl::Duration kLeastMeasured = absl::Seconds(1);
 constexpr absl::Duration kLeastNetworkFault = absl::Milliseconds(100);
 constexpr absl::Duration kLongestNetworkFault = absl::Seconds(3);
 // For some twenty experts of the bundled model, 74 KB each.
@@ -122,6 +128,35 @@ absl::StatusOr<std::string> StopShard(Victim& victim) {
   RETURN_IF_ERROR(victim.Signal(name, SIGCONT));
   RETURN_IF_ERROR(passed);
   return absl::StrCat(name, " stopped for ", Seconds(duration));
+}
+
+// Messages of all streams, per second.
+absl::StatusOr<double> Pace(Victim& victim, absl::Duration duration) {
+  const int64_t before = victim.streams().num_messages();
+  const absl::Time begin = absl::Now();
+  RETURN_IF_ERROR(victim.LetTimePass(duration));
+  return static_cast<double>(victim.streams().num_messages() - before) /
+         absl::ToDoubleSeconds(absl::Now() - begin);
+}
+
+// The same beside another holder of all that it holds: how streams get along once it has been given up.
+absl::StatusOr<std::string> StopHeldShard(Victim& victim) {
+  const std::string name = victim.AnyOf(internal::ROLE_EXPERT);
+  const absl::Duration duration = victim.Between(kLeastStop, kLongestStop);
+  RETURN_IF_ERROR(victim.LetTokensPass());
+  ASSIGN_OR_RETURN(const double before, Pace(victim, kLeastMeasured));
+  RETURN_IF_ERROR(victim.Signal(name, SIGSTOP));
+  const absl::Status given_up = victim.LetTimePass(std::min(duration, kUntilGivenUp));
+  const absl::StatusOr<double> beside =
+      given_up.ok() ? Pace(victim, duration - std::min(duration, kUntilGivenUp)) : given_up;
+  RETURN_IF_ERROR(victim.Signal(name, SIGCONT));
+  RETURN_IF_ERROR(beside.status());
+  std::string what = absl::StrCat(name, " stopped for ", Seconds(duration));
+  if (duration < kUntilGivenUp + kLeastMeasured) return what;  // too short to tell
+  const double slowdown = before / std::max(*beside, 1e-3);
+  victim.NoteSlowdown(slowdown);
+  absl::StrAppendFormat(&what, ", in the end %.2f times as slow as before", slowdown);
+  return what;
 }
 
 struct NetworkFault {
@@ -243,7 +278,7 @@ const std::vector<ChaosScenario>& ChaosScenarios() {
        .fixed_placement = true,
        .max_hedge_ms = kShortHedgeMs,
        .has_second_holders = true,
-       .harm = StopShard},
+       .harm = StopHeldShard},
       {.name = "network",
        .summary =
            "between ranks and a shard: partitions, one way too, flapping, cuts, delay, wrong bits",

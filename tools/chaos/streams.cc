@@ -108,6 +108,11 @@ absl::Duration Streams::TakeLongestPause() {
   return std::exchange(longest_pause_, absl::ZeroDuration());
 }
 
+int64_t Streams::num_messages() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return num_tokens_;
+}
+
 StreamsReport Streams::Stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);

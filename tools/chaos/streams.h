@@ -57,6 +57,8 @@ class Streams {
   absl::Status AwaitTokens(int64_t num, absl::Time deadline);
   absl::Status AwaitAnswers(int64_t num, absl::Time deadline);
   absl::Duration TakeLongestPause();
+  // How many messages have come since the start; the ends of answers are some, too.
+  int64_t num_messages();
   // Asks nothing any more, and waits for what is under way: at most `timeout`. Once.
   StreamsReport Stop();
 

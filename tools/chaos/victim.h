@@ -97,6 +97,9 @@ class Victim {
   const std::vector<std::unique_ptr<FaultProxy>>& proxies() const { return proxies_; }
 
   Streams& streams() { return *streams_; }
+  // Beside a fault that had been survived, messages came by this factor more slowly than before.
+  void NoteSlowdown(double factor) { slowdowns_.push_back(factor); }
+  const std::vector<double>& slowdowns() const { return slowdowns_; }
   // After the last fault: asks nothing any more, and waits for what is under way.
   StreamsReport Stop();
   // Of these requests, which were answered, those whose end the routers' logs do not tell exactly once.
@@ -118,6 +121,7 @@ class Victim {
   std::map<std::string, OrreryClient> routers_;  // of one each, by name
   std::vector<Question> questions_;
   std::optional<Streams> streams_;
+  std::vector<double> slowdowns_;
 };
 
 }  // namespace orrery
