@@ -30,6 +30,8 @@ struct TokenRange {
 enum class Arrivals { kPoisson, kRegular };
 
 struct Load {
+  // Where it goes, without TLS; empty: to the router.
+  std::string address;
   std::string tenant;
   int priority = 0;
 

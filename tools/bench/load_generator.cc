@@ -137,11 +137,13 @@ absl::Status PhaseRun::Connect() {
   for (const Load& load : phase_.loads) {
     const LoadDraws::Key key = {.seed = phase_.seed,
                                 .stream = static_cast<uint32_t>(sources_.size())};
-    ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
-                     MakeChannel(options_.address, options_.tls, {.own_connection = true}));
+    const bool is_elsewhere = !load.address.empty();
+    const std::string& address = is_elsewhere ? load.address : options_.address;
+    ASSIGN_OR_RETURN(
+        const std::shared_ptr<grpc::Channel> channel,
+        MakeChannel(address, is_elsewhere ? TlsFiles() : options_.tls, {.own_connection = true}));
     if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + kConnectTimeout))) {
-      return absl::UnavailableError(absl::StrCat("no router answers at ", options_.address,
-                                                 " within ",
+      return absl::UnavailableError(absl::StrCat("no router answers at ", address, " within ",
                                                  absl::FormatDuration(kConnectTimeout)));
     }
     sources_.push_back(std::make_unique<Source>(load, key, &options_.token_pool));
