@@ -37,7 +37,7 @@ inline size_t QueuedBytesFor(const ExchangeOptions& options, int64_t max_entries
                     ExchangeOptions().max_queued_bytes);
 }
 
-// A rank has the layer of one step at a time, in one lane or the other.
+// A rank has one step at a time, a layer of each of its rows, in one lane or the other.
 inline size_t InboxBytesFor(const ExchangeOptions& options, int num_ranks) {
   return num_ranks * options.max_queued_bytes;
 }

@@ -197,7 +197,8 @@ struct ScratchLimits {
   int attend_dims = 0;
   int attends_per_sequence = 1;
   int max_positions = 0;
-  int max_rows = 0;  // of a batch with RowPlaces, which are part of it; 0: without
+  int max_rows = 0;         // of a batch with RowPlaces, which are part of it; 0: without
+  int max_second_rows = 0;  // likewise, of a second one beside it
 };
 
 class Kernels {

@@ -101,8 +101,9 @@ size_t CudaKernels::ScratchBytes(const ScratchLimits& limits) const {
        {MostOperandBytes(limits), MostOperandBytes(limits.down_products), PartialBytes(limits)}) {
     if (scratch > 0) num_bytes += ReservedBytes(scratch);
   }
-  if (limits.max_rows > 0) {
-    num_bytes += kGraphBytes + CudaRowPlaces::NumBytes({limits.max_rows, limits.max_positions});
+  if (limits.max_rows > 0) num_bytes += kGraphBytes;
+  for (const int max_rows : {limits.max_rows, limits.max_second_rows}) {
+    if (max_rows > 0) num_bytes += CudaRowPlaces::NumBytes({max_rows, limits.max_positions});
   }
   return num_bytes;
 }

@@ -263,9 +263,9 @@ ExchangeOptions AttentionServer::MakeExchangeOptions(const internal::ClusterFile
   options.numerics_id = numerics_id_;
   options.row_bytes = EncodedRowBytes(numerics_.row_format, config_.hidden_size);
   options.result_bytes = EncodedRowBytes(numerics_.result_format(), config_.hidden_size);
-  // One for each shard, another beside each that is late, as much again for those asked once more, one for
-  // an audit and one in court, and the answers that nobody waits for.
-  options.max_tickets = 6 * cluster.expert_size() + SecondAnswers::kMaxOpen;
+  // Of each of two micro-batches: one for each shard, another beside each that is late, as much again for those
+  // asked once more, one for an audit and one in court. And the answers that nobody waits for.
+  options.max_tickets = 12 * cluster.expert_size() + SecondAnswers::kMaxOpen;
   options.max_queued_bytes = QueuedBytesFor(
       options, int64_t{cluster.limits().max_step_rows()} * config_.num_experts_per_token);
   return options;

@@ -19,7 +19,7 @@ constexpr int kMaxAsks = 3;
 }  // namespace
 
 void MoeLayer::ChooseAudits() {
-  audit_draw_.Next(static_cast<int64_t>(entries_.size()), drawn_);
+  oversight_->audit_draw().Next(static_cast<int64_t>(entries_.size()), drawn_);
   to_audit_.clear();
   for (const int index : drawn_) to_audit_.push_back(entries_[index]);
 }
@@ -37,7 +37,8 @@ void MoeLayer::AskAuditors(int layer, const Batch& batch) {
   for (auto& [peer, ask] : asks) {
     const absl::StatusOr<Ticket> ticket = Dispatch(layer, batch, ask);
     if (!ticket.ok()) continue;
-    const absl::Duration patience = health_->Patience(peer, static_cast<int>(ask.entries.size()));
+    const absl::Duration patience =
+        oversight_->health().Patience(peer, static_cast<int>(ask.entries.size()));
     audits_.push_back({.flight = {.ticket = *ticket, .asked = std::move(ask)},
                        .late_at = absl::Now() + patience});
   }
@@ -47,11 +48,13 @@ int MoeLayer::PickAuditor(int layer, const DispatchEntry& entry,
                           const std::vector<bool>& connected) const {
   const int first = recovery_->peer_of(entry);
   if (first == kNoPeer) return kNoPeer;  // nobody holds it now
-  const auto is_good = [&](int peer) { return connected[peer] && health_->is_trusted(peer); };
+  const auto is_good = [&](int peer) {
+    return connected[peer] && oversight_->health().is_trusted(peer);
+  };
   const std::vector<int> holders = directory_->Holders({.layer = layer, .expert = entry.expert});
   // In turn, where there are several.
   for (size_t i = 0; i < holders.size(); ++i) {
-    const int peer = holders[(audit_draw_.num_drawn() + i) % holders.size()];
+    const int peer = holders[(oversight_->audit_draw().num_drawn() + i) % holders.size()];
     if (peer != first && is_good(peer)) return peer;
   }
   return is_good(first) ? first : kNoPeer;
@@ -85,12 +88,13 @@ void MoeLayer::LandAudits(int layer) {
     if (!exchange_->Await(ticket, absl::InfinitePast())) {
       if (now < audit.late_at) return false;
       const int num_entries = static_cast<int>(asked.entries.size());
-      health_->OnLate(asked.peer, num_entries, health_->Patience(asked.peer, num_entries), now);
+      ShardHealth& health = oversight_->health();
+      health.OnLate(asked.peer, num_entries, health.Patience(asked.peer, num_entries), now);
       exchange_->Abandon(ticket);
       return true;
     }
     const CombineReport report =
-        exchange_->Combine(ticket, absl::InfinitePast(), Results(second_results_));
+        exchange_->Combine(ticket, absl::InfinitePast(), oversight_->second_results());
     size_t next = 0;  // of the report, which is in the order of the entries
     for (const DispatchEntry& entry : asked.entries) {
       if (next < report.size() && report[next].entry.result == entry.result) {
@@ -107,29 +111,13 @@ void MoeLayer::LandAudits(int layer) {
 
 void MoeLayer::Compare(int layer, const DispatchEntry& entry, int peer) {
   const size_t place = entry.result * result_bytes_;
-  seconds_->Compare({.layer = layer,
-                     .entry = entry,
-                     .rows = rows_.as<std::byte>(),
-                     .first_peer = recovery_->peer_of(entry),
-                     .first = results_.as<std::byte>() + place,
-                     .second_peer = peer,
-                     .second = second_results_.as<std::byte>() + place});
-}
-
-absl::Status MoeLayer::Review(const Batch& batch) {
-  if (seconds_ == nullptr || seconds_->empty()) return absl::OkStatus();
-  seconds_->Look(absl::Now(), Results(second_results_));
-  return HoldCourt(batch);
-}
-
-absl::Status MoeLayer::HoldCourt(const Batch& batch) {
-  bool was_convicted = false;
-  for (const Dispute& dispute : seconds_->TakeDisputes()) {
-    was_convicted = court_->Try(dispute, batch) || was_convicted;
-  }
-  if (!was_convicted) return absl::OkStatus();
-  ++num_convictions_;
-  return absl::AbortedError("a shard that answered wrongly was quarantined");
+  oversight_->seconds().Compare({.layer = layer,
+                                 .entry = entry,
+                                 .rows = rows_.as<std::byte>(),
+                                 .first_peer = recovery_->peer_of(entry),
+                                 .first = results_.as<std::byte>() + place,
+                                 .second_peer = peer,
+                                 .second = oversight_->second_results().data() + place});
 }
 
 }  // namespace orrery

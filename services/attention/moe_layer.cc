@@ -37,30 +37,26 @@ GateParams MakeGateParams(const ModelConfig& config) {
 }  // namespace
 
 absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numerics& numerics,
-                                          const Parts& parts, const Options& options) {
+                                          const Parts& parts, int max_rows) {
   MoeLayer layer;
   layer.config_ = &config;
   layer.numerics_ = numerics;
   layer.exchange_ = parts.exchange;
   layer.directory_ = parts.directory;
+  layer.oversight_ = parts.oversight;
   layer.metrics_ = parts.metrics;
-  layer.audit_draw_ = AuditDraw(options.audit_one_in);
   if (config.num_experts == 0) return layer;
 
   layer.gate_ = MakeGateParams(config);
   layer.row_bytes_ = EncodedRowBytes(numerics.row_format, config.hidden_size);
   layer.result_bytes_ = EncodedRowBytes(numerics.result_format(), config.hidden_size);
   if (parts.exchange != nullptr) {
-    layer.health_ = std::make_unique<ShardHealth>(parts.exchange->num_peers(), options.hedge);
     layer.recovery_ =
-        std::make_unique<Recovery>(config.num_experts, parts.directory, layer.health_.get());
-    layer.seconds_ = std::make_unique<SecondAnswers>(
-        parts.exchange, parts.directory, layer.health_.get(),
-        SecondAnswers::RowSizes{layer.row_bytes_, layer.result_bytes_});
-    layer.court_ = std::make_unique<Court>(parts.exchange, parts.directory, layer.result_bytes_);
+        std::make_unique<Recovery>(config.num_experts, parts.directory, &parts.oversight->health(),
+                                   &parts.oversight->memory());
   }
   Device* const device = parts.device;
-  const size_t rows = options.max_rows;
+  const size_t rows = max_rows;
   const size_t chosen = rows * config.num_experts_per_token;
   const size_t row_values = static_cast<size_t>(config.hidden_size) * sizeof(float);
   const auto on_device = [device](size_t bytes) {
@@ -74,7 +70,6 @@ absl::StatusOr<MoeLayer> MoeLayer::Create(const ModelConfig& config, const Numer
   ASSIGN_OR_RETURN(layer.weights_, on_device(chosen * sizeof(float)));
   ASSIGN_OR_RETURN(layer.rows_, on_host(rows * layer.row_bytes_));
   ASSIGN_OR_RETURN(layer.results_, on_host(chosen * layer.result_bytes_));
-  ASSIGN_OR_RETURN(layer.second_results_, on_host(chosen * layer.result_bytes_));
   ASSIGN_OR_RETURN(layer.expert_rows_, on_device(chosen * row_values));
   ASSIGN_OR_RETURN(layer.sum_, on_device(rows * row_values));
   return layer;
@@ -89,16 +84,21 @@ void MoeLayer::Choose(const MoeWeights& weights, ConstMatrix normed, const int32
   kernels.EncodeRows(normed, numerics_.row_format, rows_.as<std::byte>());
 }
 
-absl::Status MoeLayer::Exchange(int layer, const Batch& batch, Stream& stream,
-                                absl::FunctionRef<absl::Status()> meanwhile) {
+absl::Status MoeLayer::SendRows(int layer, const Batch& batch, Stream& stream) {
   RETURN_IF_ERROR(stream.Synchronize());
   entries_ = RoutedEntries({.num_rows = batch.num_rows(), .topk = config_->num_experts_per_token},
                            expert_ids(batch.num_rows()));
-  absl::Status status = Ask(layer, batch);
-  if (status.ok()) status = meanwhile();
-  if (status.ok()) status = Collect(layer, batch);
+  const absl::Status status = Ask(layer, batch);
+  sent_at_ = absl::Now();
+  return status;
+}
+
+absl::Status MoeLayer::AwaitResults(int layer, const Batch& batch) {
+  // What was computed meanwhile, and what another micro-batch waited for, is not the shards' time.
+  recovery_->OnPaused(absl::Now() - sent_at_);
+  absl::Status status = Collect(layer, batch);
   if (status.ok()) status = CollectAudits(layer, batch);
-  if (status.ok()) status = HoldCourt(batch);
+  if (status.ok()) status = oversight_->HoldCourt(batch);
   EndFlights(layer, batch, status);
   PassFaultPoint(FaultPoint::kBeforeCombine);
   return status;
@@ -123,7 +123,7 @@ absl::StatusOr<Ticket> MoeLayer::Dispatch(int layer, const Batch& batch, const P
 }
 
 absl::Status MoeLayer::Ask(int layer, const Batch& batch) {
-  RETURN_IF_ERROR(Review(batch));
+  RETURN_IF_ERROR(oversight_->Review(batch));
   recovery_->Begin({.layer = layer, .timeout = batch.expert_timeout, .entries = entries_},
                    absl::Now());
   ChooseAudits();
@@ -192,15 +192,15 @@ void MoeLayer::Land(int layer) {
                     [&](const DispatchEntry& entry) { return recovery_->is_done(entry); });
     const CombineReport report =
         is_second ? LandSecond(layer, flight)
-                  : exchange_->Combine(flight.ticket, absl::InfinitePast(), Results(results_));
+                  : exchange_->Combine(flight.ticket, absl::InfinitePast(), results());
     recovery_->OnAnswer(flight.ticket.slot, report, after, now);
     return true;
   });
 }
 
 CombineReport MoeLayer::LandSecond(int layer, const Flight& flight) {
-  CombineReport report =
-      exchange_->Combine(flight.ticket, absl::InfinitePast(), Results(second_results_));
+  const absl::Span<std::byte> seconds = oversight_->second_results();
+  CombineReport report = exchange_->Combine(flight.ticket, absl::InfinitePast(), seconds);
   size_t next = 0;  // of the report, which is in the order of the entries
   for (const DispatchEntry& entry : flight.asked.entries) {
     if (next < report.size() && report[next].entry.result == entry.result) {
@@ -211,38 +211,42 @@ CombineReport MoeLayer::LandSecond(int layer, const Flight& flight) {
       Compare(layer, entry, flight.asked.peer);
     } else {
       std::memcpy(results_.as<std::byte>() + entry.result * result_bytes_,
-                  second_results_.as<std::byte>() + entry.result * result_bytes_, result_bytes_);
+                  seconds.data() + entry.result * result_bytes_, result_bytes_);
     }
   }
   return report;
 }
 
 void MoeLayer::EndFlights(int layer, const Batch& batch, const absl::Status& status) {
+  if (!status.ok()) return GiveUp();
   for (Flight& flight : flights_) {
-    if (status.ok()) {
-      seconds_->Keep(flight.ticket, QuestionOf(layer, std::move(flight.asked)), absl::Now());
-    } else {
-      exchange_->Abandon(flight.ticket);
-    }
+    oversight_->seconds().Keep(flight.ticket, QuestionOf(layer, std::move(flight.asked)),
+                               absl::Now());
   }
   flights_.clear();
-  for (const OpenAudit& audit : audits_) exchange_->Abandon(audit.flight.ticket);
-  audits_.clear();
-  if (!status.ok()) return;
   ProbeSpared(layer, batch);
   AskSuccessors(layer, batch);
 }
 
+void MoeLayer::GiveUp() {
+  for (const Flight& flight : flights_) exchange_->Abandon(flight.ticket);
+  flights_.clear();
+  for (const OpenAudit& audit : audits_) exchange_->Abandon(audit.flight.ticket);
+  audits_.clear();
+}
+
 void MoeLayer::ProbeSpared(int layer, const Batch& batch) {
+  ShardHealth& health = oversight_->health();
   const absl::Time now = absl::Now();
   for (int peer = 0; peer < exchange_->num_peers(); ++peer) {
-    if (!health_->IsProbeDue(peer, now) || seconds_->is_full() || !Connected()[peer]) continue;
+    if (!health.IsProbeDue(peer, now) || oversight_->seconds().is_full() || !Connected()[peer])
+      continue;
     const auto held =
         std::find_if(entries_.begin(), entries_.end(), [&](const DispatchEntry& entry) {
           return directory_->Holds(peer, {.layer = layer, .expert = entry.expert});
         });
     if (held == entries_.end()) continue;
-    health_->OnProbeSent(peer, now);
+    health.OnProbeSent(peer, now);
     AskUnwaited(layer, batch, peer, *held);
   }
 }
@@ -252,7 +256,7 @@ void MoeLayer::AskSuccessors(int layer, const Batch& batch) {
   const absl::Time now = absl::Now();
   const std::vector<bool> connected = Connected();
   for (const DispatchEntry& entry : entries_) {
-    if (seconds_->is_full()) return;
+    if (oversight_->seconds().is_full()) return;
     const int heir = recovery_->PickSuccessor(entry.expert, now, connected);
     if (heir != kNoPeer) AskUnwaited(layer, batch, heir, entry);
   }
@@ -262,7 +266,7 @@ void MoeLayer::AskUnwaited(int layer, const Batch& batch, int peer, const Dispat
   PeerEntries ask = {.peer = peer, .entries = {entry}};
   const absl::StatusOr<Ticket> ticket = Dispatch(layer, batch, ask);
   if (!ticket.ok()) return;  // it was worth a try
-  seconds_->Keep(*ticket, QuestionOf(layer, std::move(ask)), absl::Now());
+  oversight_->seconds().Keep(*ticket, QuestionOf(layer, std::move(ask)), absl::Now());
 }
 
 SecondAnswers::Question MoeLayer::QuestionOf(int layer, PeerEntries asked) const {
@@ -277,10 +281,6 @@ SecondAnswers::Question MoeLayer::QuestionOf(int layer, PeerEntries asked) const
     question.first_peers.push_back(recovery_->peer_of(entry));
   }
   return question;
-}
-
-absl::Span<std::byte> MoeLayer::Results(const Buffer& buffer) {
-  return {buffer.as<std::byte>(), buffer.num_bytes()};
 }
 
 std::vector<bool> MoeLayer::Connected() const {

@@ -3,7 +3,8 @@
 //
 // What a shard does not answer, or too late, another one is asked for; recovery.h says when and whom.
 // Which shard answers never changes a bit. A batch that nobody wants any more ends the wait within
-// moments, whatever the shards do, and they drop its rows.
+// moments, whatever the shards do, and they drop its rows. Between the rows' way out and back the step computes
+// another micro-batch, if there is one, with a MoeLayer of its own.
 //
 // Audits: of many visits of a row to an expert, one is asked for twice on purpose, of two holders where there
 // are two, and the layer goes on when both answers are there and equal. So hardware that errs in silence shows
@@ -15,62 +16,53 @@
 #include <memory>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "device/device.h"
 #include "exchange/exchange.h"
 #include "kernels/kernels.h"
-#include "services/attention/audit_draw.h"
 #include "services/attention/batch.h"
-#include "services/attention/court.h"
 #include "services/attention/expert_directory.h"
 #include "services/attention/model.h"
 #include "services/attention/rank_metrics.h"
 #include "services/attention/recovery.h"
 #include "services/attention/second_answers.h"
-#include "services/attention/shard_health.h"
+#include "services/attention/shard_oversight.h"
 
 namespace orrery {
 
-// Scratch and verbs for the MoE layers of one model. Belongs to one step.
+// Scratch and verbs for the MoE layers of one model, for one micro-batch. Belongs to one step.
 class MoeLayer {
  public:
   // exchange and directory are null for a dense model, which never runs a MoE layer, and where only
-  // memory is counted.
+  // memory is counted; oversight for a dense model.
   struct Parts {
     Device* device = nullptr;
     RankExchange* exchange = nullptr;
     ExpertDirectory* directory = nullptr;
+    ShardOversight* oversight = nullptr;
     RankMetrics* metrics = nullptr;  // may be null
   };
-  struct Options {
-    int max_rows = 0;
-    HedgeOptions hedge;
-    int audit_one_in = 1;
-  };
   static absl::StatusOr<MoeLayer> Create(const ModelConfig& config, const Numerics& numerics,
-                                         const Parts& parts, const Options& options);
+                                         const Parts& parts, int max_rows);
 
-  // out = shared(normed) + sum of weighted experts(normed), [num_rows, hidden_size] both, is these
-  // three, with the shared expert between the rows' way out and back. num_rows: that of the batch, or
-  // of its shape.
+  // out = shared(normed) + sum of weighted experts(normed), [num_rows, hidden_size] both, is Choose, SendRows,
+  // AwaitResults and Combine, with the shared expert, and whatever else there is to do, between the rows' way out and back.
+  // num_rows: that of the batch, or of its shape.
 
   // Queues the choice of experts, and the rows as they will travel. forced_ids [num_rows, topk], in
   // memory of the device, instead of the gate's choice; may be null.
   void Choose(const MoeWeights& weights, ConstMatrix normed, const int32_t* forced_ids,
               Kernels& kernels);
-  // Waits for what is queued, the one time in a layer, sends the rows, does `meanwhile`, and waits for
-  // the results. UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is the
-  // batch's expert_timeout (see recovery.h); CANCELLED when the batch was abandoned while the layer waited;
-  // ABORTED when a shard was convicted of wrong answers: it may have given others to this batch before, in
-  // earlier layers, so the batch is to be computed again, without it; those of the stream and of `meanwhile`.
-  absl::Status Exchange(int layer, const Batch& batch, Stream& stream,
-                        absl::FunctionRef<absl::Status()> meanwhile);
-  // Behind the last layer: compares what has come late, before a token leaves. ABORTED as above.
-  absl::Status Review(const Batch& batch);
-  // Shards convicted since the start.
-  int num_convictions() const { return num_convictions_; }
+  // Waits for what is queued, the one time in a layer, and sends the rows. The batch stays until they are back.
+  // ABORTED when a shard was convicted of wrong answers (ShardOversight::Review); errors of the stream.
+  absl::Status SendRows(int layer, const Batch& batch, Stream& stream);
+  // Waits for their results. UNAVAILABLE (layer, experts, how long) when no holder answered in time, which is
+  // the batch's expert_timeout, of which time to compute takes nothing (see recovery.h); CANCELLED when the batch was abandoned while
+  // the layer waited; ABORTED as above.
+  absl::Status AwaitResults(int layer, const Batch& batch);
+  // Rows that are out are not waited for: something else has failed. Else without effect.
+  void GiveUp();
   // Queues the weighted sum of the results, added to out where the shared expert left its own.
   void Combine(const MoeWeights& weights, Kernels& kernels, Matrix out);
 
@@ -121,8 +113,7 @@ class MoeLayer {
   // By peer: frames can reach it, and it is not barred.
   std::vector<bool> Connected() const;
   absl::StatusOr<Ticket> Dispatch(int layer, const Batch& batch, const PeerEntries& ask);
-  // All of results_ or second_results_.
-  static absl::Span<std::byte> Results(const Buffer& buffer);
+  absl::Span<std::byte> results() const { return {results_.as<std::byte>(), results_.num_bytes()}; }
 
   // moe_audit.cc: visits that are asked for twice, and answers that differ.
 
@@ -137,37 +128,30 @@ class MoeLayer {
   absl::Status CollectAudits(int layer, const Batch& batch);
   void LandAudits(int layer);
   void Compare(int layer, const DispatchEntry& entry, int peer);
-  // Tries the disputes that there are.
-  absl::Status HoldCourt(const Batch& batch);
 
   const ModelConfig* config_ = nullptr;
   Numerics numerics_;
   GateParams gate_;
   RankExchange* exchange_ = nullptr;
   ExpertDirectory* directory_ = nullptr;
+  ShardOversight* oversight_ = nullptr;
   RankMetrics* metrics_ = nullptr;
   size_t row_bytes_ = 0;
   size_t result_bytes_ = 0;
-  Buffer logits_;          // [max_rows, num_experts]
-  Buffer expert_ids_;      // [max_rows, topk] i32, pinned host
-  Buffer weights_;         // [max_rows, topk]
-  Buffer rows_;            // [max_rows] encoded rows, pinned host
-  Buffer results_;         // [max_rows * topk] encoded results, pinned host
-  Buffer expert_rows_;     // [max_rows * topk, hidden]
-  Buffer sum_;             // [max_rows, hidden]
-  Buffer second_results_;  // [max_rows * topk] encoded, of those who came second; pinned host
+  Buffer logits_;                       // [max_rows, num_experts]
+  Buffer expert_ids_;                   // [max_rows, topk] i32, pinned host
+  Buffer weights_;                      // [max_rows, topk]
+  Buffer rows_;                         // [max_rows] encoded rows, pinned host
+  Buffer results_;                      // [max_rows * topk] encoded results, pinned host
+  Buffer expert_rows_;                  // [max_rows * topk, hidden]
+  Buffer sum_;                          // [max_rows, hidden]
   std::vector<DispatchEntry> entries_;  // [num_rows * topk]
+  absl::Time sent_at_;
   std::vector<Flight> flights_;
   std::vector<OpenAudit> audits_;
-  AuditDraw audit_draw_{1};
   std::vector<int> drawn_;               // of entries_
   std::vector<DispatchEntry> to_audit_;  // not compared yet
-  int num_convictions_ = 0;
-  // Null for a dense model.
-  std::unique_ptr<ShardHealth> health_;
-  std::unique_ptr<Recovery> recovery_;
-  std::unique_ptr<SecondAnswers> seconds_;
-  std::unique_ptr<Court> court_;
+  std::unique_ptr<Recovery> recovery_;   // null for a dense model
 };
 
 }  // namespace orrery

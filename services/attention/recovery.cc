@@ -23,15 +23,14 @@ constexpr absl::Duration kSuccessorPause = absl::Seconds(1);
 
 }  // namespace
 
-Recovery::Recovery(int num_experts, ExpertDirectory* directory, ShardHealth* health)
+Recovery::Recovery(int num_experts, ExpertDirectory* directory, ShardHealth* health,
+                   ShardMemory* memory)
     : num_experts_(num_experts),
       directory_(directory),
       health_(health),
+      memory_(*memory),
       peers_(num_experts, kNoPeer),
-      visits_(num_experts),
-      connected_(directory->num_shards(), true),
-      down_since_(directory->num_shards(), absl::InfiniteFuture()),
-      failed_until_(directory->num_shards(), absl::InfinitePast()) {}
+      visits_(num_experts) {}
 
 void Recovery::Begin(const LayerCall& call, absl::Time now) {
   layer_ = call.layer;
@@ -45,13 +44,18 @@ void Recovery::Begin(const LayerCall& call, absl::Time now) {
   health_->OnAsked(num_left_);
 }
 
+void Recovery::OnPaused(absl::Duration pause) {
+  begin_ += pause;
+  deadline_ += pause;
+}
+
 void Recovery::Observe(absl::Time now, const std::vector<bool>& connected) {
-  connected_ = connected;
+  memory_.connected = connected;
   for (size_t peer = 0; peer < connected.size(); ++peer) {
     if (connected[peer]) {
-      down_since_[peer] = absl::InfiniteFuture();
-    } else if (down_since_[peer] == absl::InfiniteFuture()) {
-      down_since_[peer] = now;
+      memory_.down_since[peer] = absl::InfiniteFuture();
+    } else if (memory_.down_since[peer] == absl::InfiniteFuture()) {
+      memory_.down_since[peer] = now;
     }
   }
 }
@@ -69,7 +73,7 @@ std::vector<PeerEntries> Recovery::Next(absl::Time now, const std::vector<bool>&
 }
 
 bool Recovery::IsUsable(int peer, absl::Time now) const {
-  return connected_[peer] && failed_until_[peer] <= now;
+  return memory_.connected[peer] && memory_.failed_until[peer] <= now;
 }
 
 std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
@@ -97,7 +101,7 @@ std::vector<PeerEntries> Recovery::AskFirst(absl::Time now) {
 }
 
 std::vector<PeerEntries> Recovery::AskBesideLate(absl::Time now) {
-  Silent silent(connected_.size());
+  Silent silent(memory_.connected.size());
   const auto is_overdue = [&](const Ask& ask) {
     return now - ask.sent_at >= health_->max_patience();
   };
@@ -179,8 +183,8 @@ int Recovery::PickWhereNoneIsGood(int expert, absl::Time now, const Silent& sile
 }
 
 bool Recovery::MayComeBack(int holder, absl::Time now) const {
-  if (connected_[holder]) return true;  // it is late, or has failed just now
-  return now - down_since_[holder] < kReconnectTime;
+  if (memory_.connected[holder]) return true;  // it is late, or has failed just now
+  return now - memory_.down_since[holder] < kReconnectTime;
 }
 
 int Recovery::PickHeir(int expert, const std::vector<int>& heirs, absl::Time now,
@@ -190,8 +194,8 @@ int Recovery::PickHeir(int expert, const std::vector<int>& heirs, absl::Time now
            (!silent.late[peer] || std::find(heirs.begin(), heirs.end(), peer) != heirs.end());
   };
   if (beside != kNoPeer && may_answer(beside) && silent.late[beside]) return kNoPeer;
-  const auto loading = loading_.find({layer_, expert});
-  if (loading != loading_.end() && may_answer(loading->second.peer)) {
+  const auto loading = memory_.loading.find({layer_, expert});
+  if (loading != memory_.loading.end() && may_answer(loading->second.peer)) {
     if (silent.late[loading->second.peer]) return kNoPeer;
     if (now >= loading->second.again_at) return loading->second.peer;
     WakeBy(loading->second.again_at);
@@ -199,8 +203,8 @@ int Recovery::PickHeir(int expert, const std::vector<int>& heirs, absl::Time now
   }
   for (const int heir : heirs) {
     if (silent.overdue[heir] || !IsUsable(heir, now)) continue;
-    const auto declined = declined_until_.find({{layer_, expert}, heir});
-    if (declined == declined_until_.end() || declined->second <= now) return heir;
+    const auto declined = memory_.declined_until.find({{layer_, expert}, heir});
+    if (declined == memory_.declined_until.end() || declined->second <= now) return heir;
   }
   return kNoPeer;
 }
@@ -212,9 +216,9 @@ int Recovery::PickSuccessor(int expert, absl::Time now, const std::vector<bool>&
     if (!draining[holder]) return kNoPeer;
   }
   const std::vector<int> heirs = directory_->Heirs({.layer = layer_, .expert = expert});
-  const int heir = PickHeir(expert, heirs, now, Silent(connected_.size()), kNoPeer);
+  const int heir = PickHeir(expert, heirs, now, Silent(memory_.connected.size()), kNoPeer);
   if (heir != kNoPeer) {
-    loading_[{layer_, expert}] = {.peer = heir, .again_at = now + kSuccessorPause};
+    memory_.loading[{layer_, expert}] = {.peer = heir, .again_at = now + kSuccessorPause};
   }
   return heir;
 }
@@ -249,19 +253,20 @@ void Recovery::OnAnswer(uint32_t id, const CombineReport& report,
     switch (outcome.state) {
       case EntryState::kNotHeld:
         directory_->Remove(asked.peer, key);
-        loading_.erase(expert);
-        declined_until_[{expert, asked.peer}] = now + kDeclinedTime;
+        memory_.loading.erase(expert);
+        memory_.declined_until[{expert, asked.peer}] = now + kDeclinedTime;
         break;
       case EntryState::kLoading: {
         const absl::Duration eta = absl::Milliseconds(outcome.eta_ms);
         directory_->Remove(asked.peer, key);
-        loading_[expert] = {.peer = asked.peer,
-                            .again_at = now + std::clamp(eta, kMinLoadingTime, kMaxLoadingTime)};
+        memory_.loading[expert] = {
+            .peer = asked.peer,
+            .again_at = now + std::clamp(eta, kMinLoadingTime, kMaxLoadingTime)};
         deadline_ = std::min(std::max(deadline_, now + 2 * eta), begin_ + 2 * timeout_);
         break;
       }
       default:
-        failed_until_[asked.peer] = now + kRetryPause;
+        memory_.failed_until[asked.peer] = now + kRetryPause;
     }
   }
   for (const DispatchEntry& entry : asked.entries) {
@@ -272,11 +277,11 @@ void Recovery::OnAnswer(uint32_t id, const CombineReport& report,
     progress.is_done = true;
     progress.peer = asked.peer;
     --num_left_;
-    const auto loading = loading_.find({layer_, entry.expert});
-    if (loading == loading_.end() || loading->second.peer != asked.peer) continue;
+    const auto loading = memory_.loading.find({layer_, entry.expert});
+    if (loading == memory_.loading.end() || loading->second.peer != asked.peer) continue;
     // It was loaded for us, and will be said so.
     directory_->Add(asked.peer, {.layer = layer_, .expert = entry.expert});
-    loading_.erase(loading);
+    memory_.loading.erase(loading);
   }
 }
 

@@ -47,6 +47,25 @@
 
 namespace orrery {
 
+// What is remembered of the shards from one layer to the next, by all that ask them.
+struct ShardMemory {
+  explicit ShardMemory(int num_shards)
+      : connected(num_shards, true),
+        down_since(num_shards, absl::InfiniteFuture()),
+        failed_until(num_shards, absl::InfinitePast()) {}
+
+  using LayerExpert = std::pair<int, int>;
+  struct Loading {
+    int peer = 0;
+    absl::Time again_at;
+  };
+  std::vector<bool> connected;           // [num_shards]
+  std::vector<absl::Time> down_since;    // [num_shards] InfiniteFuture: it is not
+  std::vector<absl::Time> failed_until;  // [num_shards] lost or refused rows
+  std::map<LayerExpert, Loading> loading;
+  std::map<std::pair<LayerExpert, int>, absl::Time> declined_until;  // by expert and heir
+};
+
 class Recovery {
  public:
   struct LayerCall {
@@ -56,10 +75,12 @@ class Recovery {
     absl::Span<const DispatchEntry> entries;
   };
 
-  // Both outlive it. num_experts: of a layer.
-  Recovery(int num_experts, ExpertDirectory* directory, ShardHealth* health);
+  // All outlive it. num_experts: of a layer.
+  Recovery(int num_experts, ExpertDirectory* directory, ShardHealth* health, ShardMemory* memory);
 
   void Begin(const LayerCall& call, absl::Time now);
+  // For so long nobody has waited for this layer, nor asked: that is not part of its time.
+  void OnPaused(absl::Duration pause);
   // What to ask now, one ask per shard; empty if there is nothing to do but wait.
   std::vector<PeerEntries> Next(absl::Time now, const std::vector<bool>& connected);
   // An ask of Next was sent; `id` names it until its answer. What could not be sent stays wanted.
@@ -101,11 +122,7 @@ class Recovery {
     absl::Time late_at;
     bool is_late = false;  // others were asked
   };
-  struct Loading {
-    int peer = 0;
-    absl::Time again_at;
-  };
-  using LayerExpert = std::pair<int, int>;
+  using LayerExpert = ShardMemory::LayerExpert;
 
   void Observe(absl::Time now, const std::vector<bool>& connected);
   std::vector<PeerEntries> AskFirst(absl::Time now);
@@ -134,6 +151,7 @@ class Recovery {
   const int num_experts_;
   ExpertDirectory* const directory_;
   ShardHealth* const health_;
+  ShardMemory& memory_;
 
   // Of the layer at hand.
   int layer_ = 0;
@@ -148,13 +166,6 @@ class Recovery {
   bool is_smooth_ = true;
   std::vector<int> peers_;   // [num_experts] scratch
   std::vector<int> visits_;  // [num_experts] scratch
-
-  // Of all layers.
-  std::vector<bool> connected_;           // [num_shards]
-  std::vector<absl::Time> down_since_;    // [num_shards] InfiniteFuture: it is not
-  std::vector<absl::Time> failed_until_;  // [num_shards] lost or refused rows
-  std::map<LayerExpert, Loading> loading_;
-  std::map<std::pair<LayerExpert, int>, absl::Time> declined_until_;  // by expert and heir
 };
 
 }  // namespace orrery

@@ -100,11 +100,30 @@ class RecoveryTest : public ::testing::Test {
   std::vector<bool> connected_ = std::vector<bool>(kNumShards, true);
   ExpertDirectory directory_{OneMoeLayer(), {"a", "b", "c", "d"}, /*with_mtp=*/false};
   ShardHealth health_{kNumShards, {.min_patience = kMinPatience, .max_patience = kMaxPatience}};
-  Recovery recovery_{kNumExperts, &directory_, &health_};
+  ShardMemory memory_{directory_.num_shards()};
+  Recovery recovery_{kNumExperts, &directory_, &health_, &memory_};
   std::vector<DispatchEntry> entries_;
   std::map<uint32_t, PeerEntries> open_;
   uint32_t next_id_ = 1;
 };
+
+TEST_F(RecoveryTest, APauseTakesNothingOfItsTime) {
+  Begin({1, 2, 3});
+  const absl::Time begin = recovery_.begin(), deadline = recovery_.deadline();
+  recovery_.OnPaused(absl::Seconds(7));
+  EXPECT_EQ(recovery_.begin(), begin + absl::Seconds(7));
+  EXPECT_EQ(recovery_.deadline(), deadline + absl::Seconds(7));
+}
+
+// As the micro-batches of a step do.
+TEST_F(RecoveryTest, AnotherOneKnowsWhoHasJustLostRows) {
+  Begin({1, 2, 3});
+  EXPECT_THAT(Ask(), ElementsAre(Asked{0, {1}}, Asked{1, {2, 3}}));
+  Answer(1, EntryState::kLost);
+  Recovery other(kNumExperts, &directory_, &health_, &memory_);
+  other.Begin({.layer = 1, .timeout = absl::Seconds(30), .entries = entries_}, now_);
+  for (const PeerEntries& ask : other.Next(now_, connected_)) EXPECT_NE(ask.peer, 1);
+}
 
 TEST_F(RecoveryTest, AsksEachHolderOnceAndIsDoneWhenAllHaveAnswered) {
   Begin({1, 2, 3});

@@ -12,6 +12,9 @@
 // A pass in which a shard was convicted of wrong answers (court.h) is computed again without it, before
 // anything of it is seen.
 //
+// A batch with rows enough is computed in two micro-batches, in turns: while the experts have the rows of one, the
+// attention of the other goes on. Whether it is changes no bit.
+//
 // Where the stream can, the parts of layers are captured for each shape of batch, and replayed
 // (replays.h). The host waits where rows leave for the experts, and at the end.
 //
@@ -38,6 +41,7 @@
 #include "services/attention/rank_metrics.h"
 #include "services/attention/replays.h"
 #include "services/attention/shard_health.h"
+#include "services/attention/shard_oversight.h"
 
 namespace orrery {
 
@@ -59,6 +63,9 @@ struct StepParts {
 struct StepOptions {
   int max_rows = 256;
   int max_logit_rows = 1;
+  // Of a micro-batch: a batch with fewer than twice as many is computed as one. Each reads all weights, of the rank
+  // and of the experts, so it must have so many rows that this is not what takes the time.
+  int min_micro_batch_rows = 128;
   bool replay = true;  // false: nothing is captured; for tests and comparisons
 };
 
@@ -76,10 +83,10 @@ class Step {
   static absl::StatusOr<Bytes> CountBytes(const Model& model, const StepOptions& options,
                                           const Kernels& kernels);
 
-  // Errors: those of MoeLayer::Exchange, and of the stream. probe may be null.
+  // Errors: those of MoeLayer, and of the stream. probe may be null.
   absl::Status Run(const Batch& batch, const KvCache& cache, StepProbe* probe);
 
-  // One pass of the MTP module behind a Run, or behind another Draft. Needs a model that was loaded
+  // One pass of the MTP module, all rows at once, behind a Run, or behind another Draft. Needs a model that was loaded
   // with it. Errors as Run. Source: DeepSeek-V3 technical report, 2.2; what it leaves open (which
   // half of eh_proj is which, norms of the hidden state) as SGLang and vLLM do it.
   absl::Status Draft(const MtpBatch& batch, const KvCache& cache, StepProbe* probe);
@@ -94,35 +101,57 @@ class Step {
   const StepOptions& options() const { return options_; }
   int num_graphs() const { return replays_.num_graphs(); }
   // Shards convicted since the start: what earlier steps left in the cache may be wrong.
-  int num_convictions() const { return moe_.num_convictions(); }
+  int num_convictions() const { return oversight_ != nullptr ? oversight_->num_convictions() : 0; }
 
  private:
-  // What layers are told about the batch under way.
+  static constexpr int kMaxMicroBatches = 2;
+  // The first may be all of the batch.
+  struct MicroBatchScratch {
+    int first_row = 0;  // of its rows in hidden_, normed_ and addend_
+    MoeLayer moe;
+    std::unique_ptr<RowPlaces> places;
+  };
+  // A micro-batch on its way through the layers.
   struct Pass {
+    int micro_batch = 0;
     const Batch* batch = nullptr;
     const KvCache* cache = nullptr;
-    StepProbe* probe = nullptr;  // may be null
-    BatchShape shape = {};       // without rows: nothing is captured
-    int num_rows = 0;            // of the matrices: the shape's, else the batch's
+    StepProbe* probe = nullptr;             // may be null
+    BatchShape shape = {};                  // without rows: nothing is captured
+    int num_rows = 0;                       // of the matrices: the shape's, else the batch's
+    Matrix hidden = {};                     // of its rows
+    const LayerWeights* awaited = nullptr;  // the MoE layer whose experts have its rows
   };
 
   explicit Step(const StepParts& parts, const StepOptions& options)
       : parts_(parts), options_(options), replays_(parts.stream) {}
   absl::Status Allocate();
-  Pass Begin(const Batch& batch, const KvCache& cache, StepProbe* probe);
+  int NumMicroBatches() const;
+  int MaxRowsOf(int micro_batch) const;  // 0: there is none
+  // How many rows the first micro-batch has: all, or about half.
+  int NumFirstRows(const Batch& batch, const StepProbe* probe) const;
+  Pass Begin(int micro_batch, const Batch& batch, const KvCache& cache, StepProbe* probe,
+             const Buffer& hidden);
   // Computes again while that convicts shards.
   static absl::Status UntilUndisputed(absl::FunctionRef<absl::Status()> compute);
-  // One decoder layer: hidden += attention, hidden += feed-forward.
-  absl::Status RunLayer(const LayerWeights& layer, const Pass& pass, Matrix hidden);
-  absl::Status FeedForward(const LayerWeights& layer, const Pass& pass, Matrix hidden);
+  // Every layer in turn, of every pass in turn: hidden += attention, hidden += feed-forward.
+  absl::Status RunLayers(absl::Span<const LayerWeights> layers, absl::Span<Pass> passes);
+  // One layer of one pass, up to where its rows are with the experts; if it has some. And the rest of it.
+  absl::Status BeginLayer(const LayerWeights& layer, Pass& pass);
+  absl::Status FinishLayer(Pass& pass);
+  absl::Status SendToExperts(const LayerWeights& layer, Pass& pass);
+  // Queues hidden += addend.
+  void AddFeedForward(const LayerWeights& layer, const Pass& pass);
+  // Where the rows of the last Run stand in hidden_.
+  std::vector<int32_t> HiddenRows(absl::Span<const int32_t> rows) const;
   // Work that is the same for every batch of the pass's shape.
   absl::Status Queue(const LayerWeights& layer, int part, const Pass& pass,
                      absl::FunctionRef<void()> work);
-  // Log-probabilities of the batch's logit rows, normed with output_norm before.
-  absl::Status Head(const Batch& batch, const Buffer& output_norm, StepProbe* probe,
-                    const Buffer& hidden);
-  // The first rows of a scratch buffer.
-  Matrix Rows(const Buffer& buffer, int num_rows) const;
+  // Log-probabilities of these rows of `hidden`, normed with output_norm before.
+  absl::Status Head(absl::Span<const int32_t> hidden_rows, const Buffer& output_norm,
+                    StepProbe* probe, const Buffer& hidden);
+  // The pass's rows of a scratch buffer.
+  Matrix Rows(const Buffer& buffer, const Pass& pass) const;
   // For a probe: once all that is queued has been done; until the next call.
   ConstMatrix OnHost(ConstMatrix rows);
   // On the device; null to leave the choice to the gate.
@@ -134,14 +163,15 @@ class Step {
   StepParts parts_;
   StepOptions options_;
   AttentionLayer attention_;
-  MoeLayer moe_;
-  std::unique_ptr<RowPlaces> places_;
+  std::unique_ptr<ShardOversight> oversight_;  // null for a dense model
+  std::vector<MicroBatchScratch> scratch_;
   Replays replays_;
-  Buffer hidden_;            // [max_rows, hidden] the residual stream, f32; stays for Draft
+  int num_first_rows_ = 0;   // of the last Run: how many rows its first micro-batch had
+  Buffer hidden_;            // [all scratch rows, hidden] the residual stream, f32; stays for Draft
   Buffer draft_hidden_;      // the same of the MTP module, if there is one
   Buffer draft_inputs_;      // [max_rows, 2 * hidden] of its first product
-  Buffer normed_;            // [max_rows, hidden]
-  Buffer addend_;            // [max_rows, hidden]
+  Buffer normed_;            // [all scratch rows, hidden]
+  Buffer addend_;            // [all scratch rows, hidden]
   Buffer head_rows_;         // [max_logit_rows, hidden]
   Buffer logits_;            // [max_logit_rows, vocab]
   Buffer logprobs_;          // [max_logit_rows, vocab]

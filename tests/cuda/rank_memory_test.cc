@@ -181,10 +181,11 @@ TEST_P(TakenMemory, OfARankIsWhatWasCounted) {
   const ModelConfig config = *ReadModelConfig(GetParam().model_dir);
   const Numerics numerics = {.linear_weights = WeightFormat::kInt8};
   const WeightFiles files = Open(GetParam(), config, numerics);
-  const RankMemoryLimits limits = {.max_positions = GetParam().max_positions,
-                                   .with_mtp = config.has_mtp(),
-                                   .num_kv_blocks = 4,
-                                   .step = {.max_rows = 16, .max_logit_rows = 3}};
+  const RankMemoryLimits limits = {
+      .max_positions = GetParam().max_positions,
+      .with_mtp = config.has_mtp(),
+      .num_kv_blocks = 4,
+      .step = {.max_rows = 16, .max_logit_rows = 3, .min_micro_batch_rows = 8}};  // two of them
   const auto need = CountRankMemory(config, files.item_bytes(config, numerics, *kernels), numerics,
                                     limits, *kernels);
   ASSERT_TRUE(need.ok()) << need.status();

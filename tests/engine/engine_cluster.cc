@@ -121,8 +121,10 @@ void EngineCluster::AnswerAll() {
 
 void EngineCluster::FallSilent(int shard) { shards_[shard].loop.reset(); }
 
-PromptRunner::PromptRunner(const StepParts& parts, int max_rows)
-    : step_(Step::Create(parts, {.max_rows = max_rows, .max_logit_rows = 1})),
+PromptRunner::PromptRunner(const StepParts& parts, int max_rows, int min_micro_batch_rows)
+    : step_(Step::Create(parts, {.max_rows = max_rows,
+                                 .max_logit_rows = 1,
+                                 .min_micro_batch_rows = min_micro_batch_rows})),
       cache_(KvCache::Create(*parts.model, KvCache::BlocksFor(max_rows), parts.device)) {}
 
 absl::StatusOr<std::vector<float>> PromptRunner::Run(const std::vector<int32_t>& ids,

@@ -122,7 +122,8 @@ struct PromptWatch {
 // A step and a cache, for prompts of up to max_rows ids, one after the other.
 class PromptRunner {
  public:
-  PromptRunner(const StepParts& parts, int max_rows);
+  PromptRunner(const StepParts& parts, int max_rows,
+               int min_micro_batch_rows = StepOptions().min_micro_batch_rows);
   // One step over a whole prompt: the log-probabilities after its last token.
   absl::StatusOr<std::vector<float>> Run(const std::vector<int32_t>& ids,
                                          absl::Duration expert_timeout,

@@ -37,14 +37,16 @@ struct Part {
 // A rank with a step, a cache, and sequences whose blocks lie scattered in it.
 class Bench {
  public:
-  explicit Bench(std::vector<int> lengths) {
+  explicit Bench(std::vector<int> lengths, int min_micro_batch_rows = kMaxRows) {
     cluster_ = EngineCluster::Make({.model_dir = "tests/data/golden/mtp",
                                     .numerics = {.precision = Precision::kBf16},
                                     .with_mtp = true,
                                     .shards = {{0, 7}, {7, 16}}});
     cluster_->AnswerAll();
     const StepParts parts = cluster_->parts(0);
-    step_ = *Step::Create(parts, {.max_rows = kMaxRows, .max_logit_rows = kMaxRows});
+    step_ = *Step::Create(parts, {.max_rows = kMaxRows,
+                                  .max_logit_rows = kMaxRows,
+                                  .min_micro_batch_rows = min_micro_batch_rows});
     int num_blocks = 0;
     for (const int length : lengths) num_blocks += KvCache::BlocksFor(length);
     cache_ = *KvCache::Create(*parts.model, num_blocks, parts.device);
@@ -151,6 +153,30 @@ TEST(StepTest, ASequenceGetsTheSameBitsAloneAndInABatch) {
   EXPECT_EQ(together.Draft(prompts, rows), expected_drafts);
   EXPECT_EQ(together.Run(next), expected_next);
   EXPECT_EQ(together.Draft(next, {0, 1, 2}), expected_next_drafts);
+}
+
+// Sequences lie in one of the two or in both, some of their rows are cached already, and drafts take the hidden
+// states of either.
+TEST(StepTest, TwoMicroBatchesGiveTheSameBitsAsOne) {
+  const std::vector<std::vector<Part>> batches = {
+      {{0, 0, 69}, {1, 0, 8}, {2, 0, 29}},             // the first lies in both
+      {{0, 67, 4, /*num_cached_rows=*/2}, {1, 8, 1}},  // so do its cached rows
+      {{1, 9, 1}, {2, 29, 1}},                         // a row each
+      {{0, 71, 1}},
+  };
+  Bench one({80, 12, 32});
+  Bench two({80, 12, 32}, /*min_micro_batch_rows=*/1);
+  for (const std::vector<Part>& parts : batches) {
+    EXPECT_EQ(two.Run(parts), one.Run(parts));
+    int num_rows = 0;
+    for (const Part& part : parts) num_rows += part.num_rows;
+    std::vector<int32_t> rows(num_rows);
+    std::iota(rows.begin(), rows.end(), 0);
+    EXPECT_EQ(two.Draft(parts, rows), one.Draft(parts, rows));
+  }
+  for (int position = 0; position < 72; ++position) {
+    EXPECT_EQ(two.CacheRows(0, position), one.CacheRows(0, position)) << position;
+  }
 }
 
 TEST(StepTest, DraftsTakeTheirHiddenRowsInAnyOrderAndMoreThanOnce) {

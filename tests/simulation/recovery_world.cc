@@ -43,7 +43,8 @@ RecoveryWorld::RecoveryWorld(EventLoop& loop, const RecoveryWorldSpec& spec)
       spec_(spec),
       directory_(Config(spec), Names(spec.num_shards), /*with_mtp=*/false),
       health_(spec.num_shards, spec.hedge),
-      recovery_(spec.num_experts, &directory_, &health_),
+      memory_(directory_.num_shards()),
+      recovery_(spec.num_experts, &directory_, &health_, &memory_),
       shards_(spec.num_shards),
       connected_(spec.num_shards, true) {
   const std::vector<ExpertRange> placement =

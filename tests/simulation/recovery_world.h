@@ -96,6 +96,7 @@ class RecoveryWorld {
   const RecoveryWorldSpec spec_;
   ExpertDirectory directory_;
   ShardHealth health_;
+  ShardMemory memory_;
   Recovery recovery_;
   std::vector<Shard> shards_;
   std::vector<bool> connected_;
