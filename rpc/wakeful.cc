@@ -7,8 +7,8 @@
 namespace orrery {
 namespace {
 
-// A thread dozes off 1 s after its last event: the next one may come late by 0.4 s.
-constexpr std::chrono::milliseconds kInterval(600);
+// A thread dozes off 1 s after its last event: the second one after that may come late by a fifth.
+constexpr std::chrono::milliseconds kInterval(400);
 
 }  // namespace
 

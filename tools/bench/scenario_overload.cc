@@ -2,9 +2,10 @@
 // with a deadline. The cluster should go on answering about as much as it can, in time, and tell the others at
 // once that there is no room.
 //
-// As much as it can: in a closed loop, while the same generator sends as many requests as it would in the flood; those
-// that the cluster has no room for go to a server that refuses every call and does nothing else. So what sending
-// and refusing cost by themselves, on a machine that generator and cluster share, counts for neither.
+// As much as it can: the most goodput of any phase. What sending and refusing cost by themselves, on a machine that
+// generator and cluster share, is told apart by a closed loop while the same generator sends as many requests as it
+// would in the flood; those that the cluster has no room for go to a server that refuses every call and does
+// nothing else.
 //
 // Goodput: the tokens, per second, of answers that ended in the window and within their deadline. Of answers
 // that came too late nothing counts.
@@ -24,7 +25,7 @@ namespace orrery {
 namespace {
 
 constexpr double kOverloads[] = {4.0, 8.0};
-constexpr double kMinShareOfMost = 0.9;
+constexpr double kMinShareOfPeak = 0.9;
 constexpr double kMaxRefusalMs = 50.0;
 // Allocators and pools of threads grow for a while: the first flood warms them up.
 constexpr double kMaxGrowthMb = 8.0;
@@ -108,7 +109,9 @@ absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options) {
   closed.loads.push_back(Requests());
   closed.loads[1].tenant = "surplus";
   closed.loads[1].address = refusing->address();
-  std::map<double, std::vector<double>> of_most, of_capacity;  // by overload
+  double peak = capacity.goodput;
+  std::vector<double> goodputs;
+  std::map<double, std::vector<double>> of_most;  // by overload
   std::vector<double> refusal_ms;
   int64_t num_late = 0, num_otherwise = 0;
   std::vector<UsageSnapshot> usage;
@@ -123,7 +126,8 @@ absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options) {
       ASSIGN_OR_RETURN(const PhaseResult* const flooded, RunAndShow(bench, flood));
       Seen seen = Look(*flooded);
       of_most[overload].push_back(seen.goodput / std::max(most, seen.goodput));
-      of_capacity[overload].push_back(seen.goodput / capacity.goodput);
+      peak = std::max({peak, most, seen.goodput});
+      goodputs.push_back(seen.goodput);
       num_late += seen.num_late;
       num_otherwise += seen.num_otherwise;
       refusal_ms.insert(refusal_ms.end(), seen.refusal_ms.begin(), seen.refusal_ms.end());
@@ -131,15 +135,14 @@ absl::Status RunOverload(ServeBench& bench, const ScenarioOptions& options) {
     usage.push_back(TakeUsageSnapshot());
   }
   bench.Judge("capacity, requests/s", capacity.requests_per_s);
-  bench.Judge("capacity, tokens/s", capacity.goodput);
+  bench.Judge("most goodput of any phase, tokens/s", peak);
+  bench.Judge("least goodput under overload over the most",
+              *std::min_element(goodputs.begin(), goodputs.end()) / peak, AtLeast(kMinShareOfPeak));
   for (const double overload : kOverloads) {
-    const std::string what =
-        absl::StrCat("goodput at ", overload, " times, median of ", rounds, " rounds: over ");
-    bench.Judge(absl::StrCat(what, "the most beside the same generator"), Median(of_most[overload]),
-                AtLeast(kMinShareOfMost));
-    bench.Judge("the least of them",
-                *std::min_element(of_most[overload].begin(), of_most[overload].end()));
-    bench.Judge(absl::StrCat(what, "the capacity without one"), Median(of_capacity[overload]));
+    bench.Judge(absl::StrCat("goodput at ", overload,
+                             " times over the most beside the same generator, median of ", rounds,
+                             " rounds"),
+                Median(of_most[overload]));
   }
   bench.Judge(absl::StrCat("p99 of ", refusal_ms.size(), " refusals, ms"),
               Summarize(refusal_ms).p99, AtMost(kMaxRefusalMs));

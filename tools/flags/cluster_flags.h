@@ -39,6 +39,7 @@ absl::StatusOr<std::vector<int>> GpusFromFlags();
 // INVALID_ARGUMENT for a value that does not exist, with those that do. A dense model gets no
 // shards. Limits concern clusters of processes only.
 absl::StatusOr<Topology> TopologyFromFlags();
+// INVALID_ARGUMENT likewise.
 absl::StatusOr<LaunchOptions> LaunchOptionsFromFlags();
 
 }  // namespace orrery
