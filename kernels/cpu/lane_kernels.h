@@ -47,11 +47,11 @@ enum class PanelFormat { kF32, kBf16, kFp8, kInt8, kInt4 };
 struct TileMemory {
   static constexpr int kTileRows = 16;
   static constexpr int kTileValues = kTileRows * kVectorLanes;
-  // Those of two tiles of rows with two panels, or of one with four: a register after the other.
-  static constexpr int kSums = 4 * kTileValues;
-  // A line more, so that those of two pairs of tiles do not lie 4 KiB apart.
+  // Those of a tile of rows with two panels, a register after the other.
+  static constexpr int kSums = 2 * kTileValues;
+  // A line more, so that those of two tiles of rows do not lie 2 KiB apart.
   static constexpr int kSumsStride = kSums + kVectorLanes;
-  // Of panels that are multiplied at once, 32 KiB of bf16: they stay in an L1 cache of 48.
+  // Of two panels that are multiplied at once, 32 KiB of bf16: they stay in an L1 cache of 48.
   static constexpr int kPanelValues = 32 << 9;
   // So often some panels meet what the L2 cache holds of all rows.
   static constexpr int kTurns = 4;
@@ -59,7 +59,7 @@ struct TileMemory {
   // bf16: what is multiplied, and what comes next.
   alignas(64) uint16_t panels[2][kPanelValues];
   // Sums that wait for the inputs behind.
-  alignas(64) float waiting[kTurns][kMaxProductRows / (2 * kTileRows)][kSumsStride];
+  alignas(64) float waiting[kTurns][kMaxProductRows / kTileRows][kSumsStride];
   // Sums on their way to the results, by turns.
   alignas(64) float leaving[2][kSums];
 };

@@ -10,18 +10,15 @@
 
 namespace orrery {
 
-// How a product is cut. Many rows: two tiles of rows with two panels, so that each load serves two
-// products, of inputs that stay in the caches. One tile of rows: four panels, of few inputs, because
-// nothing is used twice.
+// How a product is cut. A tile of rows meets two panels, and sources have a register each: four registers in
+// all. Eight are there, but the threads of a core share what these are renamed to: beside another that
+// computes, a product whose eight are in use takes about twice as long as one with four.
 struct TileCut {
-  int num_panels;
-  int num_inputs;       // of panels in the L1 cache
-  int num_long_inputs;  // of all rows in the L2 cache: of 256 rows 512 KiB
+  static constexpr int kPanels = 2;
+  static constexpr int kInputs = 512;       // of panels in the L1 cache
+  static constexpr int kLongInputs = 1024;  // of all rows in the L2 cache: of 256 rows 512 KiB
 };
-inline constexpr TileCut kCutOfOneTile = {4, 128, 1 << 20};
-inline constexpr TileCut kCutOfOnePair = {2, 256, 1 << 20};
-inline constexpr TileCut kCutOfManyRows = {2, 512, 1024};
-static_assert(TileMemory::kPanelValues >= 2 * 512 * kVectorLanes);
+static_assert(TileMemory::kPanelValues >= TileCut::kPanels * TileCut::kInputs * kVectorLanes);
 
 // Some inputs of some panels, which all rows meet while they are in the cache.
 template <typename Lanes>
@@ -38,7 +35,7 @@ struct TileChunk {
 template <typename Lanes>
 class TileChunks {
  public:
-  TileChunks(const MatmulJob& job, const TileCut& cut) : job_(job), cut_(cut) {
+  explicit TileChunks(const MatmulJob& job) : job_(job) {
     const int num_panels = (job.num_outputs + kVectorLanes - 1) / kVectorLanes;
     panel_end_ = job.panel_end < num_panels ? job.panel_end : num_panels;
     StartGroup(job.panel_begin);
@@ -49,32 +46,32 @@ class TileChunks {
 
   void Next() {
     if (now_.inputs.end < long_end_) return StartChunk(now_.inputs.end);
-    if (now_.first_panel + cut_.num_panels < group_end_) return StartTurn(now_.turn + 1);
+    if (now_.first_panel + TileCut::kPanels < group_end_) return StartTurn(now_.turn + 1);
     if (long_end_ < job_.num_inputs) return StartLongInputs(long_end_);
     StartGroup(group_end_);
   }
 
  private:
   void StartGroup(int panel) {
-    const int end = panel + TileMemory::kTurns * cut_.num_panels;
+    const int end = panel + TileMemory::kTurns * TileCut::kPanels;
     group_begin_ = panel;
     group_end_ = end < panel_end_ ? end : panel_end_;
     StartLongInputs(0);
   }
   void StartLongInputs(int begin) {
     long_begin_ = begin;
-    long_end_ = begin + Part(job_.num_inputs - begin, cut_.num_long_inputs);
+    long_end_ = begin + Part(job_.num_inputs - begin, TileCut::kLongInputs);
     StartTurn(0);
   }
   void StartTurn(int turn) {
     now_.turn = turn;
-    now_.first_panel = group_begin_ + turn * cut_.num_panels;
+    now_.first_panel = group_begin_ + turn * TileCut::kPanels;
     const int left = group_end_ - now_.first_panel;
-    now_.num_panels = left < cut_.num_panels ? left : cut_.num_panels;
+    now_.num_panels = left < TileCut::kPanels ? left : TileCut::kPanels;
     StartChunk(long_begin_);
   }
   void StartChunk(int begin) {
-    now_.inputs = {begin, begin + Part(long_end_ - begin, cut_.num_inputs)};
+    now_.inputs = {begin, begin + Part(long_end_ - begin, TileCut::kInputs)};
   }
 
   // The first of as many equal parts as it takes for each to be at most `most`: between two of them all
@@ -90,7 +87,6 @@ class TileChunks {
   }
 
   const MatmulJob& job_;
-  const TileCut cut_;
   int panel_end_;
   int group_begin_, group_end_;  // panels
   int long_begin_, long_end_;    // inputs

@@ -18,7 +18,6 @@ class Leaver {
     const float* at;  // TileMemory::leaving
     int64_t row;      // the first
     int num_rows;
-    int rows_per_tile;
     int panel;
     int num_panels;
     InputChunk inputs;  // with which they are whole
@@ -48,39 +47,27 @@ class Leaver {
     if (row_ == end) return;
     const bool are_whole = num_last_ >= kVectorLanes && bias_ == nullptr;
     if (are_whole && sums_.num_panels == 2) {
-      LeaveWholePanels<2>(end);
-    } else if (are_whole && sums_.num_panels == 4) {
-      LeaveWholePanels<4>(end);
+      LeaveWholePanels(end);
     } else {
       LeaveSome(end);
     }
     row_ = end;
   }
-  const float* SumsOf(int row) const {
-    const int tile = row < sums_.rows_per_tile ? 0 : 1;
-    return sums_.at + 2 * tile * TileMemory::kTileValues +
-           (row - tile * sums_.rows_per_tile) * kVectorLanes;
-  }
+  const float* SumsOf(int row) const { return sums_.at + row * kVectorLanes; }
 
-  // What is most frequent. No member is read meanwhile: for all the compiler knows, stores go there.
-  template <int kPanels>
+  // What is most frequent: two. No member is read meanwhile: for all the compiler knows, stores go there.
   void LeaveWholePanels(int end) {
-    Lanes scales[kPanels];
-    for (int p = 0; p < kPanels; ++p) scales[p] = scale_[p];
+    const Lanes scales[] = {scale_[0], scale_[1]};
     const bool adds = adds_;
     const int64_t out_stride = out_stride_;
-    const int second_tile = sums_.rows_per_tile;
     float* out = out_ + row_ * out_stride;
-    for (int row = row_; row < end;) {
-      const float* sum = SumsOf(row);
-      const int tile_end = row < second_tile && second_tile < end ? second_tile : end;
-      for (; row < tile_end; ++row, sum += kVectorLanes, out += out_stride) {
-#pragma GCC unroll 4
-        for (int p = 0; p < kPanels; ++p) {
-          float* const to = out + p * kVectorLanes;
-          const Lanes before = adds ? Lanes::Load(to) : Lanes::Set(0.0f);
-          Lanes::Fma(Lanes::Load(sum + p * TileMemory::kTileValues), scales[p], before).Store(to);
-        }
+    const float* sum = SumsOf(row_);
+    for (int row = row_; row < end; ++row, sum += kVectorLanes, out += out_stride) {
+#pragma GCC unroll 2
+      for (int p = 0; p < 2; ++p) {
+        float* const to = out + p * kVectorLanes;
+        const Lanes before = adds ? Lanes::Load(to) : Lanes::Set(0.0f);
+        Lanes::Fma(Lanes::Load(sum + p * TileMemory::kTileValues), scales[p], before).Store(to);
       }
     }
   }
@@ -109,7 +96,7 @@ class Leaver {
   float* out_ = nullptr;
   int64_t out_stride_ = 0;
   int num_last_ = 0;  // outputs of the last panel, if not more
-  Lanes scale_[4];
+  Lanes scale_[2];
 };
 
 }  // namespace orrery

@@ -53,14 +53,13 @@ class TileProduct {
         memory_(*reinterpret_cast<TileMemory*>(job.decoded)) {
     // Rows are shared out evenly: 17 are 9 and 8, not 16 and 1. The last tile then reads at most 15 rows
     // that are not there; what it makes of them is not stored.
-    const int64_t num_tiles = (job.num_rows + TileMemory::kTileRows - 1) / TileMemory::kTileRows;
-    rows_per_tile_ = static_cast<int>((job.num_rows + num_tiles - 1) / num_tiles);
-    num_pairs_ = (num_tiles + 1) / 2;
-    cut_ = num_tiles == 1 ? kCutOfOneTile : num_tiles == 2 ? kCutOfOnePair : kCutOfManyRows;
+    num_tiles_ =
+        static_cast<int>((job.num_rows + TileMemory::kTileRows - 1) / TileMemory::kTileRows);
+    rows_per_tile_ = static_cast<int>((job.num_rows + num_tiles_ - 1) / num_tiles_);
   }
 
   void Run() {
-    TileChunks<Lanes> chunks(job_, cut_);
+    TileChunks<Lanes> chunks(job_);
     if (chunks.is_done()) return;
     tiles_.Configure(rows_per_tile_);
     turner_.Start(panels_, chunks.now(), 1, memory_.panels[0]);
@@ -69,7 +68,7 @@ class TileProduct {
       const TileChunk<Lanes> chunk = chunks.now();
       chunks.Next();
       if (!chunks.is_done()) {
-        turner_.Start(panels_, chunks.now(), num_pairs_ * (chunk.num_inputs() / kSumBlock),
+        turner_.Start(panels_, chunks.now(), num_tiles_ * (chunk.num_inputs() / kSumBlock),
                       memory_.panels[half ^ 1]);
       }
       MultiplyChunk(chunk, memory_.panels[half]);
@@ -81,76 +80,49 @@ class TileProduct {
  private:
   static constexpr int kLine = 4 * kVectorLanes;  // bytes of a row of a tile
 
-  int64_t first_row(int pair) const { return int64_t{2} * pair * rows_per_tile_; }
+  int64_t first_row(int tile) const { return int64_t{tile} * rows_per_tile_; }
 
   void MultiplyChunk(const TileChunk<Lanes>& chunk, const uint16_t* panels) {
-    StartSums(SumsBefore(chunk, 0));
-    if (cut_.num_panels == 4) {
-      MultiplyTile(chunk, panels);
-    } else if (chunk.num_panels == 2) {
-      MultiplyPairs<2>(chunk, panels);
-    } else {
-      MultiplyPairs<1>(chunk, panels);
-    }
-  }
-
-  void MultiplyTile(const TileChunk<Lanes>& chunk, const uint16_t* panels) {
-    switch (chunk.num_panels) {
-      case 4:
-        return MultiplyPair<1, 4>(chunk, panels, 0);
-      case 3:
-        return MultiplyPair<1, 3>(chunk, panels, 0);
-      case 2:
-        return MultiplyPair<1, 2>(chunk, panels, 0);
-      default:
-        return MultiplyPair<1, 1>(chunk, panels, 0);
-    }
+    chunk.num_panels == 2 ? MultiplyTiles<2>(chunk, panels) : MultiplyTiles<1>(chunk, panels);
   }
 
   template <int kPanels>
-  void MultiplyPairs(const TileChunk<Lanes>& chunk, const uint16_t* panels) {
-    for (int pair = 0; pair < num_pairs_; ++pair) {
-      if (first_row(pair) + rows_per_tile_ < job_.num_rows) {
-        MultiplyPair<2, kPanels>(chunk, panels, pair);
-      } else {
-        MultiplyPair<1, kPanels>(chunk, panels, pair);
-      }
-    }
+  void MultiplyTiles(const TileChunk<Lanes>& chunk, const uint16_t* panels) {
+    StartSums<kPanels>(SumsBefore(chunk, 0));
+    for (int tile = 0; tile < num_tiles_; ++tile) MultiplyTile<kPanels>(chunk, panels, tile);
   }
 
   // Where sums wait for the chunk, or null if they begin with it.
-  const float* SumsBefore(const TileChunk<Lanes>& chunk, int pair) const {
-    return chunk.inputs.begin % unit_ == 0 ? nullptr : memory_.waiting[chunk.turn][pair];
+  const float* SumsBefore(const TileChunk<Lanes>& chunk, int tile) const {
+    return chunk.inputs.begin % unit_ == 0 ? nullptr : memory_.waiting[chunk.turn][tile];
   }
 
-  // A pair of tiles of rows against the chunk. The registers hold its sums already, and those of the next
-  // pair in the end.
-  template <int kRowTiles, int kPanels>
-  void MultiplyPair(const TileChunk<Lanes>& chunk, const uint16_t* panels, int pair) {
-    const uint16_t* const x = x_ + first_row(pair) * x_stride_;
+  // A tile of rows against the chunk. The registers hold its sums already, and those of the next tile in
+  // the end.
+  template <int kPanels>
+  void MultiplyTile(const TileChunk<Lanes>& chunk, const uint16_t* panels, int tile) {
+    const uint16_t* const x = x_ + first_row(tile) * x_stride_;
     for (int begin = chunk.inputs.begin; begin < chunk.inputs.end;) {
       const int unit_begin = begin / unit_ * unit_;
       const int unit_end =
           unit_begin + unit_ < job_.num_inputs ? unit_begin + unit_ : job_.num_inputs;
       const int end = unit_end < chunk.inputs.end ? unit_end : chunk.inputs.end;
-      AddBlocks<kRowTiles, kPanels>(x + begin, panels + (begin - chunk.inputs.begin) * kVectorLanes,
-                                    chunk.num_inputs(), end - begin);
+      AddBlocks<kPanels>(x + begin, panels + (begin - chunk.inputs.begin) * kVectorLanes,
+                         chunk.num_inputs(), end - begin);
       const bool is_last = end == chunk.inputs.end;
       const float* const next =
-          is_last && pair + 1 < num_pairs_ ? SumsBefore(chunk, pair + 1) : nullptr;
+          is_last && tile + 1 < num_tiles_ ? SumsBefore(chunk, tile + 1) : nullptr;
       if (end < unit_end) {
-        ExchangeSums<kRowTiles, kPanels>(memory_.waiting[chunk.turn][pair], next);
+        ExchangeSums<kPanels>(memory_.waiting[chunk.turn][tile], next);
       } else {
         float* const leaving = memory_.leaving[leaving_ ^= 1];
-        ExchangeSums<kRowTiles, kPanels>(leaving, next);
+        ExchangeSums<kPanels>(leaving, next);
         leaver_.Finish();
-        const int64_t left = job_.num_rows - first_row(pair);
+        const int64_t left = job_.num_rows - first_row(tile);
         leaver_.Start(job_,
                       {.at = leaving,
-                       .row = first_row(pair),
-                       .num_rows = static_cast<int>(
-                           left < kRowTiles * rows_per_tile_ ? left : kRowTiles * rows_per_tile_),
-                       .rows_per_tile = rows_per_tile_,
+                       .row = first_row(tile),
+                       .num_rows = static_cast<int>(left < rows_per_tile_ ? left : rows_per_tile_),
                        .panel = chunk.first_panel,
                        .num_panels = kPanels,
                        .inputs = {unit_begin, unit_end}},
@@ -160,36 +132,23 @@ class TileProduct {
     }
   }
 
-  template <int kRowTiles, int kPanels>
+  template <int kPanels>
   void AddBlocks(const uint16_t* x, const uint16_t* panels, int panel_inputs, int num_inputs) {
     const int64_t x_bytes = x_stride_ * sizeof(uint16_t);
-    const int64_t next_tile = rows_per_tile_ * x_stride_;
     const int64_t next_panel = int64_t{panel_inputs} * kVectorLanes;
     for (int i = 0; i < num_inputs; i += kSumBlock) {
       const uint16_t* const block = panels + i * kVectorLanes;
       tiles_.template LoadOnce<4>(x + i, x_bytes);
-      tiles_.template Load<6>(block, kLine);
-      tiles_.template Multiply<0, 4, 6>();
-      if constexpr (kPanels >= 2) {
-        tiles_.template Load<7>(block + next_panel, kLine);
-        tiles_.template Multiply<1, 4, 7>();
-      }
-      if constexpr (kPanels >= 3) {
-        tiles_.template Load<6>(block + 2 * next_panel, kLine);
-        tiles_.template Multiply<2, 4, 6>();
-      }
-      if constexpr (kPanels >= 4) {
-        tiles_.template Load<7>(block + 3 * next_panel, kLine);
-        tiles_.template Multiply<3, 4, 7>();
-      }
-      if constexpr (kRowTiles == 2) {
-        tiles_.template LoadOnce<5>(x + next_tile + i, x_bytes);
-        tiles_.template Multiply<2, 5, 6>();
-        if constexpr (kPanels == 2) tiles_.template Multiply<3, 5, 7>();
-      }
+      AddPanel<0>(block);
+      if constexpr (kPanels == 2) AddPanel<1>(block + next_panel);
       turner_.Step();
       leaver_.Step();
     }
+  }
+  template <int kPanel>
+  void AddPanel(const uint16_t* block) {
+    tiles_.template Load<6>(block, kLine);
+    tiles_.template Multiply<kPanel, 4, 6>();
   }
 
   template <int kTile>
@@ -200,11 +159,10 @@ class TileProduct {
       tiles_.template Load<kTile>(from + kTile * TileMemory::kTileValues, kLine);
     }
   }
+  template <int kPanels>
   void StartSums(const float* from) {
     StartSum<0>(from);
-    StartSum<1>(from);
-    StartSum<2>(from);
-    StartSum<3>(from);
+    if constexpr (kPanels == 2) StartSum<1>(from);
   }
   // One register after the other, so that none waits for all.
   template <int kTile>
@@ -212,12 +170,10 @@ class TileProduct {
     tiles_.template Store<kTile>(to + kTile * TileMemory::kTileValues, kLine);
     StartSum<kTile>(next);
   }
-  template <int kRowTiles, int kPanels>
+  template <int kPanels>
   void ExchangeSums(float* to, const float* next) {
     ExchangeSum<0>(to, next);
-    if constexpr (kPanels >= 2) ExchangeSum<1>(to, next);
-    if constexpr (kRowTiles == 2 || kPanels >= 3) ExchangeSum<2>(to, next);
-    if constexpr (kRowTiles * kPanels == 4) ExchangeSum<3>(to, next);
+    if constexpr (kPanels == 2) ExchangeSum<1>(to, next);
   }
 
   const MatmulJob& job_;
@@ -226,9 +182,8 @@ class TileProduct {
   const int64_t x_stride_;
   const int unit_;  // inputs that are summed before a scale meets the sum
   TileMemory& memory_;
+  int num_tiles_;  // of rows
   int rows_per_tile_;
-  int num_pairs_;
-  TileCut cut_;
   Tiles tiles_;
   Turner<Lanes, Panels> turner_;
   Leaver<Lanes> leaver_;

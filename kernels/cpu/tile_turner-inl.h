@@ -23,8 +23,7 @@ class Turner {
     const int streams_per_panel = kStreams / chunk.num_panels;
     const int num_groups = chunk.num_inputs() / 4 / streams_per_panel;
     for (int stream = 0; stream < kStreams; ++stream) {
-      // Of three panels the first is turned twice.
-      const int panel = stream / streams_per_panel % chunk.num_panels;
+      const int panel = stream / streams_per_panel;
       const int group = stream % streams_per_panel * num_groups;
       from_[stream] = some.data + panel * some.panel_stride + int64_t{group} * kGroupUnits;
       to_[stream] = to + (panel * chunk.num_inputs() + group * 4) * kVectorLanes;
