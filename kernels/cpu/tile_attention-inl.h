@@ -110,14 +110,9 @@ class TileAttention {
   // Of which each fetches a part of what comes next.
   static int64_t NumSteps(const AttendBlockJob& job) {
     const auto parts = [](int num, int unit) { return (num + unit - 1) / unit; };
-    // Of so many tiles of tokens, or panels, at once.
-    const auto steps = [&](int at_once) {
-      return parts(job.keys.num_rows, at_once * TileMemory::kTileRows) *
-                 parts(job.keys.dim, kSumBlock) +
-             parts(job.values.dim, at_once * kVectorLanes);
-    };
-    const int num_groups = NumGroups<Lanes>(job);
-    return num_groups / 2 * steps(2) + num_groups % 2 * steps(4);
+    return NumGroups<Lanes>(job) *
+           (parts(job.keys.num_rows, 2 * TileMemory::kTileRows) * parts(job.keys.dim, kSumBlock) +
+            parts(job.values.dim, 2 * kVectorLanes));
   }
 
   // Keys are multiplied where they lie, unless tiles would read what is not theirs.
@@ -136,29 +131,18 @@ class TileAttention {
     }
     const int num_tiles =
         RoundUpTo<Lanes>(TileMemory::kTileRows, keys.num_rows) / TileMemory::kTileRows;
-    ForEachSums(0, num_tiles, [&]<int kTokenTiles, int kGroups>(int tile, int g) {
-      ScoreTiles<kTokenTiles, kGroups>(rows, stride, tile * TileMemory::kTileRows, g);
+    ForEachPair(0, num_tiles, [&]<int kTokenTiles>(int tile, int g) {
+      ScoreTiles<kTokenTiles>(rows, stride, tile * TileMemory::kTileRows, g);
     });
   }
 
-  // Calls body.operator()<kNum, kGroups>(i, g) for the [begin, end) with all groups: two of them with two
-  // groups, or four with the last one, so that they fill the four registers of sums.
+  // Calls body.operator()<kNum>(i, g) for the [begin, end) with each group, two at a time. More sums at
+  // once would load less, but see TileCut.
   template <typename Body>
-  void ForEachSums(int begin, int end, Body body) const {
-    for (int g = 0; g < num_groups_; g += 2) {
-      const bool are_two = g + 1 < num_groups_;
-      const int at_once = are_two ? 2 : 4;
-      for (int i = begin; i < end; i += at_once) {
-        const int num = end - i < at_once ? end - i : at_once;
-        if (are_two) {
-          num == 2 ? body.template operator()<2, 2>(i, g) : body.template operator()<1, 2>(i, g);
-        } else if (num == 4) {
-          body.template operator()<4, 1>(i, g);
-        } else if (num == 3) {
-          body.template operator()<3, 1>(i, g);
-        } else {
-          num == 2 ? body.template operator()<2, 1>(i, g) : body.template operator()<1, 1>(i, g);
-        }
+  void ForEachPair(int begin, int end, Body body) const {
+    for (int g = 0; g < num_groups_; ++g) {
+      for (int i = begin; i < end; i += 2) {
+        i + 1 < end ? body.template operator()<2>(i, g) : body.template operator()<1>(i, g);
       }
     }
   }
@@ -169,60 +153,32 @@ class TileAttention {
     return last < 0 || token < last ? token : last;
   }
 
-  // Registers: the sums of a tile of tokens with a group have the number kGroups * tile + group.
-  template <int kTokenTiles, int kGroups>
+  // Tiles of tokens with a group.
+  template <int kTokenTiles>
   void ScoreTiles(const uint16_t* keys, int64_t stride, int token, int g) {
     const int padded = RoundUpTo<Lanes>(kSumBlock, job_.keys.dim);
     const Group group = GroupAt<Lanes>(job_, g);
     const auto* const queries =
         reinterpret_cast<const uint16_t*>(job_.queries) + group.first * padded;
     const int64_t stride_bytes = stride * sizeof(uint16_t);
-    const int64_t next_panel = int64_t{padded} * kVectorLanes;
-    auto first_of = [&](int tile) { return FirstOf(token + tile * TileMemory::kTileRows); };
-    auto keys_of = [&](int tile) { return keys + first_of(tile) * stride; };
-    ZeroSums();
+    const int first = FirstOf(token);
+    const int second = FirstOf(token + TileMemory::kTileRows);
+    tiles_.template Zero<0>();
+    if constexpr (kTokenTiles == 2) tiles_.template Zero<1>();
     for (int d = 0; d < padded; d += kSumBlock) {
       prefetch_.FetchStep();
-      tiles_.template Load<4>(keys_of(0) + d, stride_bytes);
       tiles_.template Load<6>(queries + d * kVectorLanes, kLine);
+      tiles_.template Load<4>(keys + first * stride + d, stride_bytes);
       tiles_.template Multiply<0, 4, 6>();
-      if constexpr (kGroups == 2) {
-        tiles_.template Load<7>(queries + next_panel + d * kVectorLanes, kLine);
-        tiles_.template Multiply<1, 4, 7>();
-      }
-      if constexpr (kTokenTiles >= 2) {
-        tiles_.template Load<5>(keys_of(1) + d, stride_bytes);
-        tiles_.template Multiply<kGroups, 5, 6>();
-        if constexpr (kGroups == 2) tiles_.template Multiply<3, 5, 7>();
-      }
-      if constexpr (kTokenTiles >= 3) {
-        tiles_.template Load<4>(keys_of(2) + d, stride_bytes);
-        tiles_.template Multiply<2, 4, 6>();
-      }
-      if constexpr (kTokenTiles == 4) {
-        tiles_.template Load<5>(keys_of(3) + d, stride_bytes);
-        tiles_.template Multiply<3, 5, 6>();
+      if constexpr (kTokenTiles == 2) {
+        tiles_.template Load<4>(keys + second * stride + d, stride_bytes);
+        tiles_.template Multiply<1, 4, 6>();
       }
     }
-    float* const next_scores = group.scores + AttendBlockJob::kMemoryPerGroup;
-    auto scores_of = [&](int tile, float* scores) {
-      return scores + first_of(tile) * kVectorLanes;
-    };
-    tiles_.template Store<0>(scores_of(0, group.scores), kLine);
-    if constexpr (kGroups == 2) tiles_.template Store<1>(scores_of(0, next_scores), kLine);
-    if constexpr (kTokenTiles >= 2) {
-      tiles_.template Store<kGroups>(scores_of(1, group.scores), kLine);
-      if constexpr (kGroups == 2) tiles_.template Store<3>(scores_of(1, next_scores), kLine);
+    tiles_.template Store<0>(group.scores + first * kVectorLanes, kLine);
+    if constexpr (kTokenTiles == 2) {
+      tiles_.template Store<1>(group.scores + second * kVectorLanes, kLine);
     }
-    if constexpr (kTokenTiles >= 3) tiles_.template Store<2>(scores_of(2, group.scores), kLine);
-    if constexpr (kTokenTiles == 4) tiles_.template Store<3>(scores_of(3, group.scores), kLine);
-  }
-
-  void ZeroSums() {
-    tiles_.template Zero<0>();
-    tiles_.template Zero<1>();
-    tiles_.template Zero<2>();
-    tiles_.template Zero<3>();
   }
 
   float* ContextOf(int64_t query) const { return job_.context + query * job_.context_stride; }
@@ -257,67 +213,37 @@ class TileAttention {
 
   // The panels [begin, end), which are packed.
   void Gather(int begin, int end) {
-    ForEachSums(begin, end, [&]<int kPanels, int kGroups>(int panel, int g) {
+    ForEachPair(begin, end, [&]<int kPanels>(int panel, int g) {
       const auto* const values = reinterpret_cast<const uint16_t*>(job_.values.to) +
                                  (panel - begin) * kBlockTokens * kVectorLanes;
-      GatherTiles<kPanels, kGroups>(values, panel, g);
+      GatherTiles<kPanels>(values, panel, g);
     });
   }
 
-  // Registers: two groups with two panels, or one group with four, number 2 * group + panel.
-  template <int kPanels, int kGroups>
+  // A group with panels.
+  template <int kPanels>
   void GatherTiles(const uint16_t* values, int panel, int g) {
     constexpr int64_t kNextPanel = kBlockTokens * kVectorLanes;
     constexpr int64_t kWeightsBytes = kBlockTokens * sizeof(float);
-    constexpr int64_t kNextWeights = 2 * AttendBlockJob::kMemoryPerGroup;
     const Group group = GroupAt<Lanes>(job_, g);
     const auto* const weights = reinterpret_cast<const uint16_t*>(group.weights);
     float* const context = ContextOf(group.first) + panel * kVectorLanes;
-    float* const next_context = context + kVectorLanes * job_.context_stride;
     const int64_t context_bytes = job_.context_stride * sizeof(float);
     prefetch_.FetchStep();
     tiles_.template Load<0>(context, context_bytes);
-    if constexpr (kPanels >= 2) tiles_.template Load<1>(context + kVectorLanes, context_bytes);
-    if constexpr (kPanels >= 3) tiles_.template Load<2>(context + 2 * kVectorLanes, context_bytes);
-    if constexpr (kPanels == 4) tiles_.template Load<3>(context + 3 * kVectorLanes, context_bytes);
-    if constexpr (kGroups == 2) {
-      tiles_.template Load<2>(next_context, context_bytes);
-      if constexpr (kPanels == 2) {
-        tiles_.template Load<3>(next_context + kVectorLanes, context_bytes);
-      }
-    }
+    if constexpr (kPanels == 2) tiles_.template Load<1>(context + kVectorLanes, context_bytes);
     for (int t = 0; t < job_.keys.num_rows; t += kSumBlock) {
       const uint16_t* const block = values + t * kVectorLanes;
       tiles_.template Load<4>(weights + t, kWeightsBytes);
       tiles_.template Load<6>(block, kLine);
       tiles_.template Multiply<0, 4, 6>();
-      if constexpr (kPanels >= 2) {
-        tiles_.template Load<7>(block + kNextPanel, kLine);
-        tiles_.template Multiply<1, 4, 7>();
-      }
-      if constexpr (kGroups == 2) {
-        tiles_.template Load<5>(weights + kNextWeights + t, kWeightsBytes);
-        tiles_.template Multiply<2, 5, 6>();
-        if constexpr (kPanels == 2) tiles_.template Multiply<3, 5, 7>();
-      }
-      if constexpr (kPanels >= 3) {
-        tiles_.template Load<6>(block + 2 * kNextPanel, kLine);
-        tiles_.template Multiply<2, 4, 6>();
-      }
-      if constexpr (kPanels == 4) {
-        tiles_.template Load<7>(block + 3 * kNextPanel, kLine);
-        tiles_.template Multiply<3, 4, 7>();
+      if constexpr (kPanels == 2) {
+        tiles_.template Load<6>(block + kNextPanel, kLine);
+        tiles_.template Multiply<1, 4, 6>();
       }
     }
     StoreContext<0>(group, context);
-    if constexpr (kPanels >= 2) StoreContext<1>(group, context + kVectorLanes);
-    if constexpr (kPanels >= 3) StoreContext<2>(group, context + 2 * kVectorLanes);
-    if constexpr (kPanels == 4) StoreContext<3>(group, context + 3 * kVectorLanes);
-    if constexpr (kGroups == 2) {
-      const Group next_group = GroupAt<Lanes>(job_, g + 1);
-      StoreContext<2>(next_group, next_context);
-      if constexpr (kPanels == 2) StoreContext<3>(next_group, next_context + kVectorLanes);
-    }
+    if constexpr (kPanels == 2) StoreContext<1>(group, context + kVectorLanes);
   }
 
   // Of the queries that see the block.
