@@ -13,7 +13,7 @@ namespace orrery {
 // back.
 absl::StatusOr<std::string> PlaceAtRandom(Victim& victim);
 
-// Every spare shard is told to hold a copy of every expert, and has them when this returns.
+// Every spare shard is told to hold a copy of every expert, and has them when this returns, and the ranks know.
 absl::Status HoldEverything(Victim& victim);
 
 // Measures how unevenly the shards are used without the balancer, and with it. FAILED_PRECONDITION if the imbalance
